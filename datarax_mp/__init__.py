@@ -1,0 +1,58 @@
+"""datarax_mp: a multiprocess shared-memory data loader for JAX and Flax NNX.
+
+Importing this package imports neither JAX nor Flax; a name that needs them loads them on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datarax_mp.core.element_batch import Batch as Batch
+    from datarax_mp.core.element_batch import BatchOps as BatchOps
+    from datarax_mp.core.element_batch import Element as Element
+    from datarax_mp.core.metadata import Metadata as Metadata
+    from datarax_mp.core.spec import RecordError as RecordError
+    from datarax_mp.pipeline import Pipeline as Pipeline
+    from datarax_mp.ring import SharedMemoryError as SharedMemoryError
+    from datarax_mp.sources import MemorySource as MemorySource
+    from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
+    from datarax_mp.stages.device import DeviceStage as DeviceStage
+    from datarax_mp.stages.host import MapBatch as MapBatch
+    from datarax_mp.stages.host import MapElement as MapElement
+    from datarax_mp.stages.host import RandomMapElement as RandomMapElement
+    from datarax_mp.workers.errors import WorkerError as WorkerError
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Batch": "core.element_batch",
+    "BatchOps": "core.element_batch",
+    "DeviceStage": "stages.device",
+    "Element": "core.element_batch",
+    "MapBatch": "stages.host",
+    "MapElement": "stages.host",
+    "MemorySource": "sources",
+    "MemorySourceConfig": "sources",
+    "Metadata": "core.metadata",
+    "Pipeline": "pipeline",
+    "RandomMapElement": "stages.host",
+    "RecordError": "core.spec",
+    "SharedMemoryError": "ring",
+    "WorkerError": "workers.errors",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'datarax_mp' has no attribute {name!r}")
+    value = getattr(import_module(f"datarax_mp.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

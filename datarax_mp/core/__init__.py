@@ -1,0 +1,1 @@
+"""What a batch is: ``element_batch`` and ``metadata`` on the JAX side, ``spec`` on the NumPy side."""

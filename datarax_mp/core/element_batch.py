@@ -1,0 +1,443 @@
+"""Batch: samples stacked along axis 0, as a Flax NNX Module that costs next to nothing to make.
+
+Making an ``nnx.Module`` with a few Variables takes some 0.2 ms, more than moving a small batch to the device. A Batch
+therefore keeps its parts as plain dicts, and makes a Variable of one when somebody reads ``batch.data`` and its like or
+when NNX flattens the module. As a pytree it is just its parts:
+
+    children   data, states, batch_state, mask (None unless something is padded)
+    static     nothing, so two batches of the same shapes never retrace
+
+Metadata is host-side and crosses neither ``jit`` nor any other transformation.
+
+The underscored methods at the end replace hooks of ``nnx.Pytree`` (flax 0.12); tests run every transformation through
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.nnx import graphlib
+
+from datarax_mp.core.element import Element as Element
+from datarax_mp.core.metadata import Metadata
+from datarax_mp.core.stacking import check_parts, rows_of, stack_elements
+
+MetadataThunk = Callable[[], list[Metadata]]
+
+
+class _BatchMeta(type(nnx.Module)):  # type: ignore[misc]
+    """Leaves out the attributes that ``nnx.Module`` gives every instance; ours says itself what is in it."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        batch = object.__new__(cls)
+        batch.__init__(*args, **kwargs)
+        return batch
+
+
+class Batch(nnx.Module, metaclass=_BatchMeta):
+    """Samples stacked along axis 0.
+
+    Args:
+        elements: the samples; none gives a batch of size 0.
+        validate: whether to check that they fit together.
+
+    Raises:
+        ValueError: elements differ in their fields, shapes or dtypes; the message names element and field.
+
+    >>> batch = Batch([Element({"x": np.float32(1)}), Element({"x": np.float32(2)})])
+    >>> batch["x"].tolist(), batch.batch_size
+    ([1.0, 2.0], 2)
+    """
+
+    def __init__(self, elements: Sequence[Element], validate: bool = True) -> None:
+        data, states, metadata = stack_elements(elements, validate=validate)
+        _fill(self, data, states, {}, None, size=len(elements), metadata=metadata)
+
+    @classmethod
+    def from_parts(
+        cls,
+        data: Mapping[str, Any],
+        states: Mapping[str, Any] | None = None,
+        metadata_list: Sequence[Metadata] | None = None,
+        batch_metadata: Any = None,
+        batch_state: Mapping[str, Any] | None = None,
+        *,
+        validate: bool = True,
+        valid_mask: Any = None,
+    ) -> Batch:
+        """Make a batch of arrays that are stacked already.
+
+        Args:
+            data: arrays ``(batch_size, ...)`` by field, NumPy or JAX; dicts may nest.
+            states: per-element state, arrays ``(batch_size, ...)``.
+            metadata_list: one Metadata per element.
+            batch_metadata: metadata of the batch as a whole, anything.
+            batch_state: state of the batch as a whole, no batch axis.
+            validate: whether to check that the parts fit together.
+            valid_mask: bool ``(batch_size,)``, False where an element is padding.
+
+        Raises:
+            ValueError: leading axes differ, the metadata or the mask has another length, or data holds no array.
+
+        >>> Batch.from_parts({"x": np.zeros((4, 2))}).batch_size
+        4
+        """
+        data, states = dict(data), dict(states or {})
+        if validate:
+            check_parts(data, states, metadata_list, valid_mask)
+        batch = object.__new__(cls)
+        metadata = None if metadata_list is None else list(metadata_list)
+        mask = None if valid_mask is None else _as_mask(valid_mask)
+        _fill(batch, data, states, dict(batch_state or {}), mask, size=rows_of(data), metadata=metadata)
+        vars(batch)["_batch_metadata"] = batch_metadata
+        return batch
+
+    # --- the parts
+
+    @property
+    def data(self) -> Any:
+        """The stacked arrays, an ``nnx.Variable`` that holds a dict."""
+        return self._variable("_data")
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        vars(self)["_data"] = value
+
+    @property
+    def states(self) -> Any:
+        """Per-element state, an ``nnx.Variable`` that holds a dict."""
+        return self._variable("_states")
+
+    @states.setter
+    def states(self, value: Any) -> None:
+        vars(self)["_states"] = value
+
+    @property
+    def batch_state(self) -> Any:
+        """State of the batch as a whole, an ``nnx.Variable`` that holds a dict."""
+        return self._variable("_batch_state")
+
+    @batch_state.setter
+    def batch_state(self, value: Any) -> None:
+        vars(self)["_batch_state"] = value
+
+    @property
+    def metadata(self) -> list[Metadata]:
+        """One Metadata per element."""
+        found = self._metadata
+        if found is None:
+            found = [Metadata()] * self.batch_size
+        elif not isinstance(found, list):
+            found = found()
+        vars(self)["_metadata"] = found
+        return found
+
+    @property
+    def valid_mask(self) -> Any:
+        """bool ``(batch_size,)``: False marks padding."""
+        if self._mask is not None:
+            return self._mask
+        leaves = jax.tree.leaves(_raw(self._data))
+        on_device = bool(leaves) and isinstance(leaves[0], jax.Array)
+        return (jnp if on_device else np).ones(self.batch_size, bool)
+
+    @valid_mask.setter
+    def valid_mask(self, value: Any) -> None:
+        vars(self)["_mask"] = value
+
+    @property
+    def batch_size(self) -> int:
+        """The number of elements."""
+        size: int | None = self._size
+        return rows_of(_raw(self._data)) if size is None else size
+
+    # --- as a dict
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return _raw(self._data)[name]
+        except KeyError:
+            raise KeyError(f"no field {name!r}; this batch has {list(self)}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in _raw(self._data)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_raw(self._data))
+
+    def __len__(self) -> int:
+        return len(_raw(self._data))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def keys(self) -> KeysView[str]:
+        """The fields' names."""
+        return self.get_data().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The fields' arrays."""
+        return self.get_data().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and arrays."""
+        return self.get_data().items()
+
+    def get_data(self) -> dict[str, Any]:
+        """The stacked arrays as a plain dict."""
+        return dict(_raw(self._data))
+
+    def get_states(self) -> dict[str, Any]:
+        """The per-element state as a plain dict."""
+        return dict(_raw(self._states))
+
+    # --- elements and smaller batches
+
+    def get_element(self, index: int) -> Element:
+        """One sample.
+
+        Raises:
+            IndexError: ``index`` is outside of ``0 <= index < batch_size``.
+        """
+        if not 0 <= index < self.batch_size:
+            raise IndexError(f"element {index} is outside of the batch's {self.batch_size} elements")
+        data, states = jax.tree.map(lambda array: array[index], (_raw(self._data), _raw(self._states)))
+        return Element(data, states, self.metadata[index])
+
+    def get_elements(self, which: slice | Sequence[int]) -> list[Element]:
+        """Several samples, by a slice or a list of indices.
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        indices = range(self.batch_size)[which] if isinstance(which, slice) else which
+        return [self.get_element(index) for index in indices]
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """The elements from ``start`` to before ``stop``, as a batch; both ends are clamped to what there is."""
+        start = min(max(start, 0), self.batch_size)
+        stop = min(max(stop, start), self.batch_size)
+        return self._select(lambda array: array[start:stop], lambda items: items[start:stop], stop - start)
+
+    def split_for_devices(self, count: int) -> list[Batch]:
+        """Cut into ``count`` batches of equal size.
+
+        Raises:
+            ValueError: the batch does not divide into so many.
+        """
+        if count < 1 or self.batch_size % count:
+            raise ValueError(f"a batch of {self.batch_size} elements does not divide into {count} equal parts")
+        size = self.batch_size // count
+        return [self.slice(place * size, (place + 1) * size) for place in range(count)]
+
+    def _select(
+        self, cut: Callable[[Any], Any], cut_list: Callable[[list[Metadata]], list[Metadata]], size: int
+    ) -> Batch:
+        """A batch of some rows, metadata and all; ``cut`` takes them from an array, ``cut_list`` from a list."""
+        data, states, mask = jax.tree.map(cut, (_raw(self._data), _raw(self._states), self._mask))
+        batch = object.__new__(type(self))
+        _fill(batch, data, states, _raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
+        vars(batch)["_batch_metadata"] = self._batch_metadata
+        return batch
+
+    # --- the batch as a whole
+
+    def get_batch_state(self) -> dict[str, Any]:
+        """The state of the batch as a whole, as a plain dict."""
+        return dict(_raw(self._batch_state))
+
+    def update_batch_state(self, changes: Mapping[str, Any]) -> None:
+        """Merge into the state of the batch as a whole."""
+        merged = {**_raw(self._batch_state), **changes}
+        if isinstance(self._batch_state, nnx.Variable):
+            self._batch_state.set_value(merged)
+        else:
+            vars(self)["_batch_state"] = merged
+
+    def get_batch_metadata(self) -> Any:
+        """The metadata of the batch as a whole."""
+        return self._batch_metadata
+
+    def set_batch_metadata(self, metadata: Any) -> None:
+        """Replace the metadata of the batch as a whole."""
+        vars(self)["_batch_metadata"] = metadata
+
+    def __repr__(self) -> str:
+        leaves = jax.tree_util.tree_flatten_with_path(_raw(self._data))[0]
+        shown = (f"{jax.tree_util.keystr(path, simple=True, separator='/')}: {_brief(leaf)}" for path, leaf in leaves)
+        return f"Batch({', '.join(shown)})"
+
+    __str__ = __repr__
+
+    # --- what NNX and JAX ask a module for
+
+    def _variable(self, name: str) -> Any:
+        value = vars(self)[name]
+        if isinstance(value, dict):
+            value = vars(self)[name] = nnx.Variable(value)
+        return value
+
+    def _check_valid_context(self, error_msg: Callable[[], str]) -> None:
+        """Nothing to check: the Variables, where there are any, know the trace they belong to."""
+
+    def _setattr(self, name: str, value: Any) -> None:
+        if not isinstance(getattr(type(self), name, None), property):
+            raise AttributeError(f"a Batch has no attribute {name!r} to set; put it in its batch_state or metadata")
+        object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        parts = {name: _raw(value) for name, value in vars(self).items()}
+        return {**parts, "_metadata": self.metadata}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def __deepcopy__(self, memo: Any = None) -> Batch:
+        batch = object.__new__(type(self))
+        data, states, batch_state, mask = jax.tree.map(lambda array: array.copy(), self._pytree__flatten()[0])
+        _fill(batch, data, states, batch_state, mask, size=self._size, metadata=list(self.metadata))
+        vars(batch)["_batch_metadata"] = self._batch_metadata
+        return batch
+
+    def _pytree__flatten(self) -> tuple[tuple[Any, ...], None]:
+        return (_raw(self._data), _raw(self._states), _raw(self._batch_state), self._mask), None
+
+    def _pytree__flatten_with_paths(self) -> tuple[tuple[tuple[Any, Any], ...], None]:
+        children, _ = self._pytree__flatten()
+        return tuple(zip(_PATHS, children, strict=True)), None
+
+    @classmethod
+    def _pytree__unflatten(cls, static: None, children: Sequence[Any]) -> Batch:
+        batch = object.__new__(cls)
+        _fill(batch, *children)
+        return batch
+
+    def _graph_node_flatten(self) -> tuple[list[tuple[str, Any]], type]:
+        parts = [(name, getattr(self, name)) for name in ("batch_state", "data", "states")]
+        if self._mask is not None:
+            parts.append(("valid_mask", self._mask))
+        return [(name, graphlib.DataElem(part)) for name, part in parts], type(self)
+
+    @staticmethod
+    def _graph_node_create_empty(node_type: type[Batch]) -> Batch:
+        batch = object.__new__(node_type)
+        _fill(batch, {}, {}, {}, None)
+        return batch
+
+    def _graph_node_init(self, attributes: Any) -> None:
+        for name, value in attributes:
+            setattr(self, name, value)
+
+    def _graph_node_clear(self) -> None:
+        _fill(self, {}, {}, {}, None)
+
+    def _graph_node_pop_key(self, key: str) -> Any:
+        value = getattr(self, key)
+        setattr(self, key, None if key == "valid_mask" else {})
+        return value
+
+
+class BatchOps:
+    """Operations on whole batches."""
+
+    @staticmethod
+    def select_batch_rows(batch: Batch, mask: Any) -> Batch:
+        """The elements where ``mask`` is True, with their states, metadata and validity.
+
+        Args:
+            batch: the batch.
+            mask: bool ``(batch_size,)``.
+
+        Raises:
+            ValueError: the mask has another shape or dtype.
+
+        >>> BatchOps.select_batch_rows(Batch.from_parts({"x": np.arange(3)}), [True, False, True])["x"].tolist()
+        [0, 2]
+        """
+        chosen = np.asarray(mask)
+        if chosen.shape != (batch.batch_size,) or chosen.dtype != bool:
+            raise ValueError(
+                f"mask must be bool of shape ({batch.batch_size},), found {chosen.dtype} of shape {chosen.shape}"
+            )
+        rows = np.flatnonzero(chosen)
+        return batch._select(lambda array: array[rows], lambda items: [items[row] for row in rows], len(rows))
+
+    @staticmethod
+    def concatenate_batch_sequence(batches: Sequence[Batch]) -> Batch:
+        """Join batches end to end; batch state and batch metadata are the first one's.
+
+        Raises:
+            ValueError: there is no batch, or their fields differ.
+        """
+        if not batches:
+            raise ValueError("expected at least one batch to concatenate")
+        parts = [(batch.get_data(), batch.get_states()) for batch in batches]
+        structures = {str(jax.tree.structure(part)): None for part in parts}
+        if len(structures) > 1:
+            raise ValueError(f"batches must have the same fields, found {[list(batch) for batch in batches]}")
+
+        def join(*arrays: Any) -> Any:
+            return (np if all(isinstance(array, np.ndarray) for array in arrays) else jnp).concatenate(arrays)
+
+        data, states = jax.tree.map(join, *parts)
+        padded = any(batch._mask is not None for batch in batches)
+        mask = join(*[batch.valid_mask for batch in batches]) if padded else None
+        joined = object.__new__(Batch)
+        metadata: MetadataThunk = lambda: [item for batch in batches for item in batch.metadata]  # noqa: E731
+        size = sum(batch.batch_size for batch in batches)
+        _fill(joined, data, states, batches[0].get_batch_state(), mask, size=size, metadata=metadata)
+        joined.set_batch_metadata(batches[0].get_batch_metadata())
+        return joined
+
+
+_PATHS = tuple(jax.tree_util.GetAttrKey(name) for name in ("data", "states", "batch_state", "valid_mask"))
+
+
+def make_batch(data: dict[str, Any], size: int, metadata: MetadataThunk, mask: Any = None) -> Batch:
+    """A batch that comes out of a pipeline: nothing is checked, everything beyond the arrays is made when asked for."""
+    batch = object.__new__(Batch)
+    _fill(batch, data, {}, {}, mask, size=size, metadata=metadata)
+    return batch
+
+
+def _fill(
+    batch: Batch,
+    data: Any,
+    states: Any,
+    batch_state: Any,
+    mask: Any,
+    *,
+    size: int | None = None,
+    metadata: list[Metadata] | MetadataThunk | None = None,
+) -> None:
+    # Straight into the instance: NNX's own attribute setting checks every value, for a tenth of a millisecond each.
+    batch.__dict__.update(
+        _data=data,
+        _states=states,
+        _batch_state=batch_state,
+        _mask=mask,
+        _size=size,
+        _metadata=metadata,
+        _batch_metadata=None,
+    )
+
+
+def _raw(part: Any) -> Any:
+    # Exact types first: NNX's isinstance check for Variables takes ten microseconds.
+    if type(part) is dict:
+        return part
+    return part.get_raw_value() if type(part) is nnx.Variable or isinstance(part, nnx.Variable) else part
+
+
+def _as_mask(mask: Any) -> Any:
+    return mask if isinstance(mask, jax.Array) else np.asarray(mask, bool)
+
+
+def _brief(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__

@@ -1,0 +1,292 @@
+"""What a batch looks like in memory: the fields of a record, their dtypes, and where each lies in a slot.
+
+A record is a (nested) mapping, or one bare array or scalar, which is then the field ``"value"``. Its values divide into
+*arrays* (anything NumPy reads as numbers) and *info* (text, bytes, other objects); info travels beside the arrays and
+ends up in ``Metadata.source_info``. The first record fixes names, shapes and dtypes for the whole stream.
+
+NumPy only: workers import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Path: TypeAlias = tuple[str, ...]
+Arrays: TypeAlias = dict[Path, np.ndarray]
+
+VALUE_FIELD: Path = ("value",)
+ALIGNMENT = 64  # XLA aliases host memory only from this alignment on; it is a cache line as well
+
+_NARROWED = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
+
+
+class RecordError(ValueError):
+    """A record that cannot become a row of a batch; the message names record, field, what was expected and found."""
+
+
+def align(size: int, to: int = ALIGNMENT) -> int:
+    """Round up to a multiple: ``align(65) == 128``."""
+    return -(-size // to) * to
+
+
+def field_name(path: Path) -> str:
+    """How a field is called in messages: nested names joined by a slash."""
+    return "/".join(path)
+
+
+def nest(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+    """Build the nested dict whose leaves are given by path.
+
+    >>> nest({("a",): 1, ("b", "c"): 2})
+    {'a': 1, 'b': {'c': 2}}
+    """
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        node = tree
+        for name in path[:-1]:
+            node = node.setdefault(name, {})
+        node[path[-1]] = leaf
+    return tree
+
+
+def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> dict[Path, Any]:
+    """The leaves of a nested mapping by path, in the mapping's order.
+
+    Raises:
+        RecordError: a key is not a string.
+    """
+    leaves: dict[Path, Any] = {}
+    for name, value in tree.items():
+        if not isinstance(name, str):
+            raise RecordError(f"field names must be strings, found {name!r} of type {type(name).__name__}")
+        if isinstance(value, Mapping):
+            leaves.update(flatten(value, (*prefix, name)))
+        else:
+            leaves[*prefix, name] = value
+    return leaves
+
+
+def split_record(record: Any, number: int) -> tuple[Arrays, dict[Path, Any]]:
+    """Divide one record into its arrays and its info.
+
+    Args:
+        record: a mapping (nested ones allowed), an array or a scalar.
+        number: the record's number, for messages.
+
+    Raises:
+        RecordError: the record is something else (a tuple, say), or a field holds an array of objects.
+    """
+    if isinstance(record, Mapping):
+        try:
+            leaves = flatten(record)
+        except RecordError as error:
+            raise RecordError(f"record {number}: {error}") from None
+    elif isinstance(record, (list, tuple, set, type(None))) or (found := as_array(record, number, VALUE_FIELD)) is None:
+        if isinstance(record, (str, bytes)):
+            return {}, {VALUE_FIELD: record}
+        raise RecordError(
+            f"record {number}: expected a mapping of field names to values, an array or a scalar, found "
+            f"{type(record).__name__}. Return a dict from the source, such as {{'image': image, 'label': label}}"
+        )
+    else:
+        return {VALUE_FIELD: found}, {}
+    arrays: Arrays = {}
+    info: dict[Path, Any] = {}
+    for path, value in leaves.items():
+        array = as_array(value, number, path)
+        if array is None:
+            info[path] = value
+        else:
+            arrays[path] = array
+    return arrays, info
+
+
+def as_array(value: Any, number: int, path: Path) -> np.ndarray | None:
+    """Read a value as numbers, or return None when it is text or another object."""
+    if isinstance(value, np.ndarray):
+        array = value
+    elif value is None or isinstance(value, (str, bytes, bytearray)):
+        return None
+    elif isinstance(value, (bool, int, float, complex, np.generic)) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+    elif isinstance(value, (list, tuple)):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # nested lists of unequal length: an object, not an array
+            return None
+        if array.dtype.hasobject:
+            return None
+    else:
+        return None
+    if array.dtype.hasobject:
+        raise RecordError(
+            f"record {number}, field '{field_name(path)}': expected numbers, found an object array of shape "
+            f"{array.shape}. Give it a numeric dtype, or pass the values as text or plain objects"
+        )
+    if array.dtype.kind in "USV" and not _is_extension(array.dtype):
+        if array.dtype.names:
+            raise RecordError(
+                f"record {number}, field '{field_name(path)}': expected numbers, found the structured dtype "
+                f"{array.dtype}. Pass its fields {list(array.dtype.names)} as fields of their own"
+            )
+        return None
+    return array
+
+
+def _is_extension(dtype: np.dtype) -> bool:
+    """Whether this is a dtype of ml_dtypes, such as bfloat16: NumPy files those under kind V."""
+    return dtype.kind == "V" and dtype.type is not np.void
+
+
+def jax_dtype(dtype: np.dtype, *, x64: bool) -> np.dtype:
+    """The dtype that a JAX array made of ``dtype`` has.
+
+    Raises:
+        TypeError: JAX has no such dtype.
+
+    >>> jax_dtype(np.dtype("int64"), x64=False), jax_dtype(np.dtype("uint8"), x64=False)
+    (dtype('int32'), dtype('uint8'))
+    """
+    if dtype.kind in "mM" or dtype.itemsize > 16 or dtype.name in ("float128", "longdouble"):
+        raise TypeError(f"JAX has no dtype {dtype}; convert it in a stage, or use output='numpy'")
+    dtype = dtype.newbyteorder("=") if not _is_extension(dtype) else dtype
+    return dtype if x64 else np.dtype(_NARROWED.get(dtype.name, dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One array field of a batch.
+
+    Attributes:
+        path: the field's name, nested names as several parts.
+        shape: one record's shape, without the batch axis.
+        source_dtype: the dtype that records have.
+        dtype: the dtype that is delivered.
+        offset: bytes from the start of the batch's block to this field's rows.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    source_dtype: np.dtype
+    dtype: np.dtype
+    offset: int
+
+    def check(self, array: np.ndarray, number: int) -> np.ndarray:
+        """Return the array if it may become a row of this field.
+
+        Raises:
+            RecordError: its shape differs, or its dtype does not convert safely.
+        """
+        if array.shape != self.shape:
+            raise RecordError(
+                f"record {number}, field '{field_name(self.path)}': expected shape {self.shape} as in the first "
+                f"record, found {array.shape}. All records of a stream share one shape: resize, crop or pad in a stage"
+            )
+        if array.dtype != self.source_dtype and not np.can_cast(array.dtype, self.source_dtype, "safe"):
+            raise RecordError(
+                f"record {number}, field '{field_name(self.path)}': expected dtype {self.source_dtype} as in the "
+                f"first record, found {array.dtype}. Convert it in the source or in a stage"
+            )
+        return array
+
+    def convert(self, values: np.ndarray, out: np.ndarray, numbers: NDArray[np.int64]) -> None:
+        """Write rows of ``source_dtype`` to ``out`` of ``dtype``, value for value.
+
+        Raises:
+            RecordError: a value does not fit the narrower dtype.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(out, values, casting="unsafe")
+            wrong = (out != values) if out.dtype.kind in "iu" else np.isinf(out) & ~np.isinf(values)
+        if wrong.any():
+            where = np.argwhere(wrong)[0]
+            raise RecordError(
+                f"record {numbers[where[0]]}, field '{field_name(self.path)}': expected a value that fits "
+                f"{self.dtype}, found {values[tuple(where)]} ({self.source_dtype}). JAX holds {self.source_dtype} only "
+                "under jax_enable_x64; set that, scale the value in a stage, or use output='numpy'"
+            )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of one batch lie in its block of memory.
+
+    Attributes:
+        fields: the array fields, in the first record's order; each begins at a multiple of 64 bytes.
+        info: names of the fields that are no arrays.
+        batch_size: rows for which the block has room.
+        block_bytes: size of the block, a multiple of 64.
+    """
+
+    fields: tuple[FieldSpec, ...]
+    info: frozenset[Path]
+    batch_size: int
+    block_bytes: int
+
+    @classmethod
+    def of(cls, record: Any, *, number: int, batch_size: int, x64: bool | None) -> Layout:
+        """The layout that a first record fixes.
+
+        Args:
+            record: the first record, after the host stages.
+            number: its number, for messages.
+            batch_size: rows in a batch.
+            x64: whether JAX holds 64-bit types; None keeps every dtype as it is (NumPy output).
+
+        Raises:
+            RecordError: the record is of no known kind, holds no array, or has a dtype that JAX lacks.
+        """
+        arrays, info = split_record(record, number)
+        if not arrays:
+            names = ", ".join(map(field_name, info)) or "nothing"
+            raise RecordError(
+                f"record {number}: expected at least one array or number, found only {names}. "
+                "Add a stage that makes an array of it (a tokenizer, a decoder)"
+            )
+        fields: list[FieldSpec] = []
+        offset = 0
+        for path, array in arrays.items():
+            try:
+                dtype = array.dtype if x64 is None else jax_dtype(array.dtype, x64=x64)
+            except TypeError as error:
+                raise RecordError(f"record {number}, field '{field_name(path)}': {error}") from None
+            fields.append(FieldSpec(path, array.shape, array.dtype, dtype, offset))
+            offset += align(batch_size * dtype.itemsize * int(np.prod(array.shape, dtype=np.int64)))
+        return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT))
+
+    def rows(self, memory: Any, start: int, rows: int) -> list[np.ndarray]:
+        """Map the first ``rows`` rows of every field of the block at byte ``start``, without a copy."""
+        return [np.ndarray((rows, *spec.shape), spec.dtype, memory, start + spec.offset) for spec in self.fields]
+
+    def tree(self, leaves: Iterable[Any]) -> dict[str, Any]:
+        """Give the fields' values their names, nested as the records were."""
+        return nest(dict(zip((spec.path for spec in self.fields), leaves, strict=True)))
+
+    def check_names(self, arrays: Arrays, info: Mapping[Path, Any], number: int) -> None:
+        """Make sure that a record has the fields of the first.
+
+        Raises:
+            RecordError: a field is missing, is new, or is no array any more.
+        """
+        for spec in self.fields:
+            if spec.path not in arrays:
+                found = f"{type(info[spec.path]).__name__}" if spec.path in info else "no such field"
+                raise RecordError(
+                    f"record {number}, field '{field_name(spec.path)}': expected an array of shape {spec.shape} and "
+                    f"dtype {spec.source_dtype} as in the first record, found {found}"
+                )
+        surplus = [path for path in arrays if all(path != spec.path for spec in self.fields)]
+        surplus += [path for path in info if path not in self.info]
+        missing = [path for path in self.info if path not in info]
+        if surplus or missing:
+            path = (surplus + missing)[0]
+            known = sorted([field_name(spec.path) for spec in self.fields] + [field_name(path) for path in self.info])
+            found = "a field that the first record lacks" if surplus else "no such field"
+            raise RecordError(
+                f"record {number}, field '{field_name(path)}': expected the first record's fields {known}, found {found}"
+            )

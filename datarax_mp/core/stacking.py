@@ -1,0 +1,89 @@
+"""Stacking elements, and checking that the parts of a batch fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from datarax_mp.core.element import Element
+from datarax_mp.core.metadata import Metadata
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by name, nested names joined by a slash."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def rows_of(data: Any) -> int:
+    """The batch size that stacked arrays have: the first one's leading axis, or 0 when there is none."""
+    for leaf in jax.tree.leaves(data):
+        return int(leaf.shape[0])
+    return 0
+
+
+def stack_elements(
+    elements: Sequence[Element], *, validate: bool
+) -> tuple[dict[str, Any], dict[str, Any], list[Metadata]]:
+    """Stack the elements' data and states; return both with the list of their metadata.
+
+    Raises:
+        ValueError: an element differs from the first; the message names it and the field.
+    """
+    metadata = [element.metadata or Metadata() for element in elements]
+    if not elements:
+        return {}, {}, metadata
+    parts = [(element.data, element.state) for element in elements]
+    if validate:
+        expected = _signature(elements[0])
+        for place, element in enumerate(elements):
+            found = _signature(element)
+            if found != expected:
+                name = next(name for name in {**expected, **found} if expected.get(name) != found.get(name))
+                raise ValueError(
+                    f"element {place}, {name}: expected {expected.get(name, 'no such field')} as in the first element, "
+                    f"found {found.get(name, 'no such field')}"
+                )
+
+    def stack(*leaves: Any) -> Any:
+        return jnp.stack(leaves) if any(isinstance(leaf, jax.Array) for leaf in leaves) else jnp.asarray(np.stack(leaves))
+
+    data, states = jax.tree.map(stack, *parts)
+    return data, states, metadata
+
+
+def _signature(element: Element) -> dict[str, str]:
+    found = {}
+    for part, tree in (("field", element.data), ("state", element.state)):
+        for name, leaf in named_leaves(tree).items():
+            found[f"{part} '{name}'"] = f"{np.result_type(leaf)} of shape {np.shape(leaf)}"
+    return found
+
+
+def check_parts(
+    data: Mapping[str, Any], states: Mapping[str, Any], metadata: Sequence[Metadata] | None, mask: Any
+) -> None:
+    """Make sure that the parts of a batch have one size.
+
+    Raises:
+        ValueError: they do not; the message names the fields and their sizes.
+    """
+    fields = named_leaves(data)
+    if not fields:
+        raise ValueError("data holds no array; a batch needs at least one, such as {'image': images}")
+    sizes: dict[str, int] = {}
+    for name, leaf in [*fields.items(), *((f"states/{name}", leaf) for name, leaf in named_leaves(states).items())]:
+        if not np.shape(leaf):
+            raise ValueError(f"'{name}' has no batch axis: expected an array (batch_size, ...), found {leaf!r}")
+        sizes[name] = np.shape(leaf)[0]
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"leading axes must be equal, found {sizes}")
+    size = next(iter(sizes.values()))
+    if metadata is not None and len(metadata) != size:
+        raise ValueError(f"metadata_list must have one entry per element: expected {size}, found {len(metadata)}")
+    if mask is not None and np.shape(mask) != (size,):
+        raise ValueError(f"valid_mask must have shape ({size},), found {np.shape(mask)}")

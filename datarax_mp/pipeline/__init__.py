@@ -1,0 +1,3 @@
+"""What the user iterates."""
+
+from datarax_mp.pipeline.pipeline import Pipeline as Pipeline

@@ -1,0 +1,99 @@
+"""From arrays in host memory to what the user gets: a Batch, or single elements."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datarax_mp.core.spec import nest
+from datarax_mp.order import Order
+
+if TYPE_CHECKING:
+    from datarax_mp.core.metadata import Metadata
+    from datarax_mp.pipeline.feed import HostBatch
+    from datarax_mp.pipeline.session import Work
+
+Stages = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class BatchDelivery:
+    """Makes Batches.
+
+    Args:
+        stages: the device stages as one function, or None.
+        padded: whether the last batch is padded; then every batch carries a mask, so that all have one structure.
+        on_device: whether arrays are JAX arrays.
+        track_name: the source's name if its metadata is to be tracked, else None.
+    """
+
+    def __init__(self, stages: Stages | None, *, padded: bool, on_device: bool, track_name: str | None) -> None:
+        from datarax_mp.core.element_batch import make_batch  # delayed: it imports JAX
+
+        self._make_batch = make_batch
+        self._stages, self._track_name = stages, track_name
+        self._padded, self._on_device = padded, on_device
+        self._all_valid: Any = None
+
+    def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
+        """Move the arrays to their place and make a Batch of them."""
+        data = work.layout.tree(work.transfer(batch.arrays))
+        if self._stages is not None:
+            data = self._stages(data)
+        size = work.order.batch_size if self._padded else batch.rows
+        metadata = partial(batch_metadata, work.order, epoch, batch.step, size, batch.info, self._track_name)
+        return self._make_batch(data, size, metadata, self._mask(batch.rows, size) if self._padded else None)
+
+    def _mask(self, rows: int, size: int) -> Any:
+        if rows < size:
+            return self._placed(np.arange(size) < rows)
+        if self._all_valid is None:
+            self._all_valid = self._placed(np.ones(size, bool))
+        return self._all_valid
+
+    def _placed(self, mask: np.ndarray) -> Any:
+        if not self._on_device:
+            return mask
+        import jax.numpy as jnp  # delayed: NumPy output never needs it
+
+        return jnp.asarray(mask)
+
+
+class ElementDelivery:
+    """Makes single elements, dicts without a batch axis, of batches that hold one record each."""
+
+    def __init__(self, stages: Stages | None) -> None:
+        self._stages = stages
+
+    def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
+        """Move one element to its place."""
+        if self._stages is None:
+            return work.layout.tree(work.transfer([array[0, ...] for array in batch.arrays]))
+        data = self._stages(work.layout.tree(work.transfer(batch.arrays)))
+        import jax  # delayed: device stages have imported it already
+
+        return jax.tree.map(lambda array: array[0], data)
+
+
+def batch_metadata(
+    order: Order, epoch: int, step: int, size: int, info: bytes | None, track_name: str | None
+) -> list[Metadata]:
+    """The metadata of a batch's elements; padding has an index of None."""
+    from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
+
+    infos = pickle.loads(info) if info is not None else None
+    common = Metadata(
+        epoch=epoch, global_step=epoch * len(order) + step, batch_idx=step, shard_id=order.shard_index
+    )
+    metadata = []
+    for row, number in enumerate(order.records(epoch, step).tolist()):
+        source_info = nest(infos[row]) if infos is not None else {}
+        key = None
+        if track_name is not None:
+            key = f"{track_name}:{number}"
+            source_info = {"source": track_name, **source_info}
+        metadata.append(common.replace(index=number, key=key, source_info=source_info))
+    return metadata + [common] * (size - len(metadata))

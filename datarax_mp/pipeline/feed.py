@@ -1,0 +1,216 @@
+"""One epoch's batches, in order, out of whatever the workers finish first.
+
+    next step to hand out ----> crew.submit(run, slot) ....> crew.answers() ----> finished[step] ----> next_batch()
+                                 bounded by free slots         in any order         reassembled          in order
+
+A *run* is a number of consecutive steps in one slot. It starts at one step and grows while steps turn out to be quick,
+so that small batches share the cost of a message and slow ones do not wait for each other. None of this shows in the
+stream: which records make a step is arithmetic.
+
+Slots that the user holds never stop the feed. It lends out at most so many that every worker still has room to work;
+beyond that, batches are delivered as copies in ordinary memory and their slot is free at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from datarax_mp.core.spec import ALIGNMENT, Layout, align
+from datarax_mp.order import Order
+from datarax_mp.ring import Ring
+from datarax_mp.workers.crew import CrewLike, Ticket
+from datarax_mp.workers.protocol import Done, Failed, Run
+
+_RUN_SECONDS = 0.004  # a message costs some 0.1 ms; at this length that is little, and the first batch is not late
+_SLOW_SECONDS = 0.020  # from here on a round trip to main costs nothing, and a straggler much
+_MOST_STEPS = 64
+_RUN_BYTES = 1 << 20
+
+_feed_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A batch in host memory.
+
+    Attributes:
+        step: its step in the epoch.
+        rows: how many records it has.
+        arrays: one array ``(rows, ...)`` per field of the layout, in its order (``(batch_size, ...)`` when padded).
+        info: the pickled info of its records, or None.
+        leased: whether the arrays look into a slot; otherwise they are a copy nobody else uses.
+    """
+
+    step: int
+    rows: int
+    arrays: list[np.ndarray]
+    info: bytes | None
+    leased: bool
+
+
+def most_steps(layout: Layout) -> int:
+    """How many batches a slot should have room for, given their size."""
+    return max(1, min(_MOST_STEPS, _RUN_BYTES // layout.block_bytes))
+
+
+class Feed:
+    """Hands the steps ``[start, len(order))`` of one epoch to a crew and gives their batches back in order.
+
+    Args:
+        crew: who does the work.
+        ring: where batches are written.
+        layout: what is in a batch.
+        order: which records make a step.
+        epoch: the epoch.
+        start: the first step.
+        lendable: how many slots may be with the user at one time.
+        pad: whether the last batch's arrays have ``batch_size`` rows.
+        run_steps: how many steps make a run; None lets runs grow with what they turn out to cost.
+    """
+
+    def __init__(
+        self,
+        crew: CrewLike,
+        ring: Ring,
+        layout: Layout,
+        order: Order,
+        *,
+        epoch: int,
+        start: int,
+        lendable: int,
+        pad: bool,
+        run_steps: int | None,
+    ) -> None:
+        self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
+        self._epoch, self._lendable, self._pad = epoch, lendable, pad
+        self._number = next(_feed_numbers)
+        self._next, self._stop = start, len(order)
+        self._handed_out: deque[int] = deque()  # first steps of the runs in hand, in order
+        self._finished: dict[int, tuple[Ticket, Done | Failed]] = {}
+        self._reader: _RunReader | None = None
+        self._steps = run_steps or 1
+        self._most_steps = run_steps or most_steps(layout)
+        self._adaptive = run_steps is None
+        self._run_seconds = 0.0
+        self._away_seconds = 0.0  # between two calls: how long the caller's training step takes
+        self._left = time.perf_counter()
+
+    def ready(self) -> bool:
+        """Whether ``next_batch`` has a batch without waiting for another process."""
+        if self._reader is not None:
+            return True
+        if not self._crew.concurrent:
+            return self._next < self._stop or bool(self._handed_out)
+        self._turn(wait=False)
+        return bool(self._handed_out) and self._handed_out[0] in self._finished
+
+    def next_batch(self) -> HostBatch | None:
+        """The next batch in order, waiting for it if need be; None at the end of the epoch.
+
+        Raises:
+            Exception: what the source or a stage raised while this batch was made.
+            WorkerError: workers keep dying.
+        """
+        if self._reader is None:
+            now = time.perf_counter()
+            self._away_seconds += 0.2 * ((now - self._left) - self._away_seconds)
+            self._hand_out()
+            if not self._handed_out:
+                return None
+            while self._handed_out[0] not in self._finished:
+                self._turn(wait=True)
+            if self._crew.concurrent:
+                self._hand_out()  # so that nobody idles while the caller is away
+            ticket, answer = self._finished.pop(self._handed_out.popleft())
+            lend = self._ring.leased < self._lendable
+            self._reader = _RunReader(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            self._left = time.perf_counter()
+        batch, more = self._reader.read()
+        if not more:
+            self._reader = None
+        return batch
+
+    def close(self) -> None:
+        """Forget what is not delivered. Runs in hand are discarded when their answers come."""
+        self._reader = None
+        for ticket, _ in self._finished.values():
+            ticket.discard()
+        self._finished.clear()
+        self._next = self._stop
+        self._handed_out.clear()
+
+    def _turn(self, *, wait: bool) -> None:
+        for ticket, answer in self._crew.answers(wait=wait):
+            if ticket.feed != self._number:
+                ticket.discard()
+                continue
+            self._finished[ticket.run.step] = ticket, answer
+            if isinstance(answer, Done):
+                self._run_seconds = answer.seconds
+                if self._adaptive:
+                    self._adapt(ticket.run.steps, answer.seconds)
+        if not (self._handed_out and self._handed_out[0] in self._finished and not self._crew.concurrent):
+            self._hand_out()
+
+    def _adapt(self, steps: int, seconds: float) -> None:
+        if seconds < _RUN_SECONDS / 2 and steps == self._steps:
+            self._steps = min(2 * steps, self._most_steps)
+        elif seconds > _RUN_SECONDS * 2:
+            self._steps = max(1, steps // 2)
+
+    def _hand_out(self) -> None:
+        # One run in hand and one waiting keeps a worker busy while main is away. With slow runs and a caller who is
+        # back at once, the second would only wait behind a straggler while others are free.
+        depth = 1 if self._run_seconds > max(_SLOW_SECONDS, 10 * self._away_seconds) else 2
+        while self._next < self._stop:
+            slot = self._ring.acquire()
+            if slot is None:
+                return
+            steps = min(self._steps, self._stop - self._next)
+            run = Run(self._epoch, self._next, steps, slot)
+            if not self._crew.submit(Ticket(run, self._ring, self._number), depth):
+                self._ring.release(slot)
+                return
+            self._handed_out.append(self._next)
+            self._next += steps
+
+
+class _RunReader:
+    """Gives out the batches of one finished run, one by one."""
+
+    def __init__(
+        self, ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Done | Failed, lend: bool, pad: bool
+    ) -> None:
+        self._layout, self._order, self._answer, self._lend, self._pad = layout, order, answer, lend, pad
+        self._run, self._place = ticket.run, 0
+        # The lease lives here for as long as there is something to read, and in every array that was read.
+        self._memory = ring.lease(ticket.run.slot)
+
+    def read(self) -> tuple[HostBatch, bool]:
+        """The next batch of the run, and whether there are more."""
+        place, self._place = self._place, self._place + 1
+        if place >= len(self._answer.infos):
+            assert isinstance(self._answer, Failed)
+            raise self._answer.error.restore()
+        step = self._run.step + place
+        rows = self._order.rows(step)
+        arrays = self._layout.rows(
+            self._memory, place * self._layout.block_bytes, self._layout.batch_size if self._pad else rows
+        )
+        if not self._lend:
+            arrays = [aligned_copy(array) for array in arrays]
+        return HostBatch(step, rows, arrays, self._answer.infos[place], self._lend), self._place < self._run.steps
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """A copy in ordinary memory that begins at a multiple of 64 bytes, so that JAX can alias it too."""
+    memory = np.empty(align(array.nbytes) + ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    copy = np.ndarray(array.shape, array.dtype, memory, start)
+    np.copyto(copy, array)
+    return copy

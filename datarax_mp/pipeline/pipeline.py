@@ -1,0 +1,263 @@
+"""Pipeline: the one class that a training script needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import operator
+import os
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from datarax_mp.order import Order
+from datarax_mp.pipeline import state as states
+from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery
+from datarax_mp.pipeline.iterator import Deliver, PipelineIterator
+from datarax_mp.pipeline.session import Options, Session
+from datarax_mp.pipeline.state import Position
+from datarax_mp.pipeline.transfer import Output
+from datarax_mp.sources import as_source
+from datarax_mp.sources.seed import draw_seed
+from datarax_mp.stages.host import MapBatch, RandomMapElement, stage_name
+from datarax_mp.stages.split import split_stages
+from datarax_mp.workers.program import Program
+
+log = logging.getLogger("datarax_mp")
+
+
+class Pipeline:
+    """Batches of a source, made by worker processes and moved to the device ahead of the training step.
+
+    Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical for
+    every ``num_workers`` and ``prefetch_size``. A batch that is kept never changes.
+
+    Args:
+        source: a ``MemorySource``; a list of records, a dict of columns or an array; or anything with ``__len__`` and
+            ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. It is serialised
+            when the first epoch begins; what is changed in it later does not reach the workers.
+        batch_size: records in a batch. A source with fewer records gives one short batch.
+        stages: first host stages (callables, ``MapElement``, ``RandomMapElement``, ``MapBatch``, Grain transforms),
+            which run in the workers; then device stages (``DeviceStage``, ``nnx.Module``), which run on the device.
+        rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
+            from it, unless the source has an ``rngs`` of its own, when the order or a stage is random.
+        num_workers: worker processes; 0 works in the calling process.
+        prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
+        enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
+            ``batch_size`` is then only the number of records that a worker reads at a time.
+        drop_last: leave out a last batch that is not full.
+        pad_last: fill it up with zeros instead, and mark them in ``batch.valid_mask``, so that all batches have one
+            shape.
+        shuffle: a new permutation every epoch; None means as the source's config says.
+        device: the ``jax.Device`` for the arrays; None is JAX's default.
+        sharding: a ``jax.sharding.Sharding`` over which the arrays are split.
+        output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
+            dtypes, without touching JAX's runtime.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: an argument has no meaning, alone or together with others.
+
+    Errors that concern records (``RecordError``), shared memory (``SharedMemoryError``) and worker processes
+    (``WorkerError``) are raised from ``iter`` and ``next``.
+
+    >>> import numpy as np
+    >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=4, num_workers=2)
+    >>> [batch["x"].tolist() for batch in pipeline]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    >>> pipeline.close()
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Any,
+        batch_size: int,
+        stages: Iterable[Any] = (),
+        rngs: Any = None,
+        num_workers: int = 0,
+        prefetch_size: int = 2,
+        enforce_batch: bool = True,
+        drop_last: bool = False,
+        pad_last: bool = False,
+        shuffle: bool | None = None,
+        device: Any = None,
+        sharding: Any = None,
+        output: Output = "jax",
+    ) -> None:
+        batch_size = _integer("batch_size", batch_size, least=1)
+        num_workers = _integer("num_workers", num_workers, least=0)
+        prefetch_size = _integer("prefetch_size", prefetch_size, least=0)
+        if num_workers and not hasattr(os, "fork"):
+            raise ValueError("worker processes need a POSIX system; use num_workers=0")
+        if output not in ("jax", "numpy"):
+            raise ValueError(f"output must be 'jax' or 'numpy', got {output!r}")
+        if device is not None and sharding is not None:
+            raise ValueError("device and sharding both say where arrays go; give one of them")
+        if output == "numpy" and (device is not None or sharding is not None):
+            raise ValueError("output='numpy' leaves arrays in host memory; device and sharding need output='jax'")
+        if drop_last and pad_last:
+            raise ValueError("drop_last and pad_last both say what becomes of a short last batch; set one of them")
+        host, device_stages = split_stages(stages)
+        if output == "numpy" and device_stages:
+            raise ValueError(f"{stage_name(device_stages[0])} runs on the device, which output='numpy' does not touch")
+        if not enforce_batch:
+            _check_elements(host, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+
+        self._source = as_source(source)
+        self._options = Options(
+            num_workers, prefetch_size, output, device, sharding, run_steps=None if enforce_batch else batch_size
+        )
+        config = getattr(self._source, "config", None)
+        shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
+        random = any(isinstance(stage, RandomMapElement) for stage in host)
+        self._order = Order(
+            length=len(self._source),
+            batch_size=batch_size if enforce_batch else 1,
+            shuffle=shuffle,
+            seed=self._draw_seed(rngs, "shuffle=True" if shuffle else "a random stage") if shuffle or random else 0,
+            drop_last=drop_last,
+            shard_index=getattr(config, "shard_id", None) or 0,
+            shard_count=getattr(config, "num_workers", 1),
+        )
+        if len(self._order) == 0:
+            log.warning(
+                "an epoch has no batch: %d records, batch_size=%d, drop_last=%s",
+                self._order.shard_length,
+                batch_size,
+                drop_last,
+            )
+        self._host_stages, self._pad_last = host, pad_last and self._order.shard_length % batch_size > 0
+        self._deliver = self._delivery(device_stages, enforce_batch, getattr(config, "track_metadata", False))
+        self._fingerprint = states.fingerprint(
+            self._order, self._source, [stage_name(stage) for stage in (*host, *device_stages)]
+        )
+        self._position, self._next = Position(0, 0), Position(0, 0)
+        self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
+        self._closed = False
+        self._open_session()
+
+    def _draw_seed(self, rngs: Any, why: str) -> int:
+        own = getattr(self._source, "rngs", None)
+        rngs = own if own is not None else rngs
+        if rngs is None:
+            raise ValueError(f"{why} needs rngs, on the source or on the pipeline: Pipeline(..., rngs=nnx.Rngs(0))")
+        return draw_seed(rngs)
+
+    def _delivery(self, device_stages: tuple[Any, ...], enforce_batch: bool, track_metadata: bool) -> Deliver:
+        compiled = None
+        if device_stages:
+            from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
+
+            compiled = compile_stages(device_stages)
+        if not enforce_batch:
+            return ElementDelivery(compiled)
+        return BatchDelivery(
+            compiled,
+            padded=self._pad_last,
+            on_device=self._options.output == "jax",
+            track_name=getattr(self._source, "name", None) if track_metadata else None,
+        )
+
+    def _open_session(self) -> None:
+        x64 = None
+        if self._options.output == "jax":
+            import jax  # delayed: NumPy output never needs it
+
+            x64 = bool(jax.config.jax_enable_x64)
+        program = Program(self._source, self._host_stages, self._order, x64=x64, pad_last=self._pad_last)
+        self._session = Session(program, self._options)
+        self._net = weakref.finalize(self, Session.close, self._session)
+        self._net.atexit = False
+
+    def __len__(self) -> int:
+        """Batches in an epoch (elements, under ``enforce_batch=False``)."""
+        return len(self._order)
+
+    def __iter__(self) -> PipelineIterator:
+        """Begin the next epoch, or go on in the one that ``set_state`` named.
+
+        Raises:
+            Exception: what the source or a stage raised for the first record.
+            RecordError: the first record cannot become a row of a batch.
+            SharedMemoryError: shared memory is too small; the message says how much is needed.
+            TypeError: the source or a stage does not pickle; the message names the attribute.
+            RuntimeError: the pipeline is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the pipeline is closed; make a new one")
+        position = dataclasses.replace(self._next)
+        iterator = PipelineIterator(
+            self._session, position, self._deliver, self._options.prefetch_size, self._dump_state, self._resume
+        )
+        self._position, self._next = position, Position(position.epoch + 1, 0)
+        self._iterators.add(iterator)
+        return iterator
+
+    def get_state(self) -> dict[str, Any]:
+        """The position of the newest iterator as plain JSON values: the batches that the caller has received.
+
+        A state is smaller than 2 kB. It fits every pipeline over the same source with the same batch size, shuffle,
+        shard and stages, whatever its ``num_workers``, ``prefetch_size``, device or output.
+        """
+        return self._dump_state(self._position)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Make the next ``iter`` go on exactly where a state was taken; the state's seed is taken over.
+
+        Raises:
+            TypeError: it is no state.
+            ValueError: it belongs to another pipeline; the message names what differs, with both values.
+        """
+        _, self._next = self._resume(state)
+        self._position = dataclasses.replace(self._next)
+
+    def _dump_state(self, position: Position) -> dict[str, Any]:
+        return states.dump(position, self._order, self._fingerprint)
+
+    def _resume(self, state: Any) -> tuple[Session, Position]:
+        position, seed = states.load(state, self._fingerprint, len(self._order))
+        if seed != self._order.seed:
+            self._net()  # closes the session; iterators that still use it free it when they end
+            self._order = dataclasses.replace(self._order, seed=seed)
+            self._open_session()
+        return self._session, position
+
+    def close(self) -> None:
+        """End running epochs and free memory and workers. Batches that were received stay valid. Twice is fine."""
+        self._closed = True
+        for iterator in list(self._iterators):
+            iterator.close()
+        self._session.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Pipeline({type(self._source).__name__}, {self._order.length} records, {len(self)} batches of "
+            f"{self._order.batch_size}, num_workers={self._options.num_workers})"
+        )
+
+
+def _integer(name: str, value: Any, *, least: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def _check_elements(host: tuple[Any, ...], *, drop_last: bool, pad_last: bool, sharding: Any) -> None:
+    given = {"drop_last": drop_last, "pad_last": pad_last, "sharding": sharding is not None}
+    given["a MapBatch stage"] = any(isinstance(stage, MapBatch) for stage in host)
+    for name, there in given.items():
+        if there:
+            raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")

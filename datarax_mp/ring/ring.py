@@ -1,0 +1,90 @@
+"""Slots of one size, and who may touch each of them.
+
+            acquire()            worker reports             lease(slot)
+    FREE ------------> FILLING ----------------> (FILLED) ---------------> LEASED
+     ^                    |                          |                        |
+     |    release(slot)   |       release(slot)      |    the last array that |
+     +--------------------+--------------------------+----looks at it dies ---+
+
+A slot is in exactly one of these states, and only this module moves it. Nothing is ever reset: a slot that a user holds
+stays LEASED across epochs, and past the ring's own end, until the user lets go.
+
+The lease is a ctypes array over the slot. NumPy makes it the base of every view, and JAX keeps it alive for as long as
+a buffer aliases it, so its death is the one event that says "nobody looks at this memory any more". The death may be
+noticed in any thread at any bytecode, hence the callback does a single atomic append.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import weakref
+from collections import deque
+
+from datarax_mp.core.spec import align
+from datarax_mp.ring.segment import Segment, megabytes
+
+
+class Ring:
+    """A fixed number of equal slots in one piece of memory.
+
+    Args:
+        slots: how many.
+        slot_bytes: bytes of each; rounded up to whole pages.
+        shared: whether worker processes write to it; otherwise it is ordinary memory of this process.
+
+    Raises:
+        SharedMemoryError: there is too little shared memory.
+    """
+
+    def __init__(self, slots: int, slot_bytes: int, *, shared: bool) -> None:
+        self.slots = slots
+        self.slot_bytes = align(slot_bytes, mmap.PAGESIZE)
+        size = slots * self.slot_bytes
+        self.segment: Segment | None = None
+        if shared:
+            self.segment = Segment.create(
+                size,
+                f"the ring ({slots} slots of {megabytes(self.slot_bytes)})",
+                "Lower batch_size, num_workers or prefetch_size",
+            )
+            self.memory = self.segment.map()
+        else:
+            self.memory = mmap.mmap(-1, size)
+        self._slot_type = ctypes.c_char * self.slot_bytes
+        self._free = deque(range(slots))
+        self._returned: deque[int] = deque()  # filled by dying leases, emptied by us
+        self._leases: dict[int, weakref.ref[ctypes.Array[ctypes.c_char]]] = {}
+
+    def acquire(self) -> int | None:
+        """Take a free slot to be filled, or None when there is none."""
+        self._collect()
+        return self._free.popleft() if self._free else None
+
+    def release(self, slot: int) -> None:
+        """Give back a slot that was acquired and is not leased."""
+        self._free.append(slot)
+
+    def lease(self, slot: int) -> ctypes.Array[ctypes.c_char]:
+        """Lend a filled slot out. It is free again when the returned object, the base of all views, has died."""
+        base = self._slot_type.from_buffer(self.memory, slot * self.slot_bytes)
+        returned = self._returned
+        self._leases[slot] = weakref.ref(base, lambda _: returned.append(slot))
+        return base
+
+    @property
+    def leased(self) -> int:
+        """How many slots somebody looks at just now."""
+        self._collect()
+        return len(self._leases)
+
+    def _collect(self) -> None:
+        while self._returned:
+            slot = self._returned.popleft()
+            del self._leases[slot]
+            self._free.append(slot)
+
+    def close(self) -> None:
+        """Let go of the memory. What is leased stays valid until its last array dies."""
+        if self.segment is not None:
+            self.segment.close()

@@ -1,0 +1,111 @@
+"""A piece of memory that other processes can map.
+
+A segment is made as a ``multiprocessing.shared_memory`` block whose name is removed before anything else happens, so
+that no kill at any instant can leave it behind: from then on the memory lives exactly as long as somebody holds its
+descriptor or a mapping. Other processes get the descriptor, never a name.
+
+The pages are allocated up front: a full /dev/shm is an error here, not a SIGBUS at the first touch much later.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from multiprocessing import shared_memory
+
+from datarax_mp.core.spec import align
+
+
+class SharedMemoryError(OSError):
+    """Shared memory is too small for what was asked; the message says how much is needed and what to change."""
+
+
+class Segment:
+    """Owner of one descriptor of shared memory and of this process's mapping of it.
+
+    The mapping lives on while an array looks into it, also after ``close()``.
+
+    Attributes:
+        fd: the descriptor; it travels to workers over their channel.
+        size: bytes, a multiple of the page size.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
+        self._map: mmap.mmap | None = None
+
+    @classmethod
+    def create(cls, size: int, purpose: str, remedy: str) -> Segment:
+        """Allocate a segment of at least ``size`` bytes.
+
+        Args:
+            size: bytes.
+            purpose: what it is for, as the message is to say it ("the ring: 9 slots of 2.0 MB").
+            remedy: what the user can change.
+
+        Raises:
+            SharedMemoryError: there is not so much shared memory.
+        """
+        size = max(align(size, mmap.PAGESIZE), mmap.PAGESIZE)
+        try:
+            segment = cls(_unnamed_descriptor(size), size)
+        except OSError as error:
+            raise _too_small(size, purpose, remedy) from error
+        try:
+            if hasattr(os, "posix_fallocate"):  # macOS has none and none is needed: its memory is swap-backed
+                os.posix_fallocate(segment.fd, 0, size)
+        except OSError as error:
+            segment.close()
+            raise _too_small(size, purpose, remedy) from error
+        return segment
+
+    def map(self, *, writable: bool = True, private: bool = False) -> mmap.mmap:
+        """Map the whole segment into this process.
+
+        Args:
+            writable: whether the mapping may be written to.
+            private: whether writes stay in this process (copy on write) instead of being shared.
+        """
+        if self._map is None:
+            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
+            self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection)
+        return self._map
+
+    def close(self) -> None:
+        """Give the descriptor back and let go of the mapping. Calling it again does nothing."""
+        self._map = None
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _unnamed_descriptor(size: int) -> int:
+    options = {"track": False} if sys.version_info >= (3, 13) else {}
+    block = shared_memory.SharedMemory(create=True, size=size, **options)
+    try:
+        return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name
+    finally:
+        block.unlink()
+        block.close()
+
+
+def _too_small(size: int, purpose: str, remedy: str) -> SharedMemoryError:
+    room = "an unknown amount"
+    if os.path.isdir("/dev/shm"):
+        stat = os.statvfs("/dev/shm")
+        room = f"{megabytes(stat.f_bavail * stat.f_frsize)} free of {megabytes(stat.f_blocks * stat.f_frsize)}"
+    return SharedMemoryError(
+        f"shared memory is too small for {purpose}: {megabytes(size)} needed, {room} in /dev/shm. {remedy}, "
+        "or enlarge /dev/shm (docker run --shm-size, mount -o remount,size=... /dev/shm), or use num_workers=0"
+    )
+
+
+def megabytes(size: int) -> str:
+    """Bytes as text for messages: ``megabytes(1_500_000) == "1.5 MB"``."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

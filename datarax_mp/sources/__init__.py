@@ -1,0 +1,8 @@
+"""Where records come from.
+
+A source is anything with ``__len__`` and ``__getitem__(int) -> mapping | array | scalar``; see ``as_source``.
+"""
+
+from datarax_mp.sources.adapt import as_source as as_source
+from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
+from datarax_mp.sources.memory import MemorySource as MemorySource

@@ -1,0 +1,198 @@
+"""How the data of a MemorySource is stored, and how it reaches workers without a copy per worker.
+
+An ``ArrayColumn`` is an array; an ``ObjectColumn`` holds any Python objects. Before workers see a column it is *placed*:
+arrays are copied into one shared segment, objects are pickled into one buffer with offsets (a list of objects, shared by
+forking, would be copied page by page as reference counts change: pytorch #13246), and memmaps are left in their file,
+which every worker opens by its path. From then on this process, too, serves the column from the shared copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.spec import align
+from datarax_mp.ring.segment import Segment
+
+
+@dataclass(frozen=True)
+class InSegment:
+    """An array in shared memory."""
+
+    segment: Segment
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def open(self) -> np.ndarray:
+        """Map it, read-only: a stage that wrote to a record would change it for all workers."""
+        return np.ndarray(self.shape, self.dtype, self.segment.map(writable=False), self.offset)
+
+
+@dataclass(frozen=True)
+class InFile:
+    """An array in a file, to be memory-mapped by whoever reads it."""
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def open(self) -> np.ndarray:
+        """Map it, read-only.
+
+        Raises:
+            FileNotFoundError: the file has gone.
+        """
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+class ArrayColumn:
+    """An array whose rows are the records' values."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.home: InSegment | InFile | None = _in_file(array)
+
+    @classmethod
+    def at(cls, home: InSegment | InFile) -> ArrayColumn:
+        """The column whose array has been placed."""
+        column = cls.__new__(cls)
+        column.array, column.home = home.open(), home
+        return column
+
+    def __reduce__(self) -> Any:
+        """By value; only a worker's program, which carries descriptors, refers to shared memory."""
+        return ArrayColumn, (np.array(self.array),)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        # The ellipsis keeps a scalar an array, so that its dtype survives. Read-only, as it is in a worker.
+        row = self.array[number, ...]
+        row.flags.writeable = False
+        return row
+
+    def take(self, numbers: NDArray[np.int64], out: np.ndarray) -> None:
+        """Gather rows into ``out`` of the same dtype."""
+        first, last = int(numbers[0]), int(numbers[-1])
+        if last - first + 1 == len(numbers) and (np.diff(numbers) == 1).all():
+            np.copyto(out, self.array[first : last + 1])
+        else:
+            # mode="clip" because NumPy buffers ``out`` under mode="raise"; the numbers come from the order, in range.
+            np.take(self.array, numbers, axis=0, out=out, mode="clip")
+
+
+class ObjectColumn:
+    """Python objects, one per record: a sequence of the user's or, once placed, pickles in one buffer."""
+
+    def __init__(self, values: Sequence[Any] | None, packed: tuple[ArrayColumn, ArrayColumn] | None = None) -> None:
+        self.values = values
+        self.packed = packed
+
+    def __len__(self) -> int:
+        return len(self.values) if self.values is not None else len(self.packed[1]) - 1  # type: ignore[index]
+
+    def __getitem__(self, number: int) -> Any:
+        if self.values is not None:
+            return self.values[number]
+        assert self.packed is not None
+        data, offsets = self.packed[0].array, self.packed[1].array
+        return pickle.loads(data[offsets[number] : offsets[number + 1]])
+
+    def pack(self) -> None:
+        """Pickle the values into one buffer and let go of the objects."""
+        if self.values is None:
+            return
+        pickles = [_pickle(self.values[number], number) for number in range(len(self.values))]
+        offsets = np.zeros(len(pickles) + 1, np.int64)
+        np.cumsum([len(pickled) for pickled in pickles], out=offsets[1:])
+        data = np.frombuffer(b"".join(pickles), np.uint8)
+        self.packed, self.values = (ArrayColumn(data), ArrayColumn(offsets)), None
+
+
+Column = ArrayColumn | ObjectColumn
+
+
+def as_column(values: Any) -> Column:
+    """Make a column: an array where NumPy reads the values as numbers, else a column of objects."""
+    if isinstance(values, np.ndarray):
+        array = values
+    elif hasattr(values, "__array__"):
+        array = np.asarray(values)
+    else:
+        try:
+            array = np.asarray(values)
+        except ValueError:  # rows of unequal length
+            return ObjectColumn(values)
+        if array.dtype.hasobject or array.dtype.kind in "US":
+            return ObjectColumn(values)
+    if array.dtype.kind in "US":
+        return ObjectColumn(array.tolist())
+    return ArrayColumn(array)
+
+
+def place(columns: Sequence[Column], purpose: str) -> None:
+    """Move all columns that are not placed yet into one shared segment.
+
+    Raises:
+        SharedMemoryError: there is too little shared memory for them.
+    """
+    pending: list[ArrayColumn] = []
+    for column in columns:
+        if isinstance(column, ObjectColumn):
+            column.pack()
+            assert column.packed is not None
+            pending += column.packed
+        else:
+            pending.append(column)
+    pending = [column for column in pending if column.home is None]
+    if not pending:
+        return
+    size = sum(align(column.array.nbytes) for column in pending)
+    segment = Segment.create(size, purpose, "Give the largest columns as np.memmap, which needs no shared memory")
+    memory = segment.map()
+    offset = 0
+    for column in pending:
+        array = column.array
+        np.copyto(np.ndarray(array.shape, array.dtype, memory, offset), array)
+        column.home = InSegment(segment, offset, array.shape, array.dtype)
+        column.array = column.home.open()
+        offset += align(array.nbytes)
+
+
+def _pickle(value: Any, number: int) -> bytes:
+    try:
+        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        try:
+            return cloudpickle.dumps(value)
+        except Exception:
+            raise TypeError(
+                f"record {number} cannot be sent to worker processes: a {type(value).__name__} does not pickle "
+                f"({error}). Hold plain data in the source, or use num_workers=0"
+            ) from error
+    # A class of the main script is pickled as a name that workers do not have; cloudpickle sends the class itself.
+    return cloudpickle.dumps(value) if b"__main__" in pickled else pickled
+
+
+def _in_file(array: np.ndarray) -> InFile | None:
+    """Where a memmap's data lies in its file, or None for anything that is not a plain view of a mapped file."""
+    if not isinstance(array, np.memmap) or array.mode == "c" or not array.flags.c_contiguous:
+        return None
+    if array.filename is None or not os.path.exists(array.filename):
+        return None
+    # A slice keeps the ``offset`` of the memmap it was cut from, so the place is found by address.
+    start_of_map = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    map_address = np.frombuffer(array._mmap, np.uint8).__array_interface__["data"][0]  # type: ignore[attr-defined]
+    offset = start_of_map + array.__array_interface__["data"][0] - map_address
+    return InFile(os.path.abspath(array.filename), offset, array.shape, array.dtype)

@@ -1,0 +1,189 @@
+"""MemorySource: records that are in memory already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.spec import VALUE_FIELD, Arrays, Path, field_name, flatten, nest
+from datarax_mp.order import Order
+from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_column, place
+from datarax_mp.sources.config import MemorySourceConfig
+from datarax_mp.sources.seed import draw_seed
+
+
+class MemorySource:
+    """Records from a dict of columns or a sequence of records.
+
+    Worker processes share one copy of the data, however many workers and pipelines there are: it is placed in shared
+    memory when the first pipeline with workers needs it, and is served from there from then on. Columns that are
+    ``np.memmap`` stay in their file. A record's arrays are read-only views, so that a stage cannot change the data of
+    others; copy before writing.
+
+    Args:
+        config: how to serve the records.
+        data: a dict of columns of equal length (NumPy, JAX, memmap or lists; dicts may nest), an array whose rows are
+            the records, or a sequence of records, each a mapping, an array or a scalar.
+        rngs: where the shuffle's seed is drawn from, for each pipeline anew: an ``nnx.Rngs`` with a ``shuffle`` or a
+            default stream, or an ``np.random.Generator``.
+        name: how messages and metadata call it.
+
+    Raises:
+        TypeError: ``data`` is text, or no dict, array or sequence.
+        ValueError: columns of unequal length, or no column at all.
+
+    >>> source = MemorySource(MemorySourceConfig(), {"x": np.arange(6).reshape(3, 2), "label": [0, 1, 0]})
+    >>> len(source), source[-1]["x"].tolist()
+    (3, [4, 5])
+    """
+
+    def __init__(self, config: MemorySourceConfig, data: Any, *, rngs: Any = None, name: str | None = None) -> None:
+        self.config = config
+        self.rngs = rngs
+        self.name = name or "memory"
+        self._columns: dict[Path, Column] = _columns_of(data)
+        # One anonymous column holds whole records; named columns hold their fields.
+        self._whole_records = () in self._columns
+        self._bare_values = isinstance(data, np.ndarray)
+        self._length = len(next(iter(self._columns.values())))
+        self._seed: int | None = None
+        self._epoch = 0
+        self._position = 0
+
+    def __len__(self) -> int:
+        """Records in the whole source, all shards together."""
+        return self._length
+
+    def __getitem__(self, number: int) -> Any:
+        """One record, by its number in the whole source; negative numbers count from the end.
+
+        Raises:
+            IndexError: there is no such record.
+        """
+        if not -self._length <= number < self._length:
+            raise IndexError(f"record {number} is outside of the source's {self._length} records")
+        number = int(number) % self._length
+        if self._whole_records:
+            return self._columns[()][number]
+        if self._bare_values:
+            return self._columns[VALUE_FIELD][number]
+        return nest({path: column[number] for path, column in self._columns.items()})
+
+    def __iter__(self) -> Iterator[Any]:
+        """The records of this shard, in the order of an epoch; shuffled anew each time if the source shuffles."""
+        order, epoch = self._order(), self._epoch
+        self._epoch += 1
+        for step in range(len(order)):
+            yield self[int(order.records(epoch, step)[0])]
+
+    def get_batch(self, n: int) -> dict[str, Any]:
+        """The next ``n`` records of this shard, stacked; fewer at the end of the epoch, none after it.
+
+        Returns:
+            A dict of arrays ``(rows, ...)``; fields that are no arrays come as lists.
+
+        Raises:
+            ValueError: ``n`` is below 1.
+            TypeError: the source was made of a sequence of records rather than of columns.
+        """
+        if n < 1:
+            raise ValueError(f"get_batch needs n >= 1, got {n}")
+        if self._whole_records:
+            raise TypeError("get_batch needs columns; a source made of a list of records yields them one by one")
+        order = self._order()
+        rows = min(n, len(order) - self._position)
+        numbers = order.records(self._epoch, self._position, rows)
+        self._position += rows
+        return nest(
+            {
+                path: column.array[numbers] if isinstance(column, ArrayColumn) else [column[int(i)] for i in numbers]
+                for path, column in self._columns.items()
+            }
+        )
+
+    def reset(self) -> None:
+        """Start ``get_batch`` at the beginning of the next epoch."""
+        self._position = 0
+        self._epoch += 1
+
+    def place(self) -> None:
+        """Move the data to where worker processes can map it; once is enough, later calls do nothing.
+
+        Raises:
+            SharedMemoryError: there is too little shared memory.
+            TypeError: a record does not pickle.
+        """
+        place(list(self._columns.values()), f"the data of source '{self.name}'")
+
+    @property
+    def reads_columns(self) -> bool:
+        """Whether ``read_into`` can be used: the data is in columns rather than in a list of records."""
+        return not self._whole_records
+
+    def read_into(self, numbers: NDArray[np.int64], out: Arrays) -> list[dict[Path, Any]] | None:
+        """Gather records straight into memory.
+
+        Args:
+            numbers: int64 ``(rows,)``, record numbers, each in range.
+            out: for each array column an array ``(rows, ...)`` of the column's dtype, which is filled.
+
+        Returns:
+            What is no array: for each record its values by field; None when all columns are arrays.
+        """
+        objects: dict[Path, ObjectColumn] = {}
+        for path, column in self._columns.items():
+            if isinstance(column, ArrayColumn):
+                column.take(numbers, out[path])
+            else:
+                objects[path] = column
+        if not objects:
+            return None
+        return [{path: column[int(number)] for path, column in objects.items()} for number in numbers]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "rngs": None}  # a stream's position belongs to the process that draws from it
+
+    def __repr__(self) -> str:
+        fields = ", ".join(map(field_name, self._columns)) or "records"
+        return f"MemorySource({self.name!r}, {self._length} records: {fields})"
+
+    def _order(self) -> Order:
+        if self.config.shuffle and self._seed is None:
+            if self.rngs is None:
+                raise ValueError("shuffle=True needs rngs: MemorySource(..., rngs=nnx.Rngs(0))")
+            self._seed = draw_seed(self.rngs)
+        return Order(
+            self._length, 1, self.config.shuffle, self._seed or 0, False, self.config.shard_id or 0, self.config.num_workers
+        )
+
+
+def _columns_of(data: Any) -> dict[Path, Column]:
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"data must be a dict of columns or a sequence of records, not {type(data).__name__}")
+    if isinstance(data, Mapping):
+        columns = {path: as_column(_sized(path, values)) for path, values in flatten(data).items()}
+        if not columns:
+            raise ValueError("data holds no column; expected a dict such as {'image': images, 'label': labels}")
+        lengths = {field_name(path): len(column) for path, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns must have equal length, found {lengths}")
+        return columns
+    if isinstance(data, np.ndarray):
+        return {VALUE_FIELD: as_column(_sized(VALUE_FIELD, data))}
+    if isinstance(data, Sequence) or (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        return {(): ObjectColumn(data)}
+    raise TypeError(f"data must be a dict of columns or a sequence of records, not {type(data).__name__}")
+
+
+def _sized(path: Path, values: Any) -> Any:
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or getattr(values, "shape", None) == ():
+        raise TypeError(f"column '{field_name(path)}' must be an array or a list, not {type(values).__name__}")
+    if isinstance(values, np.ndarray) and values.dtype.hasobject:
+        raise TypeError(
+            f"column '{field_name(path)}': expected numbers, found an object array of shape {values.shape}. Give it a "
+            "numeric dtype, or pass a list if the values are text or plain objects"
+        )
+    return values

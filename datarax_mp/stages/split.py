@@ -1,0 +1,46 @@
+"""Dividing a pipeline's stages into those of the workers and those of the device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from datarax_mp.stages.host import HostStage, MapBatch, as_host_stage, stage_name
+
+
+def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[Any, ...]]:
+    """Divide stages into host stages and device stages, in order.
+
+    Raises:
+        TypeError: something is no stage.
+        ValueError: a host stage comes after a device stage, or one for records after one for batches.
+    """
+    host: list[HostStage] = []
+    device: list[Any] = []
+    for place, stage in enumerate(stages):
+        if _is_device_stage(stage):
+            device.append(stage)
+            continue
+        stage = as_host_stage(stage, place)
+        if device:
+            raise ValueError(
+                f"stages[{place}], {stage_name(stage)}, runs on the host but comes after {stage_name(device[-1])}, which "
+                "runs on the device. Put all host stages first, or make it a DeviceStage"
+            )
+        if host and isinstance(host[-1], MapBatch) and not isinstance(stage, MapBatch):
+            raise ValueError(
+                f"stages[{place}], {stage_name(stage)}, takes single records but comes after {stage_name(host[-1])}, "
+                "which takes batches. Put all stages for records first"
+            )
+        host.append(stage)
+    return tuple(host), tuple(device)
+
+
+def _is_device_stage(stage: Any) -> bool:
+    # Whoever made such an object has imported these modules; so there is no need to import JAX to ask.
+    ours = sys.modules.get("datarax_mp.stages.device")
+    flax = sys.modules.get("flax.nnx")
+    return (ours is not None and isinstance(stage, ours.DeviceStage)) or (
+        flax is not None and isinstance(stage, flax.Module)
+    )
