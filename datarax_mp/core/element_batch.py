@@ -35,7 +35,7 @@ class _BatchMeta(type(nnx.Module)):  # type: ignore[misc]
     """Leaves out the attributes that ``nnx.Module`` gives every instance; ours says itself what is in it."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        batch = object.__new__(cls)
+        batch: Any = object.__new__(cls)
         batch.__init__(*args, **kwargs)
         return batch
 
@@ -95,7 +95,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         metadata = None if metadata_list is None else list(metadata_list)
         mask = None if valid_mask is None else _as_mask(valid_mask)
         _fill(batch, data, states, dict(batch_state or {}), mask, size=rows_of(data), metadata=metadata)
-        vars(batch)["_batch_metadata"] = batch_metadata
+        batch.__dict__["_batch_metadata"] = batch_metadata
         return batch
 
     # --- the parts
@@ -107,7 +107,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     @data.setter
     def data(self, value: Any) -> None:
-        vars(self)["_data"] = value
+        self.__dict__["_data"] = value
 
     @property
     def states(self) -> Any:
@@ -116,7 +116,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     @states.setter
     def states(self, value: Any) -> None:
-        vars(self)["_states"] = value
+        self.__dict__["_states"] = value
 
     @property
     def batch_state(self) -> Any:
@@ -125,7 +125,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     @batch_state.setter
     def batch_state(self, value: Any) -> None:
-        vars(self)["_batch_state"] = value
+        self.__dict__["_batch_state"] = value
 
     @property
     def metadata(self) -> list[Metadata]:
@@ -135,12 +135,12 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
             found = [Metadata()] * self.batch_size
         elif not isinstance(found, list):
             found = found()
-        vars(self)["_metadata"] = found
+        self.__dict__["_metadata"] = found
         return found
 
     @property
     def valid_mask(self) -> Any:
-        """bool ``(batch_size,)``: False marks padding."""
+        """Which elements are real, as bool ``(batch_size,)``: False marks padding."""
         if self._mask is not None:
             return self._mask
         leaves = jax.tree.leaves(_raw(self._data))
@@ -149,7 +149,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     @valid_mask.setter
     def valid_mask(self, value: Any) -> None:
-        vars(self)["_mask"] = value
+        self.__dict__["_mask"] = value
 
     @property
     def batch_size(self) -> int:
@@ -208,7 +208,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         if not 0 <= index < self.batch_size:
             raise IndexError(f"element {index} is outside of the batch's {self.batch_size} elements")
         data, states = jax.tree.map(lambda array: array[index], (_raw(self._data), _raw(self._states)))
-        return Element(data, states, self.metadata[index])
+        return Element(data=data, state=states, metadata=self.metadata[index])  # type: ignore[call-arg]
 
     def get_elements(self, which: slice | Sequence[int]) -> list[Element]:
         """Several samples, by a slice or a list of indices.
@@ -243,7 +243,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         data, states, mask = jax.tree.map(cut, (_raw(self._data), _raw(self._states), self._mask))
         batch = object.__new__(type(self))
         _fill(batch, data, states, _raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
-        vars(batch)["_batch_metadata"] = self._batch_metadata
+        batch.__dict__["_batch_metadata"] = self._batch_metadata
         return batch
 
     # --- the batch as a whole
@@ -258,7 +258,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         if isinstance(self._batch_state, nnx.Variable):
             self._batch_state.set_value(merged)
         else:
-            vars(self)["_batch_state"] = merged
+            self.__dict__["_batch_state"] = merged
 
     def get_batch_metadata(self) -> Any:
         """The metadata of the batch as a whole."""
@@ -266,7 +266,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     def set_batch_metadata(self, metadata: Any) -> None:
         """Replace the metadata of the batch as a whole."""
-        vars(self)["_batch_metadata"] = metadata
+        self.__dict__["_batch_metadata"] = metadata
 
     def __repr__(self) -> str:
         leaves = jax.tree_util.tree_flatten_with_path(_raw(self._data))[0]
@@ -278,9 +278,9 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
     # --- what NNX and JAX ask a module for
 
     def _variable(self, name: str) -> Any:
-        value = vars(self)[name]
+        value = self.__dict__[name]
         if isinstance(value, dict):
-            value = vars(self)[name] = nnx.Variable(value)
+            value = self.__dict__[name] = nnx.Variable(value)
         return value
 
     def _check_valid_context(self, error_msg: Callable[[], str]) -> None:
@@ -292,17 +292,17 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        parts = {name: _raw(value) for name, value in vars(self).items()}
+        parts = {name: _raw(value) for name, value in self.__dict__.items()}
         return {**parts, "_metadata": self.metadata}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
 
     def __deepcopy__(self, memo: Any = None) -> Batch:
         batch = object.__new__(type(self))
         data, states, batch_state, mask = jax.tree.map(lambda array: array.copy(), self._pytree__flatten()[0])
         _fill(batch, data, states, batch_state, mask, size=self._size, metadata=list(self.metadata))
-        vars(batch)["_batch_metadata"] = self._batch_metadata
+        batch.__dict__["_batch_metadata"] = self._batch_metadata
         return batch
 
     def _pytree__flatten(self) -> tuple[tuple[Any, ...], None]:

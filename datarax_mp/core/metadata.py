@@ -90,7 +90,7 @@ def _flatten_with_keys(metadata: Metadata) -> tuple[tuple[tuple[Any, Any], ...],
 
 
 def _unflatten(static: _Static, leaves: tuple[Any, ...]) -> Metadata:
-    return Metadata(*leaves, key=static.key, source_info=static.source_info)
+    return Metadata(**dict(zip(_LEAVES, leaves, strict=True)), key=static.key, source_info=static.source_info)
 
 
 jax.tree_util.register_pytree_with_keys(Metadata, _flatten_with_keys, _unflatten, _flatten)

@@ -288,5 +288,6 @@ class Layout:
             known = sorted([field_name(spec.path) for spec in self.fields] + [field_name(path) for path in self.info])
             found = "a field that the first record lacks" if surplus else "no such field"
             raise RecordError(
-                f"record {number}, field '{field_name(path)}': expected the first record's fields {known}, found {found}"
+                f"record {number}, field '{field_name(path)}': expected the first record's fields {known}, "
+                f"found {found}"
             )

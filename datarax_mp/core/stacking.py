@@ -50,7 +50,9 @@ def stack_elements(
                 )
 
     def stack(*leaves: Any) -> Any:
-        return jnp.stack(leaves) if any(isinstance(leaf, jax.Array) for leaf in leaves) else jnp.asarray(np.stack(leaves))
+        return (
+            jnp.stack(leaves) if any(isinstance(leaf, jax.Array) for leaf in leaves) else jnp.asarray(np.stack(leaves))
+        )
 
     data, states = jax.tree.map(stack, *parts)
     return data, states, metadata

@@ -1,8 +1,8 @@
 """From (epoch, step) to record numbers.
 
-    positions of shard k of n:   k, k + n, k + 2n, ...            shard_length of them
-    step s takes positions       s * batch_size ... (s + 1) * batch_size - 1   of the shard
-    a position's record          position itself, or permute(position) when the order shuffles
+positions of shard k of n:   k, k + n, k + 2n, ...            shard_length of them
+step s takes positions       s * batch_size ... (s + 1) * batch_size - 1   of the shard
+a position's record          position itself, or permute(position) when the order shuffles
 """
 
 from __future__ import annotations

@@ -85,9 +85,7 @@ def batch_metadata(
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
     infos = pickle.loads(info) if info is not None else None
-    common = Metadata(
-        epoch=epoch, global_step=epoch * len(order) + step, batch_idx=step, shard_id=order.shard_index
-    )
+    common = Metadata(epoch=epoch, global_step=epoch * len(order) + step, batch_idx=step, shard_id=order.shard_index)
     metadata = []
     for row, number in enumerate(order.records(epoch, step).tolist()):
         source_info = nest(infos[row]) if infos is not None else {}

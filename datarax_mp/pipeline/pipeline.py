@@ -21,6 +21,7 @@ from datarax_mp.sources import as_source
 from datarax_mp.sources.seed import draw_seed
 from datarax_mp.stages.host import MapBatch, RandomMapElement, stage_name
 from datarax_mp.stages.split import split_stages
+from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 
 log = logging.getLogger("datarax_mp")
@@ -29,8 +30,8 @@ log = logging.getLogger("datarax_mp")
 class Pipeline:
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
-    Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical for
-    every ``num_workers`` and ``prefetch_size``. A batch that is kept never changes.
+    Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
+    for every ``num_workers`` and ``prefetch_size``. A batch that is kept never changes.
 
     Args:
         source: a ``MemorySource``; a list of records, a dict of columns or an array; or anything with ``__len__`` and
@@ -136,6 +137,8 @@ class Pipeline:
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
         self._open_session()
+        if num_workers:
+            pool().prepare()  # it starts up while the caller builds a model
 
     def _draw_seed(self, rngs: Any, why: str) -> int:
         own = getattr(self._source, "rngs", None)

@@ -10,8 +10,8 @@ Two ways lead to a JAX device, and which is better depends on the size of an arr
     9.6 MB            50 - 60      2400 - 2800
 
 ``device_put`` of 64-byte aligned memory costs the same for every size because on the CPU backend it copies nothing: the
-jax.Array looks into the slot and keeps its lease. (On an accelerator it copies asynchronously, and holds the lease until
-the copy has ended.) The identity's arguments are copied in a fast path, so that the slot is free at once.
+jax.Array looks into the slot and keeps its lease. (On an accelerator it copies asynchronously, and holds the lease
+until the copy has ended.) The identity's arguments are copied in a fast path, so that the slot is free at once.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ def _identity(placement: Any) -> Callable[..., Any]:
 
 def aliases(layout: Layout, *, output: Output, sharding: Any) -> bool:
     """Whether transferred arrays may go on looking into the slot."""
-    return output == "numpy" or sharding is not None or any(
-        _field_bytes(layout, place) >= _ALIAS_BYTES for place in range(len(layout.fields))
+    return (
+        output == "numpy"
+        or sharding is not None
+        or any(_field_bytes(layout, place) >= _ALIAS_BYTES for place in range(len(layout.fields)))
     )
 
 

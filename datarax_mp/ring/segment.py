@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from multiprocessing import shared_memory
+from typing import Any
 
 from datarax_mp.core.spec import align
 
@@ -86,7 +86,9 @@ class Segment:
 
 
 def _unnamed_descriptor(size: int) -> int:
-    options = {"track": False} if sys.version_info >= (3, 13) else {}
+    from multiprocessing import shared_memory  # delayed: workers only map what they are given
+
+    options: dict[str, Any] = {"track": False} if sys.version_info >= (3, 13) else {}
     block = shared_memory.SharedMemory(create=True, size=size, **options)
     try:
         return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name

@@ -1,9 +1,10 @@
 """How the data of a MemorySource is stored, and how it reaches workers without a copy per worker.
 
-An ``ArrayColumn`` is an array; an ``ObjectColumn`` holds any Python objects. Before workers see a column it is *placed*:
-arrays are copied into one shared segment, objects are pickled into one buffer with offsets (a list of objects, shared by
-forking, would be copied page by page as reference counts change: pytorch #13246), and memmaps are left in their file,
-which every worker opens by its path. From then on this process, too, serves the column from the shared copy.
+An ``ArrayColumn`` is an array; an ``ObjectColumn`` holds any Python objects. Before workers see a column it is
+*placed*: arrays are copied into one shared segment, objects are pickled into one buffer with offsets (a list of objects,
+shared by forking, would be copied page by page as reference counts change: pytorch #13246), and memmaps are left in
+their file, which every worker opens by its path. From then on this process, too, serves the column from the shared
+copy.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class ObjectColumn:
             return self.values[number]
         assert self.packed is not None
         data, offsets = self.packed[0].array, self.packed[1].array
-        return pickle.loads(data[offsets[number] : offsets[number + 1]])
+        return pickle.loads(data[offsets[number] : offsets[number + 1]].data)
 
     def pack(self) -> None:
         """Pickle the values into one buffer and let go of the objects."""

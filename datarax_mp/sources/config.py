@@ -31,7 +31,9 @@ class MemorySourceConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_workers, int) or self.num_workers < 1:
-            raise ValueError(f"num_workers, the number of shards, must be an int of at least 1, got {self.num_workers!r}")
+            raise ValueError(
+                f"num_workers, the number of shards, must be an int of at least 1, got {self.num_workers!r}"
+            )
         if self.shard_id is None:
             if self.num_workers > 1:
                 raise ValueError(

@@ -156,7 +156,13 @@ class MemorySource:
                 raise ValueError("shuffle=True needs rngs: MemorySource(..., rngs=nnx.Rngs(0))")
             self._seed = draw_seed(self.rngs)
         return Order(
-            self._length, 1, self.config.shuffle, self._seed or 0, False, self.config.shard_id or 0, self.config.num_workers
+            self._length,
+            1,
+            self.config.shuffle,
+            self._seed or 0,
+            False,
+            self.config.shard_id or 0,
+            self.config.num_workers,
         )
 
 

@@ -83,8 +83,8 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
     if callable(stage):
         return MapElement(stage)
     raise TypeError(
-        f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, RandomMapElement, "
-        "MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
+        f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
+        "RandomMapElement, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
     )
 
 

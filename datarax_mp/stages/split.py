@@ -25,8 +25,8 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
         stage = as_host_stage(stage, place)
         if device:
             raise ValueError(
-                f"stages[{place}], {stage_name(stage)}, runs on the host but comes after {stage_name(device[-1])}, which "
-                "runs on the device. Put all host stages first, or make it a DeviceStage"
+                f"stages[{place}], {stage_name(stage)}, runs on the host but comes after {stage_name(device[-1])}, "
+                "which runs on the device. Put all host stages first, or make it a DeviceStage"
             )
         if host and isinstance(host[-1], MapBatch) and not isinstance(stage, MapBatch):
             raise ValueError(

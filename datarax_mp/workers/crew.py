@@ -11,7 +11,7 @@ import select
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring

@@ -70,7 +70,7 @@ def describe_exit(status: int | None) -> str:
     if status is None:
         return "an unknown end"
     if status < 0:
-        name = signal.Signals(-status).name if -status in iter(signal.Signals) else "signal"
+        name = next((known.name for known in signal.Signals if known == -status), "signal")
         cause = {
             "SIGKILL": "; often the kernel, out of memory",
             "SIGSEGV": "; a crash in native code",

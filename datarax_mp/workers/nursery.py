@@ -17,6 +17,7 @@ it does nothing but wait, it acts within milliseconds of the main process's deat
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -26,6 +27,7 @@ import signal
 import socket
 import struct
 import sys
+from typing import Any
 
 from datarax_mp.workers.loop import serve
 
@@ -46,7 +48,8 @@ def main(control_fd: int) -> None:
     gc.freeze()  # what exists now is shared with every worker for as long as nobody touches it
     children: set[int] = set()
     while True:
-        ready, _, _ = select.select([control, wake_read], [], [])
+        waiting: list[Any] = [control, wake_read]
+        ready, _, _ = select.select(waiting, [], [])
         try:
             if wake_read in ready:
                 os.read(wake_read, 4096)
@@ -101,10 +104,8 @@ def _become_worker(control: socket.socket, channel_fd: int, nursery: int) -> Non
         sys.excepthook(*sys.exc_info())
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-            except (OSError, ValueError, AttributeError):
-                pass
         os._exit(status & 0xFF)
 
 

@@ -140,7 +140,9 @@ class _Nursery:
                     )
             worker.pid, worker.sentinel = self._started.popleft()
             if worker.pid < 0:
-                raise WorkerError("the system refuses another process; lower num_workers or raise its limit (ulimit -u)")
+                raise WorkerError(
+                    "the system refuses another process; lower num_workers or raise its limit (ulimit -u)"
+                )
 
     def exit_status(self, pid: int, seconds: float = 1.0) -> int | None:
         """How a worker ended, or None when nobody can tell."""
@@ -188,6 +190,15 @@ class Pool:
         self._nursery: _Nursery | None = None
         self._parked: list[Worker] = []
 
+    def prepare(self) -> None:
+        """Start the nursery, so that it is up by the time workers are wanted."""
+        with self._lock:
+            if self._nursery is not None and not self._nursery.alive():
+                self._nursery.close()
+                self._nursery = None
+            if self._nursery is None:
+                self._nursery = _Nursery()
+
     def lease(self, count: int, program: int) -> list[Worker]:
         """Take ``count`` workers: parked ones first, those that have the program loaded before others.
 
@@ -201,10 +212,8 @@ class Pool:
             taken = usable[:count]
             self._parked = [worker for worker in self._parked if worker not in taken]
             if len(taken) < count:
-                if self._nursery is None or not self._nursery.alive():
-                    if self._nursery is not None:
-                        self._nursery.close()
-                    self._nursery = _Nursery()
+                self.prepare()
+                assert self._nursery is not None
                 taken += self._nursery.spawn(count - len(taken))
             return taken
 
