@@ -15,6 +15,7 @@ them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
@@ -300,9 +301,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     def __deepcopy__(self, memo: Any = None) -> Batch:
         batch = object.__new__(type(self))
-        data, states, batch_state, mask = jax.tree.map(lambda array: array.copy(), self._pytree__flatten()[0])
-        _fill(batch, data, states, batch_state, mask, size=self._size, metadata=list(self.metadata))
-        batch.__dict__["_batch_metadata"] = self._batch_metadata
+        batch.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return batch
 
     def _pytree__flatten(self) -> tuple[tuple[Any, ...], None]:

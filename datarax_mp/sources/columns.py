@@ -1,10 +1,10 @@
 """How the data of a MemorySource is stored, and how it reaches workers without a copy per worker.
 
 An ``ArrayColumn`` is an array; an ``ObjectColumn`` holds any Python objects. Before workers see a column it is
-*placed*: arrays are copied into one shared segment, objects are pickled into one buffer with offsets (a list of objects,
-shared by forking, would be copied page by page as reference counts change: pytorch #13246), and memmaps are left in
-their file, which every worker opens by its path. From then on this process, too, serves the column from the shared
-copy.
+*placed*: arrays are copied into one shared segment; objects are pickled into one buffer with offsets, because a list of
+objects that is shared by forking gets copied page by page as reference counts change (pytorch #13246); and memmaps are
+left in their file, which every worker opens by its path. From then on this process, too, serves the column from the
+shared copy.
 """
 
 from __future__ import annotations

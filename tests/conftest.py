@@ -1,0 +1,51 @@
+"""Settings and helpers shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX is imported: several devices, so that sharding is tested for real on the CPU backend.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_in_shared_memory() -> Iterator[None]:
+    before = set(os.listdir("/dev/shm"))
+    yield
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run code as a script in a fresh interpreter in which every warning is an error."""
+
+    def run(code: str, *, stdin: bool = False, check: bool = True, seconds: float = 90) -> subprocess.CompletedProcess:
+        script = tmp_path / "script.py"
+        script.write_text(code)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-" if stdin else str(script)],
+            input=code if stdin else None,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            cwd=tmp_path,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == ""
+        return done
+
+    return run

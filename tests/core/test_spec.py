@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from datarax_mp.core.spec import Layout, RecordError, flatten, jax_dtype, nest, split_record
+
+
+def layout_of(record: Any, x64: bool | None = False) -> Layout:
+    return Layout.of(record, number=0, batch_size=5, x64=x64)
+
+
+def test_a_record_divides_into_arrays_and_info() -> None:
+    arrays, info = split_record({"a": np.zeros(2), "b": {"c": 1}, "t": "text", "n": None, "l": ["x", "y"]}, 0)
+    assert set(arrays) == {("a",), ("b", "c")}
+    assert set(info) == {("t",), ("n",), ("l",)}
+
+
+@pytest.mark.parametrize("value", [3, 2.5, True, np.float32(1), np.zeros((2, 2)), [1, 2, 3]])
+def test_numbers_and_lists_of_numbers_are_arrays(value: Any) -> None:
+    arrays, info = split_record({"x": value}, 0)
+    assert np.array_equal(arrays["x",], value)
+    assert info == {}
+
+
+def test_bare_arrays_and_scalars_are_the_field_value() -> None:
+    assert list(split_record(np.zeros(3), 0)[0]) == [("value",)]
+    assert list(split_record(7, 0)[0]) == [("value",)]
+
+
+@pytest.mark.parametrize("record", [(1, 2), [1, 2], None, object(), {1}])
+def test_any_other_record_is_an_error_that_says_what_to_return(record: Any) -> None:
+    with pytest.raises(RecordError, match=rf"record 8: .*found {type(record).__name__}\. Return a dict"):
+        split_record(record, 8)
+
+
+def test_object_arrays_are_an_error_that_names_record_and_field() -> None:
+    with pytest.raises(RecordError, match=r"record 3, field 'a/b'.*object array of shape \(2,\)"):
+        split_record({"a": {"b": np.array([1, "x"], object)}}, 3)
+
+
+def test_structured_arrays_are_an_error_that_names_their_fields() -> None:
+    with pytest.raises(RecordError, match=r"\['p', 'q'\]"):
+        split_record({"a": np.zeros(2, [("p", "f4"), ("q", "i4")])}, 0)
+
+
+def test_field_names_must_be_text() -> None:
+    with pytest.raises(RecordError, match="record 0: field names must be strings, found 1"):
+        split_record({1: np.zeros(2)}, 0)
+
+
+def test_nesting_and_flattening_are_inverse() -> None:
+    tree = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
+    assert nest(flatten(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("dtype", "narrow"),
+    [("int64", "int32"), ("uint64", "uint32"), ("float64", "float32"), ("complex128", "complex64"), ("uint8", "uint8")],
+)
+def test_dtypes_become_what_jax_wants(dtype: str, narrow: str) -> None:
+    assert jax_dtype(np.dtype(dtype), x64=False) == narrow
+    assert jax_dtype(np.dtype(dtype), x64=True) == dtype
+    assert layout_of({"x": np.zeros(1, dtype)}, x64=None).fields[0].dtype == dtype
+
+
+def test_extension_dtypes_and_byte_orders() -> None:
+    assert jax_dtype(np.dtype(ml_dtypes.bfloat16), x64=False) == ml_dtypes.bfloat16
+    assert jax_dtype(np.dtype(">f4"), x64=False).isnative
+    with pytest.raises(RecordError, match="field 'when'.*datetime64"):
+        layout_of({"when": np.datetime64("2026-01-01")})
+
+
+def test_leaves_begin_at_multiples_of_64_bytes() -> None:
+    layout = layout_of({"a": np.zeros(3, np.uint8), "b": 1.0, "c": np.zeros((2, 2), np.int16)})
+    assert [spec.offset for spec in layout.fields] == [0, 64, 128]
+    assert layout.block_bytes == 192
+
+
+def test_a_record_without_arrays_is_an_error() -> None:
+    with pytest.raises(RecordError, match=r"record 0: .*found only text.*tokenizer"):
+        layout_of({"text": "hello"})
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"x": np.zeros(3)}, r"record 6, field 'y': expected an array .*found no such field"),
+        ({"x": np.zeros(3), "y": "text"}, r"record 6, field 'y': expected an array .*found str"),
+        ({"x": np.zeros(3), "y": 1, "z": 2}, r"record 6, field 'z': expected the first record's fields"),
+    ],
+)
+def test_other_names_than_the_first_records_are_an_error(record: Any, message: str) -> None:
+    layout = layout_of({"x": np.zeros(3), "y": 1})
+    arrays, info = split_record(record, 6)
+    with pytest.raises(RecordError, match=message):
+        layout.check_names(arrays, info, 6)
+
+
+def test_a_narrowing_conversion_keeps_values_or_names_the_record() -> None:
+    spec = layout_of({"label": 5}).fields[0]
+    out = np.zeros(3, np.int32)
+    spec.convert(np.array([1, -2, 2**31 - 1]), out, np.array([10, 11, 12]))
+    assert out.tolist() == [1, -2, 2**31 - 1]
+    with pytest.raises(RecordError, match=r"record 12, field 'label': .*fits int32, found 2147483648"):
+        spec.convert(np.array([1, 2, 2**31]), out, np.array([10, 11, 12]))
+
+
+def test_a_float_that_overflows_is_an_error_and_infinities_stay() -> None:
+    spec = layout_of({"x": np.zeros(2)}).fields[0]
+    out = np.zeros((1, 2), np.float32)
+    spec.convert(np.array([[np.inf, np.nan]]), out, np.array([4]))
+    assert np.isinf(out[0, 0])
+    assert np.isnan(out[0, 1])
+    with pytest.raises(RecordError, match=r"record 4, field 'x': .*fits float32, found 1e\+300"):
+        spec.convert(np.array([[1.0, 1e300]]), out, np.array([4]))

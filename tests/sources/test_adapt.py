@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from datarax_mp.sources import MemorySource, as_source
+from datarax_mp.sources.seed import draw_seed
+
+
+class Torchlike:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"x": number}
+
+
+def test_anything_with_a_length_and_numbers_is_taken_as_it_is() -> None:
+    dataset = Torchlike()
+    assert as_source(dataset) is dataset
+
+
+@pytest.mark.parametrize("data", [[1, 2], {"a": [1, 2]}, np.zeros(2), ({"a": 1}, {"a": 2})])
+def test_plain_data_becomes_a_memory_source(data: Any) -> None:
+    assert isinstance(as_source(data), MemorySource)
+    assert len(as_source(data)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ("abc", TypeError, "str"),
+        (iter([1]), TypeError, "lacks __len__ and __getitem__"),
+        ({1, 2}, TypeError, "lacks __getitem__"),
+        (None, TypeError, "NoneType"),
+        ([], ValueError, "empty"),
+        ({"a": []}, ValueError, "empty"),
+    ],
+)
+def test_what_is_no_source_is_an_error(wrong: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        as_source(wrong)
+
+
+def test_a_stream_moves_on_with_every_draw_and_repeats_from_the_same_start() -> None:
+    for make in (lambda: nnx.Rngs(0), lambda: nnx.Rngs(shuffle=0), lambda: np.random.default_rng(0)):
+        one, two = make(), make()
+        draws = [draw_seed(one) for _ in range(3)]
+        assert len(set(draws)) == 3
+        assert draws == [draw_seed(two) for _ in range(3)]
+
+
+def test_what_is_no_randomness_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"nnx.Rngs.*not int"):
+        draw_seed(0)
+    with pytest.raises(ValueError, match="'shuffle'"):
+        draw_seed(nnx.Rngs(params=0))
