@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from hypothesis import settings
 
@@ -49,3 +50,10 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Send functions of test modules to workers by value, as those of a script are: importing one imports JAX."""
+    for module in {item.getparent(pytest.Module) for item in items}:
+        if module is not None:
+            cloudpickle.register_pickle_by_value(module.obj)

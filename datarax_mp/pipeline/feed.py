@@ -107,7 +107,7 @@ class Feed:
         if not self._crew.concurrent:
             return self._next < self._stop or bool(self._handed_out)
         self._turn(wait=False)
-        return bool(self._handed_out) and self._handed_out[0] in self._finished
+        return self._head_finished()
 
     def next_batch(self) -> HostBatch | None:
         """The next batch in order, waiting for it if need be; None at the end of the epoch.
@@ -120,9 +120,10 @@ class Feed:
             now = time.perf_counter()
             self._away_seconds += 0.2 * ((now - self._left) - self._away_seconds)
             self._hand_out()
-            if not self._handed_out:
-                return None
-            while self._handed_out[0] not in self._finished:
+            while not self._head_finished():
+                if not self._handed_out and self._next >= self._stop:
+                    return None
+                # With nothing handed out yet, workers are still busy with an epoch that was left early.
                 self._turn(wait=True)
             if self._crew.concurrent:
                 self._hand_out()  # so that nobody idles while the caller is away
@@ -154,8 +155,11 @@ class Feed:
                 self._run_seconds = answer.seconds
                 if self._adaptive:
                     self._adapt(ticket.run.steps, answer.seconds)
-        if not (self._handed_out and self._handed_out[0] in self._finished and not self._crew.concurrent):
+        if self._crew.concurrent or not self._head_finished():
             self._hand_out()
+
+    def _head_finished(self) -> bool:
+        return bool(self._handed_out) and self._handed_out[0] in self._finished
 
     def _adapt(self, steps: int, seconds: float) -> None:
         if seconds < _RUN_SECONDS / 2 and steps == self._steps:

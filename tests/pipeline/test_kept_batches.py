@@ -1,0 +1,102 @@
+"""Batches the user keeps never change, and never block the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarax_mp import Pipeline
+
+BATCHES, ROWS = 500, 4
+LARGE, SMALL = (160, 160), (3,)  # 400 kB a batch, which JAX aliases, and 48 bytes, which is copied
+
+
+class Numbered:
+    """Record n is full of n: any mix-up shows."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return BATCHES * ROWS
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {"image": np.full(self.shape, number, np.float32), "label": number}
+
+
+def pipeline(workers: int, output: Any, shape: tuple[int, ...]) -> Pipeline:
+    return Pipeline(source=Numbered(shape), batch_size=ROWS, num_workers=workers, output=output)
+
+
+every = pytest.mark.parametrize(
+    ("workers", "output", "shape"),
+    [(0, "jax", LARGE), (2, "jax", LARGE), (2, "jax", SMALL), (0, "numpy", SMALL), (2, "numpy", LARGE)],
+)
+
+
+def is_batch(image: Any, step: int) -> bool:
+    expected = np.arange(step * ROWS, (step + 1) * ROWS).reshape(ROWS, *[1] * (np.ndim(image) - 1))
+    return bool((np.asarray(image) == expected).all())
+
+
+@every
+def test_a_list_of_a_whole_epoch_holds_every_value(workers: int, output: Any, shape: tuple[int, ...]) -> None:
+    with pipeline(workers, output, shape) as batches:
+        kept = list(batches)
+    assert len(kept) == BATCHES
+    for step, batch in enumerate(kept):
+        assert is_batch(batch["image"], step)
+        assert batch["label"].tolist() == list(range(step * ROWS, (step + 1) * ROWS))
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda batch: batch,
+        lambda batch: batch["image"],
+        lambda batch: batch["image"][0],
+        lambda batch: np.asarray(batch["image"]),
+        lambda batch: np.asarray(batch["image"])[0],
+    ],
+    ids=["batch", "array", "slice", "numpy", "numpy slice"],
+)
+@pytest.mark.parametrize(("workers", "output"), [(0, "jax"), (2, "jax"), (2, "numpy")])
+def test_every_third_batch_kept_for_ever_never_changes(
+    keep: Callable[[Any], Any], workers: int, output: Any
+) -> None:
+    kept = {}
+    with pipeline(workers, output, LARGE) as batches:
+        for step, batch in enumerate(batches):
+            assert is_batch(batch["image"], step)
+            if step % 3 == 0:
+                kept[step] = keep(batch)
+        for step, batch in enumerate(batches):  # another epoch over the same memory
+            assert is_batch(batch["image"], step)
+            if step == 60:
+                break
+    assert len(kept) == 167
+    for step, value in kept.items():
+        value = np.asarray(value["image"] if hasattr(value, "keys") else value)
+        assert (value == step * ROWS).all() if value.ndim == 2 else is_batch(value, step)
+
+
+def test_what_is_written_to_a_kept_numpy_batch_reaches_nobody_else() -> None:
+    with pipeline(2, "numpy", LARGE) as batches:
+        for step, batch in enumerate(batches):
+            assert is_batch(batch["image"], step)
+            batch["image"][:] = -1
+            if step == 100:
+                break
+
+
+def test_a_batch_outlives_its_pipeline() -> None:
+    batches = pipeline(2, "jax", LARGE)
+    iterator = iter(batches)
+    first, second = next(iterator), next(iterator)
+    batches.close()
+    del batches, iterator
+    assert is_batch(first["image"], 0)
+    assert is_batch(second["image"], 1)

@@ -1,0 +1,174 @@
+"""Where the arrays end up, and of what they are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from datarax_mp import DeviceStage, Pipeline, RecordError
+
+IMAGES = np.arange(32 * 64 * 64 * 3, dtype=np.uint8).reshape(32, 64, 64, 3)
+
+
+def data(**more: Any) -> dict[str, Any]:
+    # 1024 rows: a batch of 512 images of 12 kB is aliased, its labels are copied.
+    return {"image": np.concatenate([IMAGES] * 32), "label": np.arange(1024), **more}
+
+
+def ring_ranges(iterator: Any) -> tuple[int, int]:
+    memory = np.frombuffer(iterator._work.ring.memory, np.uint8)
+    start = memory.__array_interface__["data"][0]
+    return start, start + memory.nbytes
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_large_arrays_on_the_cpu_are_aliases_of_the_slot(workers: int) -> None:
+    with Pipeline(source=data(), batch_size=512, num_workers=workers) as pipeline:
+        iterator = iter(pipeline)
+        batch = next(iterator)
+        start, stop = ring_ranges(iterator)
+        assert start <= batch["image"].unsafe_buffer_pointer() < stop
+        assert not start <= batch["label"].unsafe_buffer_pointer() < stop
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_numpy_output_looks_into_the_ring_and_keeps_dtypes(workers: int) -> None:
+    with Pipeline(source=data(), batch_size=512, num_workers=workers, output="numpy") as pipeline:
+        iterator = iter(pipeline)
+        batch = next(iterator)
+        start, stop = ring_ranges(iterator)
+        for array in batch.values():
+            assert isinstance(array, np.ndarray)
+            assert start <= array.__array_interface__["data"][0] < stop
+        assert batch["label"].dtype == np.int64
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prefetch_puts_so_many_batches_on_the_device_ahead(workers: int) -> None:
+    for prefetch_size in (0, 2, 5):
+        with Pipeline(source=np.arange(100), batch_size=1, num_workers=workers, prefetch_size=prefetch_size) as pipeline:
+            iterator = iter(pipeline)
+            ahead = 0
+            for _ in range(60):
+                next(iterator)
+                assert all(isinstance(batch["value"], jax.Array) for batch in iterator._ready)
+                assert len(iterator._ready) <= prefetch_size
+                ahead = max(ahead, len(iterator._ready))
+            assert ahead == prefetch_size
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_64_bit_values_become_what_jax_holds(workers: int) -> None:
+    wide = {"i": np.arange(8), "u": np.arange(8, dtype=np.uint64), "f": np.linspace(0, 1, 8), "b": np.ones(8, bool)}
+    with Pipeline(source=wide, batch_size=8, num_workers=workers) as pipeline:
+        batch = next(iter(pipeline))
+        assert {name: str(array.dtype) for name, array in batch.items()} == {
+            "i": "int32",
+            "u": "uint32",
+            "f": "float32",
+            "b": "bool",
+        }
+        assert np.array_equal(batch["f"], wide["f"].astype(np.float32))
+    with jax.enable_x64(True), Pipeline(source=wide, batch_size=8, num_workers=workers) as pipeline:
+        assert next(iter(pipeline))["i"].dtype == jnp.int64
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("as_records", [False, True])
+def test_a_value_that_does_not_fit_is_an_error_that_names_record_and_field(workers: int, as_records: bool) -> None:
+    labels = np.arange(100)
+    labels[57] = 2**40
+    source: Any = [{"label": int(label)} for label in labels] if as_records else {"label": labels}
+    with (
+        Pipeline(source=source, batch_size=10, num_workers=workers) as pipeline,
+        pytest.raises(RecordError, match=r"record 57, field 'label': .* int32, found 1099511627776"),
+    ):
+        list(pipeline)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_arrays_go_to_the_device_that_was_asked_for(workers: int) -> None:
+    device = jax.devices()[2]
+    with Pipeline(source=data(), batch_size=512, num_workers=workers, device=device) as pipeline:
+        for batch in pipeline:
+            assert batch["image"].devices() == batch["label"].devices() == {device}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sharding_splits_rows_over_devices_without_a_copy(workers: int) -> None:
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    with Pipeline(source=data(), batch_size=512, num_workers=workers, sharding=sharding) as pipeline:
+        iterator = iter(pipeline)
+        for step, batch in enumerate(iterator):
+            assert batch["image"].sharding == sharding
+            assert np.array_equal(batch["label"], np.arange(step * 512, step * 512 + 512))
+            assert len(batch["image"].addressable_shards) == 4
+            assert batch["image"].addressable_shards[1].data.shape[0] == 128
+            if step == 0:
+                start, stop = ring_ranges(iterator)
+                for shard in batch["image"].addressable_shards:
+                    assert start <= shard.data.unsafe_buffer_pointer() < stop
+
+
+def test_rows_that_do_not_divide_are_an_error_before_the_first_batch() -> None:
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    with (
+        Pipeline(source=np.arange(64), batch_size=6, sharding=sharding) as pipeline,
+        pytest.raises(ValueError, match=r"field 'value': a batch of 6 rows .* 4 devices .*choose a batch_size"),
+    ):
+        iter(pipeline)
+    with (
+        Pipeline(source=np.arange(66), batch_size=8, sharding=sharding) as pipeline,
+        pytest.raises(ValueError, match=r"the last batch of 2 rows .*drop_last=True or pad_last=True"),
+    ):
+        iter(pipeline)
+    for fit in ({"drop_last": True}, {"pad_last": True}):
+        with Pipeline(source=np.arange(66), batch_size=8, sharding=sharding, **fit) as pipeline:  # type: ignore[arg-type]
+            assert all(batch["value"].sharding == sharding for batch in pipeline)
+
+
+def test_device_stages_run_jitted_after_the_transfer() -> None:
+    traces = []
+
+    def normalise(batch: dict[str, Any]) -> dict[str, Any]:
+        traces.append(1)
+        return {**batch, "image": batch["image"].astype(jnp.float32) / 255}
+
+    class Scale(nnx.Module):
+        def __init__(self) -> None:
+            self.factor = nnx.Param(jnp.float32(10))
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return {**batch, "image": batch["image"] * self.factor[...]}
+
+    with Pipeline(
+        source=data(), batch_size=512, stages=[lambda r: r, DeviceStage(normalise), Scale()], num_workers=2
+    ) as pipeline:
+        batches = list(pipeline)
+    assert traces == [1]
+    assert batches[1]["image"].dtype == jnp.float32
+    expected = data()["image"][512:].astype(np.float32) / np.float32(255) * 10
+    assert np.allclose(batches[1]["image"], expected, rtol=1e-6)
+
+
+def test_device_stages_serve_single_elements_too() -> None:
+    stage = DeviceStage(lambda batch: {"y": batch["value"] * 2})
+    with Pipeline(source=np.arange(5), batch_size=2, stages=[stage], enforce_batch=False) as pipeline:
+        assert [int(element["y"]) for element in pipeline] == [0, 2, 4, 6, 8]
+
+
+def test_a_donated_batch_does_not_write_into_the_slot() -> None:
+    with Pipeline(source=data(), batch_size=512, num_workers=1) as pipeline:
+        iterator = iter(pipeline)
+        batch = next(iterator)
+        view = np.asarray(batch["image"])
+        expected = view.copy()
+        add = jax.jit(lambda image: image + 1, donate_argnums=0)
+        add(batch["image"]).block_until_ready()
+        assert np.array_equal(view, expected)
