@@ -197,10 +197,11 @@ class Crew:
             WorkerError: workers keep dying.
         """
         answers: list[tuple[Ticket, Done | Failed]] = []
-        for descriptor, _ in self._poll.poll(None if wait else 0):
-            worker = self._by_descriptor.get(descriptor)
-            if worker is None:
-                continue  # buried a moment ago, by its other descriptor
+        # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
+        events = [(self._by_descriptor[ready], ready) for ready, _ in self._poll.poll(None if wait else 0)]
+        for worker, descriptor in events:
+            if worker not in self.workers:
+                continue  # buried a moment ago, because of its other descriptor
             try:
                 if descriptor == worker.sentinel:
                     while worker.pending and worker.answered():  # what it said before it died counts

@@ -96,7 +96,8 @@ def _become_worker(control: socket.socket, channel_fd: int, nursery: int) -> Non
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.close()
-        serve(socket.socket(fileno=channel_fd))
+        with socket.socket(fileno=channel_fd) as channel:
+            serve(channel)
         status = 0
     except SystemExit as exit_:
         status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import Protocol
@@ -188,6 +189,7 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # reentrant: a finalizer may park workers in the middle of anything
         self._nursery: _Nursery | None = None
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()  # parked and lent alike
         self._parked: list[Worker] = []
 
     def prepare(self) -> None:
@@ -214,7 +216,9 @@ class Pool:
             if len(taken) < count:
                 self.prepare()
                 assert self._nursery is not None
-                taken += self._nursery.spawn(count - len(taken))
+                started = self._nursery.spawn(count - len(taken))
+                self._workers.update(started)
+                taken += started
             return taken
 
     def settle(self, workers: list[Worker]) -> None:
@@ -258,9 +262,7 @@ class Pool:
     def close(self) -> None:
         """End all workers and the nursery."""
         with self._lock:
-            for worker in self._parked:
-                worker.close()
-            self._parked = []
+            self._close_workers()
             if self._nursery is not None:
                 self._nursery.close()
                 self._nursery = None
@@ -268,13 +270,16 @@ class Pool:
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
         self._lock = threading.RLock()
-        for worker in self._parked:
-            worker.close()
-        self._parked = []
+        self._close_workers()
         if self._nursery is not None:
             self._nursery.control.close()
             self._nursery.process.returncode = 0  # not our child: nothing to wait for
             self._nursery = None
+
+    def _close_workers(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        self._parked = []
 
     def _gone(self, worker: Worker) -> bool:
         try:

@@ -1,0 +1,194 @@
+"""Processes that die: workers, their nursery, and the main process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from datarax_mp import Pipeline, WorkerError
+
+
+class Deadly:
+    """Ends its worker, in some way, the first times that record 30 is read."""
+
+    def __init__(self, how: str, marker: Path, times: int) -> None:
+        self.how, self.marker, self.times = how, marker, times
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        if number == 30 and len(deaths := list(self.marker.parent.glob("death-*"))) < self.times:
+            (self.marker.parent / f"death-{len(deaths)}").touch()
+            self.die()
+        return {"n": number, "x": np.full(50, number)}
+
+    def die(self) -> None:
+        if self.how == "exit":
+            sys.exit(0)
+        elif self.how == "os._exit":
+            os._exit(3)
+        else:
+            os.kill(os.getpid(), getattr(signal, self.how))
+
+
+HOWS = {"SIGKILL": "SIGKILL", "SIGTERM": "SIGTERM", "exit": "exit code 0", "os._exit": "exit code 3"}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("how", HOWS)
+def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
+    how: str, workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Deadly(how, tmp_path / "death", times=1)
+    with (
+        caplog.at_level(logging.WARNING, "datarax_mp"),
+        Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline,
+    ):
+        numbers = [n for batch in pipeline for n in batch["n"].tolist()]
+        assert numbers == list(range(200))
+        assert [n for batch in pipeline for n in batch["n"].tolist()] == numbers
+    assert len(caplog.messages) == 1
+    assert HOWS[how] in caplog.messages[0]
+    assert "at step" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Path) -> None:
+    with Pipeline(
+        source=Deadly("SIGKILL", tmp_path / "death", times=99), batch_size=4, num_workers=workers, output="numpy"
+    ) as pipeline:
+        with pytest.raises(WorkerError, match=r"SIGKILL\(-9\).*at step .*after others had died there"):
+            list(pipeline)
+    assert len(list(tmp_path.glob("death-*"))) == 2
+
+
+def test_a_source_that_cannot_be_loaded_without_dying_is_an_error() -> None:
+    class Fatal:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, number: int) -> int:
+            os._exit(9)
+
+    with (
+        Pipeline(source=Fatal(), batch_size=2, num_workers=2, output="numpy") as pipeline,
+        pytest.raises(WorkerError, match=r"read its first record: .*exit code 9.*num_workers=0"),
+    ):
+        iter(pipeline)
+
+
+def test_a_worker_killed_while_idle_is_never_noticed_by_the_user() -> None:
+    from datarax_mp.workers.pool import pool
+
+    for _ in range(2):
+        with Pipeline(source=np.arange(40), batch_size=4, num_workers=2, output="numpy") as pipeline:
+            assert sum(batch.batch_size for batch in pipeline) == 40
+        for worker in pool()._parked:
+            os.kill(worker.pid, signal.SIGKILL)
+            psutil.wait_procs([psutil.Process(worker.pid)] if psutil.pid_exists(worker.pid) else [], timeout=10)
+
+
+SCRIPT = """
+import os, sys, time
+import numpy as np
+from datarax_mp import Pipeline
+def stage(record):
+    if record["value"] > 20:
+        {stuck}
+    return record
+pipeline = Pipeline(source=np.arange(100), batch_size=2, num_workers=3, stages=[lambda r: {{"value": r}}, stage],
+                    output="numpy", enforce_batch=False)
+iterator = iter(pipeline)
+next(iterator)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+STUCK = {"sleeping": "time.sleep(1000)", "computing": "sum(range(10**11))", "holding the GIL": "10 ** 10 ** 9"}
+
+
+def family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stuck", STUCK)
+def test_when_main_is_killed_everything_is_gone_at_once(how: int, stuck: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(stuck=STUCK[stuck]))
+    main = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert main.stdout is not None
+    assert main.stdout.readline() == b"ready\n"
+    members = family(main.pid)
+    assert len(members) >= 4
+    main.send_signal(how)
+    main.communicate(timeout=20)
+    _, alive = psutil.wait_procs(members, timeout=10)  # the net; it takes milliseconds
+    assert not alive
+
+
+def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_works() -> None:
+    from datarax_mp.workers.pool import pool
+
+    with Pipeline(source=np.arange(400), batch_size=2, num_workers=2, output="numpy") as pipeline:
+        expected = [batch["value"].tolist() for batch in pipeline]
+        nursery = pool()._nursery
+        assert nursery is not None
+        workers = psutil.Process(nursery.process.pid).children()
+        nursery.process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
+        assert [batch["value"].tolist() for batch in pipeline] == expected
+
+
+INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+from datarax_mp import Pipeline
+def slow(record):
+    import time
+    time.sleep(0.2 if record >= 8 else 0)
+    return {"n": record}
+pipeline = Pipeline(source=list(range(40)), batch_size=4, num_workers=2, stages=[slow], output="numpy",
+                    enforce_batch=False)
+interrupts = 0
+iterator = iter(pipeline)
+timer = threading.Timer(0.5, lambda: os.killpg(os.getpgid(0), signal.SIGINT))
+timer.start()
+try:
+    for element in iterator:
+        pass
+except KeyboardInterrupt:
+    interrupts += 1
+timer.join()
+assert interrupts == 1
+assert list(iterator) == []
+assert [int(e["n"]) for e in pipeline] == list(range(40))
+print("again")
+"""
+
+
+def test_ctrl_c_is_one_interrupt_in_main_and_the_pipeline_can_be_iterated_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        process_group=0,
+    )
+    assert done.stdout == "again\n"
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -1,0 +1,137 @@
+"""Scripts as people write them: no guard, on standard input, in a notebook cell, interrupted, ending in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+MARK = 'with open("main-runs", "a") as runs:\n    runs.write("ran\\n")\n'
+
+SCRIPT = (
+    MARK
+    + """
+import os, sys
+import numpy as np
+from datarax_mp import MapElement, Pipeline, RandomMapElement
+
+OFFSET = 5
+
+class Dataset:
+    def __len__(self):
+        return 60
+    def __getitem__(self, number):
+        return {"x": number, "tag": Tag(number)}
+
+class Tag:
+    def __init__(self, number):
+        self.number = number
+
+class Stage:
+    def __call__(self, record):
+        return {**record, "y": record["x"] + OFFSET, "main": Dataset.__module__ == __name__}
+
+def helper(value):
+    return value * 2
+
+def stage(record):
+    return {**record, "z": helper(record["x"]), "pid": os.getpid(), "jax": "jax" in sys.modules}
+
+stages = [Stage(), stage, lambda record: {**record, "w": -record["x"]}, MapElement(stage)]
+pipeline = Pipeline(source=Dataset(), batch_size=8, num_workers=2, stages=stages)
+seen = 0
+for batch in pipeline:
+    x = np.asarray(batch["x"])
+    assert (np.asarray(batch["y"]) == x + 5).all()
+    assert (np.asarray(batch["z"]) == 2 * x).all()
+    assert (np.asarray(batch["w"]) == -x).all()
+    assert (np.asarray(batch["pid"]) != os.getpid()).all()
+    assert not np.asarray(batch["jax"]).any()
+    assert [item.source_info["tag"].number for item in batch.metadata] == x.tolist()
+    assert isinstance(batch.metadata[0].source_info["tag"], Tag)
+    seen += len(x)
+assert seen == 60
+
+records = [{"x": n, "tag": Tag(n)} for n in range(20)]
+assert sum(batch.batch_size for batch in Pipeline(source=records, batch_size=6, num_workers=2)) == 20
+print("done")
+"""
+)
+
+
+@pytest.mark.parametrize("stdin", [False, True], ids=["file without a guard", "standard input"])
+def test_a_script_defines_its_stages_itself_and_is_run_once(stdin: bool, run_script: Any, tmp_path: Any) -> None:
+    assert run_script(SCRIPT, stdin=stdin).stdout == "done\n"
+    assert (tmp_path / "main-runs").read_text() == "ran\n"
+
+
+def test_a_notebook_cell_defines_its_stages_itself(run_script: Any, tmp_path: Any) -> None:
+    notebook = (
+        "import __main__, types\n"
+        "cells = [" + repr(SCRIPT) + ", 'for batch in pipeline: break', 'next(iter(pipeline)); print(1)']\n"
+        "for number, cell in enumerate(cells):\n"
+        "    exec(compile(cell, f'<cell {number}>', 'exec'), __main__.__dict__)\n"
+    )
+    assert run_script(notebook).stdout == "done\n1\n"
+    assert (tmp_path / "main-runs").read_text() == "ran\n"
+
+
+# Each of these ends with a pipeline that is alive in some way.
+ENDS = {
+    "exhausted": "list(pipeline)",
+    "break": "for batch in pipeline: break",
+    "iterator in a global": "iterator = iter(pipeline); next(iterator)",
+    "in a generator": "def batches():\n    yield from pipeline\ng = batches(); next(g)",
+    "in a cycle": "class C: pass\nc = C(); c.c = c; c.iterator = iter(pipeline); next(c.iterator); del c",
+    "closed twice": "iter(pipeline); pipeline.close(); pipeline.close()",
+    "with": "with pipeline:\n    next(iter(pipeline))",
+    "kept batches": "kept = list(pipeline)",
+    "never iterated": "pass",
+    "busy workers": "iterator = iter(slow)",
+}
+
+
+def test_every_end_of_a_program_is_silent_and_leaves_nothing(run_script: Callable[..., Any]) -> None:
+    for name, end in ENDS.items():
+        code = (
+            "import numpy as np, time\n"
+            "from datarax_mp import Pipeline\n"
+            "data = np.zeros((400, 50, 50), np.float32)\n"
+            "pipeline = Pipeline(source=data, batch_size=4, num_workers=2, output='numpy', enforce_batch=False)\n"
+            "def wait(record):\n"
+            "    if record['value'][0, 0] >= 0 and calls: time.sleep(60)\n"
+            "    calls.append(1)\n"
+            "    return record\n"
+            "calls = []\n"
+            "slow = Pipeline(source={'value': data}, batch_size=4, num_workers=2, stages=[wait], output='numpy',"
+            " enforce_batch=False)\n"
+        )
+        assert run_script(code + end, seconds=60).stderr == "", name
+
+
+def test_an_exception_in_the_loop_and_an_exit_code_are_as_ever(run_script: Callable[..., Any]) -> None:
+    begin = (
+        "import sys\nfrom datarax_mp import Pipeline\n"
+        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, output='numpy', enforce_batch=False)\n"
+    )
+    done = run_script(begin + "for batch in pipeline: 1 / 0", check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+    assert run_script(begin + "for batch in pipeline: sys.exit(7)", check=False).returncode == 7
+
+
+def test_a_forked_child_of_the_user_neither_ends_nor_keeps_our_processes(run_script: Callable[..., Any]) -> None:
+    run_script(
+        "import os, sys\n"
+        "from datarax_mp import Pipeline\n"
+        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, output='numpy', enforce_batch=False)\n"
+        "iterator = iter(pipeline)\n"
+        "first = next(iterator)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sys.exit(5)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
+        "assert [int(e['value']) for e in [first, *iterator]] == list(range(99))\n"
+    )
