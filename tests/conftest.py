@@ -32,7 +32,7 @@ def _leaves_nothing_in_shared_memory() -> Iterator[None]:
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run code as a script in a fresh interpreter in which every warning is an error."""
 
-    def run(code: str, *, stdin: bool = False, check: bool = True, seconds: float = 90) -> subprocess.CompletedProcess:
+    def run(code: str, *, stdin: bool = False, check: bool = True, seconds: float = 200) -> subprocess.CompletedProcess:
         script = tmp_path / "script.py"
         script.write_text(code)
         done = subprocess.run(

@@ -7,8 +7,9 @@ A *run* is a number of consecutive steps in one slot. It starts at one step and 
 so that small batches share the cost of a message and slow ones do not wait for each other. None of this shows in the
 stream: which records make a step is arithmetic.
 
-Slots that the user holds never stop the feed. It lends out at most so many that every worker still has room to work;
-beyond that, batches are delivered as copies in ordinary memory and their slot is free at once.
+Slots that the user holds, or that JAX holds for computations it has only queued, never stop the feed. It lends out at
+most so many that every worker still has room to work; beyond that, batches are delivered as copies in ordinary memory
+and their slot is free at once.
 """
 
 from __future__ import annotations

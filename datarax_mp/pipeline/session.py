@@ -13,7 +13,7 @@ from typing import Any
 from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
 from datarax_mp.pipeline.feed import Feed, most_steps
-from datarax_mp.pipeline.transfer import Output, Transfer, aliases, check_sharding, make_transfer
+from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_transfer
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Crew, CrewLike, LocalCrew
 from datarax_mp.workers.pool import pool, program_numbers
@@ -68,7 +68,6 @@ class Session:
             crew.kill()
             raise
         options, program = self._options, self._program
-        aliasing = aliases(layout, output=options.output, sharding=options.sharding)
         feed = Feed(
             crew,
             ring,
@@ -76,7 +75,7 @@ class Session:
             program.order,
             epoch=epoch,
             start=step,
-            lendable=self._lendable if aliasing else ring.slots,
+            lendable=self._lendable,
             pad=program.pad_last,
             run_steps=options.run_steps,
         )

@@ -11,7 +11,8 @@ Two ways lead to a JAX device, and which is better depends on the size of an arr
 
 ``device_put`` of 64-byte aligned memory costs the same for every size because on the CPU backend it copies nothing: the
 jax.Array looks into the slot and keeps its lease. (On an accelerator it copies asynchronously, and holds the lease
-until the copy has ended.) The identity's arguments are copied in a fast path, so that the slot is free at once.
+until the copy has ended.) The identity copies; where the device is busy it does so when its turn comes, and JAX holds
+the lease until then.
 """
 
 from __future__ import annotations
@@ -70,15 +71,6 @@ def _identity(placement: Any) -> Callable[..., Any]:
     import jax  # delayed, as above
 
     return jax.jit(lambda *arrays: arrays, out_shardings=placement)
-
-
-def aliases(layout: Layout, *, output: Output, sharding: Any) -> bool:
-    """Whether transferred arrays may go on looking into the slot."""
-    return (
-        output == "numpy"
-        or sharding is not None
-        or any(_field_bytes(layout, place) >= _ALIAS_BYTES for place in range(len(layout.fields)))
-    )
 
 
 def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int]) -> None:

@@ -40,9 +40,7 @@ def test_several_steps_at_once_are_the_steps_one_by_one(order: Order, steps: int
 
 @given(length=st.integers(1, 200), count=st.integers(1, 9), shuffle=st.booleans())
 def test_shards_together_are_the_epoch(length: int, count: int, shuffle: bool) -> None:
-    shards = [
-        Order(length, 7, shuffle=shuffle, seed=3, shard_index=index, shard_count=count) for index in range(count)
-    ]
+    shards = [Order(length, 7, shuffle=shuffle, seed=3, shard_index=index, shard_count=count) for index in range(count)]
     assert sorted(n for shard in shards for n in epoch_of(shard)) == list(range(length))
 
 

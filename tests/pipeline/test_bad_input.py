@@ -70,7 +70,10 @@ def with_record(number: int, record: Any) -> list[Any]:
         ({**GOOD[0], "extra": 1}, r"record 13, field 'extra': expected the first record's fields \['label', 'x'\]"),
         ({**GOOD[0], "label": 1.5}, r"record 13, field 'label': expected dtype int64.*found float64"),
         ({**GOOD[0], "label": "one"}, r"record 13, field 'label': expected an array.*found str"),
-        ({**GOOD[0], "label": np.array([1, None])}, r"record 13, field 'label': expected numbers, found an object array"),
+        (
+            {**GOOD[0], "label": np.array([1, None])},
+            r"record 13, field 'label': expected numbers, found an object array",
+        ),
         ((1, 2), r"record 13: expected a mapping .* found tuple"),
         (None, r"record 13: expected a mapping .* found NoneType"),
     ],
@@ -115,7 +118,9 @@ class Handle:
 def test_a_source_that_cannot_be_sent_is_an_error_that_names_the_attribute() -> None:
     with (
         Pipeline(source=Handle(), batch_size=2, num_workers=1) as pipeline,
-        pytest.raises(TypeError, match=r"source \(Handle\)\.settings\['lock'\] cannot be sent .* type lock .*num_workers=0"),
+        pytest.raises(
+            TypeError, match=r"source \(Handle\)\.settings\['lock'\] cannot be sent .* type lock .*num_workers=0"
+        ),
     ):
         iter(pipeline)
     with Pipeline(source=Handle(), batch_size=2) as pipeline:

@@ -26,9 +26,7 @@ def source(*, shuffle: bool = False) -> MemorySource:
 def stream(pipeline: Pipeline, epochs: int = 1) -> list[dict[str, Any]]:
     """Everything that comes out, as plain values."""
     return [
-        {name: np.asarray(value).tolist() for name, value in batch.items()}
-        for _ in range(epochs)
-        for batch in pipeline
+        {name: np.asarray(value).tolist() for name, value in batch.items()} for _ in range(epochs) for batch in pipeline
     ]
 
 

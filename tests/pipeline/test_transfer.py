@@ -52,7 +52,9 @@ def test_numpy_output_looks_into_the_ring_and_keeps_dtypes(workers: int) -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_prefetch_puts_so_many_batches_on_the_device_ahead(workers: int) -> None:
     for prefetch_size in (0, 2, 5):
-        with Pipeline(source=np.arange(100), batch_size=1, num_workers=workers, prefetch_size=prefetch_size) as pipeline:
+        with Pipeline(
+            source=np.arange(100), batch_size=1, num_workers=workers, prefetch_size=prefetch_size
+        ) as pipeline:
             iterator = iter(pipeline)
             ahead = 0
             for _ in range(60):

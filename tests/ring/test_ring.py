@@ -107,7 +107,9 @@ def test_too_little_shared_memory_is_an_error_with_numbers_and_remedies(monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(SharedMemoryError, match=r"3 slots of 5\.0 MB\): 15\.0 MB needed, .* free of .*shm-size") as caught:
+    with pytest.raises(
+        SharedMemoryError, match=r"3 slots of 5\.0 MB\): 15\.0 MB needed, .* free of .*shm-size"
+    ) as caught:
         Ring(3, 5_000_000, shared=True)
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -129,7 +131,7 @@ def test_a_tiny_dev_shm_is_found_before_the_first_batch_and_not_by_a_signal() ->
         "except SharedMemoryError as error:\n"
         "    print(error)\n"
     )
-    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\""
+    mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "-", sys.executable, "-W", "error", "-c", code],
         capture_output=True,

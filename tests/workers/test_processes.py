@@ -35,9 +35,7 @@ def pids(pipeline: Pipeline) -> set[int]:
 
 
 def make(workers: int = 2, **more: Any) -> Pipeline:
-    return Pipeline(
-        source=np.arange(400), batch_size=2, num_workers=workers, stages=[report], output="numpy", **more
-    )
+    return Pipeline(source=np.arange(400), batch_size=2, num_workers=workers, stages=[report], output="numpy", **more)
 
 
 def test_a_worker_imports_numpy_and_nothing_heavy_and_sees_no_accelerator() -> None:
