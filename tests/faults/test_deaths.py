@@ -64,9 +64,12 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Path) -> None:
-    with Pipeline(
-        source=Deadly("SIGKILL", tmp_path / "death", times=99), batch_size=4, num_workers=workers, output="numpy"
-    ) as pipeline, pytest.raises(WorkerError, match=r"SIGKILL\(-9\).*at step .*after others had died there"):
+    with (
+        Pipeline(
+            source=Deadly("SIGKILL", tmp_path / "death", times=99), batch_size=4, num_workers=workers, output="numpy"
+        ) as pipeline,
+        pytest.raises(WorkerError, match=r"SIGKILL\(-9\).*at step .*after others had died there"),
+    ):
         list(pipeline)
     assert len(list(tmp_path.glob("death-*"))) == 2
 

@@ -149,7 +149,8 @@ def test_every_end_of_a_program_is_silent_and_leaves_nothing(name: str, run_scri
 def test_an_exception_in_the_loop_and_an_exit_code_are_as_ever(run_script: Callable[..., Any]) -> None:
     begin = (
         "import sys\nfrom datarax_mp import Pipeline\n"
-        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, output='numpy', enforce_batch=False)\n"
+        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, "
+        "enforce_batch=False, output='numpy')\n"
     )
     done = run_script(begin + "for batch in pipeline: 1 / 0", check=False)
     assert done.returncode == 1
@@ -162,7 +163,8 @@ def test_a_forked_child_of_the_user_neither_ends_nor_keeps_our_processes(run_scr
     run_script(
         "import os, sys\n"
         "from datarax_mp import Pipeline\n"
-        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, output='numpy', enforce_batch=False)\n"
+        "pipeline = Pipeline(source=list(range(99)), batch_size=4, num_workers=2, "
+        "enforce_batch=False, output='numpy')\n"
         "iterator = iter(pipeline)\n"
         "first = next(iterator)\n"
         "child = os.fork()\n"
