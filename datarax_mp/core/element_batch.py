@@ -8,14 +8,10 @@ when NNX flattens the module. As a pytree it is just its parts:
     static     nothing, so two batches of the same shapes never retrace
 
 Metadata is host-side and crosses neither ``jit`` nor any other transformation.
-
-The underscored methods at the end replace hooks of ``nnx.Pytree`` (flax 0.12); tests run every transformation through
-them.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
@@ -23,25 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.nnx import graphlib
 
 from datarax_mp.core.element import Element as Element
+from datarax_mp.core.lazy_module import LazyModule, MetadataThunk, fill, raw
 from datarax_mp.core.metadata import Metadata
 from datarax_mp.core.stacking import check_parts, rows_of, stack_elements
 
-MetadataThunk = Callable[[], list[Metadata]]
 
-
-class _BatchMeta(type(nnx.Module)):  # type: ignore[misc]
-    """Leaves out the attributes that ``nnx.Module`` gives every instance; ours says itself what is in it."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        batch: Any = object.__new__(cls)
-        batch.__init__(*args, **kwargs)
-        return batch
-
-
-class Batch(nnx.Module, metaclass=_BatchMeta):
+class Batch(LazyModule):
     """Samples stacked along axis 0.
 
     Args:
@@ -58,7 +43,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     def __init__(self, elements: Sequence[Element], validate: bool = True) -> None:
         data, states, metadata = stack_elements(elements, validate=validate)
-        _fill(self, data, states, {}, None, size=len(elements), metadata=metadata)
+        fill(self, data, states, {}, None, size=len(elements), metadata=metadata)
 
     @classmethod
     def from_parts(
@@ -95,7 +80,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         batch = object.__new__(cls)
         metadata = None if metadata_list is None else list(metadata_list)
         mask = None if valid_mask is None else _as_mask(valid_mask)
-        _fill(batch, data, states, dict(batch_state or {}), mask, size=rows_of(data), metadata=metadata)
+        fill(batch, data, states, dict(batch_state or {}), mask, size=rows_of(data), metadata=metadata)
         batch.__dict__["_batch_metadata"] = batch_metadata
         return batch
 
@@ -144,7 +129,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         """Which elements are real, as bool ``(batch_size,)``: False marks padding."""
         if self._mask is not None:
             return self._mask
-        leaves = jax.tree.leaves(_raw(self._data))
+        leaves = jax.tree.leaves(raw(self._data))
         on_device = bool(leaves) and isinstance(leaves[0], jax.Array)
         return (jnp if on_device else np).ones(self.batch_size, bool)
 
@@ -156,24 +141,24 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
     def batch_size(self) -> int:
         """The number of elements."""
         size: int | None = self._size
-        return rows_of(_raw(self._data)) if size is None else size
+        return rows_of(raw(self._data)) if size is None else size
 
     # --- as a dict
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return _raw(self._data)[name]
+            return raw(self._data)[name]
         except KeyError:
             raise KeyError(f"no field {name!r}; this batch has {list(self)}") from None
 
     def __contains__(self, name: object) -> bool:
-        return name in _raw(self._data)
+        return name in raw(self._data)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_raw(self._data))
+        return iter(raw(self._data))
 
     def __len__(self) -> int:
-        return len(_raw(self._data))
+        return len(raw(self._data))
 
     def __bool__(self) -> bool:
         return True
@@ -192,11 +177,11 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     def get_data(self) -> dict[str, Any]:
         """The stacked arrays as a plain dict."""
-        return dict(_raw(self._data))
+        return dict(raw(self._data))
 
     def get_states(self) -> dict[str, Any]:
         """The per-element state as a plain dict."""
-        return dict(_raw(self._states))
+        return dict(raw(self._states))
 
     # --- elements and smaller batches
 
@@ -208,7 +193,7 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         """
         if not 0 <= index < self.batch_size:
             raise IndexError(f"element {index} is outside of the batch's {self.batch_size} elements")
-        data, states = jax.tree.map(lambda array: array[index], (_raw(self._data), _raw(self._states)))
+        data, states = jax.tree.map(lambda array: array[index], (raw(self._data), raw(self._states)))
         return Element(data=data, state=states, metadata=self.metadata[index])  # type: ignore[call-arg]
 
     def get_elements(self, which: slice | Sequence[int]) -> list[Element]:
@@ -241,9 +226,9 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         self, cut: Callable[[Any], Any], cut_list: Callable[[list[Metadata]], list[Metadata]], size: int
     ) -> Batch:
         """A batch of some rows, metadata and all; ``cut`` takes them from an array, ``cut_list`` from a list."""
-        data, states, mask = jax.tree.map(cut, (_raw(self._data), _raw(self._states), self._mask))
+        data, states, mask = jax.tree.map(cut, (raw(self._data), raw(self._states), self._mask))
         batch = object.__new__(type(self))
-        _fill(batch, data, states, _raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
+        fill(batch, data, states, raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
         batch.__dict__["_batch_metadata"] = self._batch_metadata
         return batch
 
@@ -251,11 +236,11 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
 
     def get_batch_state(self) -> dict[str, Any]:
         """The state of the batch as a whole, as a plain dict."""
-        return dict(_raw(self._batch_state))
+        return dict(raw(self._batch_state))
 
     def update_batch_state(self, changes: Mapping[str, Any]) -> None:
         """Merge into the state of the batch as a whole."""
-        merged = {**_raw(self._batch_state), **changes}
+        merged = {**raw(self._batch_state), **changes}
         if isinstance(self._batch_state, nnx.Variable):
             self._batch_state.set_value(merged)
         else:
@@ -270,76 +255,11 @@ class Batch(nnx.Module, metaclass=_BatchMeta):
         self.__dict__["_batch_metadata"] = metadata
 
     def __repr__(self) -> str:
-        leaves = jax.tree_util.tree_flatten_with_path(_raw(self._data))[0]
+        leaves = jax.tree_util.tree_flatten_with_path(raw(self._data))[0]
         shown = (f"{jax.tree_util.keystr(path, simple=True, separator='/')}: {_brief(leaf)}" for path, leaf in leaves)
         return f"Batch({', '.join(shown)})"
 
     __str__ = __repr__
-
-    # --- what NNX and JAX ask a module for
-
-    def _variable(self, name: str) -> Any:
-        value = self.__dict__[name]
-        if isinstance(value, dict):
-            value = self.__dict__[name] = nnx.Variable(value)
-        return value
-
-    def _check_valid_context(self, error_msg: Callable[[], str]) -> None:
-        """Nothing to check: the Variables, where there are any, know the trace they belong to."""
-
-    def _setattr(self, name: str, value: Any) -> None:
-        if not isinstance(getattr(type(self), name, None), property):
-            raise AttributeError(f"a Batch has no attribute {name!r} to set; put it in its batch_state or metadata")
-        object.__setattr__(self, name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        parts = {name: _raw(value) for name, value in self.__dict__.items()}
-        return {**parts, "_metadata": self.metadata}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-    def __deepcopy__(self, memo: Any = None) -> Batch:
-        batch = object.__new__(type(self))
-        batch.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return batch
-
-    def _pytree__flatten(self) -> tuple[tuple[Any, ...], None]:
-        return (_raw(self._data), _raw(self._states), _raw(self._batch_state), self._mask), None
-
-    def _pytree__flatten_with_paths(self) -> tuple[tuple[tuple[Any, Any], ...], None]:
-        children, _ = self._pytree__flatten()
-        return tuple(zip(_PATHS, children, strict=True)), None
-
-    @classmethod
-    def _pytree__unflatten(cls, static: None, children: Sequence[Any]) -> Batch:
-        batch = object.__new__(cls)
-        _fill(batch, *children)
-        return batch
-
-    def _graph_node_flatten(self) -> tuple[list[tuple[str, Any]], type]:
-        parts = [(name, getattr(self, name)) for name in ("batch_state", "data", "states")]
-        if self._mask is not None:
-            parts.append(("valid_mask", self._mask))
-        return [(name, graphlib.DataElem(part)) for name, part in parts], type(self)
-
-    @staticmethod
-    def _graph_node_create_empty(node_type: type[Batch]) -> Batch:
-        batch = object.__new__(node_type)
-        _fill(batch, {}, {}, {}, None)
-        return batch
-
-    def _graph_node_init(self, attributes: Any) -> None:
-        for name, value in attributes:
-            setattr(self, name, value)
-
-    def _graph_node_clear(self) -> None:
-        _fill(self, {}, {}, {}, None)
-
-    def _graph_node_pop_key(self, key: str) -> Any:
-        value = getattr(self, key)
-        setattr(self, key, None if key == "valid_mask" else {})
-        return value
 
 
 class BatchOps:
@@ -390,48 +310,16 @@ class BatchOps:
         joined = object.__new__(Batch)
         metadata: MetadataThunk = lambda: [item for batch in batches for item in batch.metadata]  # noqa: E731
         size = sum(batch.batch_size for batch in batches)
-        _fill(joined, data, states, batches[0].get_batch_state(), mask, size=size, metadata=metadata)
+        fill(joined, data, states, batches[0].get_batch_state(), mask, size=size, metadata=metadata)
         joined.set_batch_metadata(batches[0].get_batch_metadata())
         return joined
-
-
-_PATHS = tuple(jax.tree_util.GetAttrKey(name) for name in ("data", "states", "batch_state", "valid_mask"))
 
 
 def make_batch(data: dict[str, Any], size: int, metadata: MetadataThunk, mask: Any = None) -> Batch:
     """A batch that comes out of a pipeline: nothing is checked, everything beyond the arrays is made when asked for."""
     batch = object.__new__(Batch)
-    _fill(batch, data, {}, {}, mask, size=size, metadata=metadata)
+    fill(batch, data, {}, {}, mask, size=size, metadata=metadata)
     return batch
-
-
-def _fill(
-    batch: Batch,
-    data: Any,
-    states: Any,
-    batch_state: Any,
-    mask: Any,
-    *,
-    size: int | None = None,
-    metadata: list[Metadata] | MetadataThunk | None = None,
-) -> None:
-    # Straight into the instance: NNX's own attribute setting checks every value, for a tenth of a millisecond each.
-    batch.__dict__.update(
-        _data=data,
-        _states=states,
-        _batch_state=batch_state,
-        _mask=mask,
-        _size=size,
-        _metadata=metadata,
-        _batch_metadata=None,
-    )
-
-
-def _raw(part: Any) -> Any:
-    # Exact types first: NNX's isinstance check for Variables takes ten microseconds.
-    if type(part) is dict:
-        return part
-    return part.get_raw_value() if type(part) is nnx.Variable or isinstance(part, nnx.Variable) else part
 
 
 def _as_mask(mask: Any) -> Any:

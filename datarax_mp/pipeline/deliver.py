@@ -85,7 +85,7 @@ def batch_metadata(
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
     infos = pickle.loads(info) if info is not None else None
-    common = Metadata(epoch=epoch, global_step=epoch * len(order) + step, batch_idx=step, shard_id=order.shard_index)
+    global_step = epoch * len(order) + step
     metadata = []
     for row, number in enumerate(order.records(epoch, step).tolist()):
         source_info = nest(infos[row]) if infos is not None else {}
@@ -93,5 +93,6 @@ def batch_metadata(
         if track_name is not None:
             key = f"{track_name}:{number}"
             source_info = {"source": track_name, **source_info}
-        metadata.append(common.replace(index=number, key=key, source_info=source_info))
-    return metadata + [common] * (size - len(metadata))
+        metadata.append(Metadata(number, epoch, global_step, step, order.shard_index, None, key, source_info))
+    padding = Metadata(None, epoch, global_step, step, order.shard_index)
+    return metadata + [padding] * (size - len(metadata))

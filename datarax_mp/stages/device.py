@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -29,21 +31,18 @@ class DeviceStage:
 def compile_stages(stages: Sequence[Any]) -> Callable[[Data], Data]:
     """One function that applies all device stages in order; those between two modules are fused into one."""
     steps: list[Callable[[Data], Data]] = []
-    functions: list[Callable[[Data], Data]] = []
-
-    def close_functions() -> None:
-        if functions:
-            steps.append(jax.jit(_composed(tuple(functions))))
-            functions.clear()
-
-    for stage in stages:
-        if isinstance(stage, DeviceStage):
-            functions.append(stage.fn)
+    for fused, group in itertools.groupby(stages, lambda stage: isinstance(stage, DeviceStage)):
+        if fused:
+            steps.append(_jitted(tuple(stage.fn for stage in group)))
         else:
-            close_functions()
-            steps.append(_module_step(stage))
-    close_functions()
+            steps += [partial(_call_module, module) for module in group]
     return steps[0] if len(steps) == 1 else _composed(tuple(steps))
+
+
+# One per functions, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.
+@lru_cache(maxsize=32)
+def _jitted(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data], Data]:
+    return jax.jit(_composed(functions))
 
 
 def _composed(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data], Data]:
@@ -55,6 +54,6 @@ def _composed(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data],
     return apply
 
 
-def _module_step(module: nnx.Module) -> Callable[[Data], Data]:
-    call = nnx.jit(lambda module, data: module(data))
-    return lambda data: call(module, data)
+@nnx.jit
+def _call_module(module: Any, data: Data) -> Data:
+    return module(data)

@@ -159,6 +159,18 @@ def test_device_stages_run_jitted_after_the_transfer() -> None:
     assert np.allclose(batches[1]["image"], expected, rtol=1e-6)
 
 
+def test_a_pipeline_per_epoch_compiles_its_device_stages_once() -> None:
+    traces = []
+
+    def double(batch: dict[str, Any]) -> dict[str, Any]:
+        traces.append(1)
+        return {"y": batch["value"] * 2}
+
+    for _ in range(3):
+        assert len(list(Pipeline(source=np.arange(8), batch_size=4, stages=[DeviceStage(double)]))) == 2
+    assert traces == [1]
+
+
 def test_device_stages_serve_single_elements_too() -> None:
     stage = DeviceStage(lambda batch: {"y": batch["value"] * 2})
     with Pipeline(source=np.arange(5), batch_size=2, stages=[stage], enforce_batch=False) as pipeline:
