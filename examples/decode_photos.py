@@ -9,7 +9,7 @@ of a folder of your own. The source is a plain list of dicts. Its text, the path
 in the metadata. There is no ``if __name__ == "__main__":`` guard: workers never run this script.
 
 One sees the batch's shapes, one element's metadata, and the images per second with no worker and with several; the
-random crops are the same, bit for bit.
+random crops are the same.
 """
 
 from __future__ import annotations

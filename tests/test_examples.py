@@ -38,7 +38,7 @@ def test_train_digits_reaches_97_percent_and_says_how_long_it_waited() -> None:
 
 
 def test_photographs_are_decoded_in_workers_by_a_script_on_standard_input() -> None:
-    assert "images" in run("decode_photos.py", stdin=True)
+    assert "images" in run("decode_photos.py", "--images", "64", stdin=True)
 
 
 def test_the_idioms_of_the_quick_reference_run() -> None:

@@ -54,6 +54,4 @@ def _composed(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data],
     return apply
 
 
-@nnx.jit
-def _call_module(module: Any, data: Data) -> Data:
-    return module(data)
+_call_module: Callable[[nnx.Module, Data], Data] = nnx.jit(lambda module, data: module(data))

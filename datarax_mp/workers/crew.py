@@ -144,9 +144,13 @@ class Crew:
         self._poll = select.poll()
         self._by_descriptor: dict[int, Worker] = {}
         self.workers = pool().lease(size, shipment.number)
-        pool().settle(self.workers)
-        for place, worker in enumerate(self.workers):
-            self._welcome(worker, probe=probe and place == 0)
+        try:
+            pool().settle(self.workers)
+            for place, worker in enumerate(self.workers):
+                self._welcome(worker, probe=probe and place == 0)
+        except BaseException:
+            self.kill()
+            raise
 
     def layout(self) -> Layout:
         """Let a worker read the first record and fix the layout.
@@ -263,7 +267,9 @@ class Crew:
             self._deaths[run.step] += 1
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW or (lost and self._deaths[lost[0].run.step] >= _DEATHS_PER_STEP):
             raise WorkerError(f"{self._last_death}{doing}, after others had died there")
-        log.warning("%s%s; a new worker takes its place and does the work again", self._last_death, doing)
+        # One that dies with nothing in hand, such as a parked one that leaves just now, is not worth a warning.
+        level = logging.WARNING if lost else logging.DEBUG
+        log.log(level, "%s%s; a new worker takes its place and does the work again", self._last_death, doing)
         [replacement] = pool().lease(1, self._shipment.number)
         self.workers.append(replacement)
         pool().settle([replacement])

@@ -118,7 +118,7 @@ class _Nursery:
             )
         self.control = ours
         self.exits: dict[int, int] = {}
-        self._started: deque[tuple[int, int]] = deque()
+        self._unanswered: deque[Worker] = deque()  # answers come in the order of the requests
 
     def spawn(self, count: int) -> list[Worker]:
         """Ask for workers; ``finish`` waits for the answers."""
@@ -128,18 +128,18 @@ class _Nursery:
             with theirs:
                 socket.send_fds(self.control, [b"F"], [theirs.fileno()])
             workers.append(Worker(Channel(ours)))
+            self._unanswered.append(workers[-1])
         return workers
 
     def finish(self, workers: list[Worker]) -> None:
         for worker in workers:
-            while not self._started:
+            while worker in self._unanswered:
                 if not self._read_notice(None):
                     status = self.process.wait()
                     raise WorkerError(
                         f"worker processes could not be started: their parent ended with {describe_exit(status)}; "
                         "what it wrote to standard error says why"
                     )
-            worker.pid, worker.sentinel = self._started.popleft()
             if worker.pid < 0:
                 raise WorkerError(
                     "the system refuses another process; lower num_workers or raise its limit (ulimit -u)"
@@ -166,7 +166,8 @@ class _Nursery:
         if kind == b"S":
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
-            self._started.append((pid, descriptors[0] if descriptors else -1))
+            worker = self._unanswered.popleft()
+            worker.pid, worker.sentinel = pid, descriptors[0] if descriptors else -1
         else:
             self.exits[pid] = status
         return True
