@@ -19,31 +19,30 @@ epoch is 62 batches of large images, 400 of small ones, 2000 of table rows.
 When a loader is *not* worth using: where "NumPy in main" keeps up with the training step. Here no step computes
 anything, so workers compete with main for two cores; what workers are for is work in stages, which these have none of.
 
-2 cores, CPU backend, jax 0.10.2, flax 0.12.8, numpy 2.4.6, Python 3.11.7, 2026-11-24, one round of 1 s. The machine was
-not free: load 2 to 6 on its two cores, from other people's tests, so that a single core's warm copy reached 0.4 GB/s
-where 8.8 to 12.9 had been measured. With one round, whoever ran at the better moment looks better; no system can be
-ranked by this table, and a free machine has to fill it anew:
+2 cores, CPU backend, jax 0.10.2, flax 0.12.8, numpy 2.4.6, Python 3.11.7, 2026-11-24, one round of 3 s at a load of
+0.9. The virtual machine itself was throttled: one core's warm copy reached 0.85 GB/s, where 8.8 to 12.9 had been measured on
+such a machine before, and stalls of 0.1 s show in every p99. Ratios are worth something, absolute figures are not:
 
     workload | system                           | batches/s (min..max)       |  GB/s | ratio |  p50 µs |  p99 µs
     -------- | -------------------------------- | -------------------------- | ----: | ----: | ------: | ------:
-    large    | NumPy in main                    |        30 (    30..    30) |  0.29 |  1.00 |   12350 |  134024
-    large    | datarax_mp, 0 workers            |        22 (    22..    22) |  0.21 |  0.72 |   25162 |  164670
-    large    | datarax_mp, 1 worker             |        19 (    19..    19) |  0.18 |  0.61 |   24832 |  231378
-    large    | datarax_mp, 2 workers            |        15 (    15..    15) |  0.14 |  0.49 |   32697 |  201227
-    large    | datarax_mp, 2 workers, NumPy out |        18 (    18..    18) |  0.17 |  0.58 |   16607 |  297895
-    large    | warm copy, one core              |        43 (    43..    43) |  0.41 |  1.41 |    9308 |  136646
-    small    | NumPy in main                    |        55 (    55..    55) |  0.04 |  1.00 |    2255 |  148666
-    small    | datarax_mp, 0 workers            |        39 (    39..    39) |  0.03 |  0.71 |    6453 |  295869
-    small    | datarax_mp, 1 worker             |        33 (    33..    33) |  0.03 |  0.60 |    2512 |  284627
-    small    | datarax_mp, 2 workers            |        29 (    29..    29) |  0.02 |  0.53 |    1461 |  207189
-    small    | datarax_mp, 2 workers, NumPy out |        36 (    36..    36) |  0.03 |  0.66 |     264 |  206871
-    small    | warm copy, one core              |        99 (    99..    99) |  0.08 |  1.81 |    2351 |  109836
-    table    | NumPy in main                    |      1026 (  1026..  1026) |  0.01 |  1.00 |     167 |   15360
-    table    | datarax_mp, 0 workers            |       730 (   730..   730) |  0.01 |  0.71 |      36 |   30286
-    table    | datarax_mp, 1 worker             |       263 (   263..   263) |  0.00 |  0.26 |      45 |   99826
-    table    | datarax_mp, 2 workers            |      1240 (  1240..  1240) |  0.01 |  1.21 |      32 |   12481
-    table    | datarax_mp, 2 workers, NumPy out |       128 (   128..   128) |  0.00 |  0.12 |      34 |  131874
-    table    | warm copy, one core              |      8550 (  8550..  8550) |  0.07 |  8.33 |       8 |     213
+    large    | NumPy in main                    |        15 (    15..    15) |  0.14 |  1.00 |   32720 |  182493
+    large    | datarax_mp, 0 workers            |        15 (    15..    15) |  0.14 |  0.99 |   36578 |  199683
+    large    | datarax_mp, 1 worker             |        20 (    20..    20) |  0.20 |  1.39 |   28521 |  159526
+    large    | datarax_mp, 2 workers            |        34 (    34..    34) |  0.32 |  2.31 |     406 |  237027
+    large    | datarax_mp, 2 workers, NumPy out |        37 (    37..    37) |  0.35 |  2.50 |    8866 |  182920
+    large    | warm copy, one core              |        88 (    88..    88) |  0.85 |  6.04 |    3985 |  110210
+    small    | NumPy in main                    |       118 (   118..   118) |  0.09 |  1.00 |    2402 |  111811
+    small    | datarax_mp, 0 workers            |        61 (    61..    61) |  0.05 |  0.51 |    4050 |  143176
+    small    | datarax_mp, 1 worker             |        96 (    96..    96) |  0.08 |  0.81 |    2532 |  137251
+    small    | datarax_mp, 2 workers            |       144 (   144..   144) |  0.11 |  1.22 |     289 |  144752
+    small    | datarax_mp, 2 workers, NumPy out |       212 (   212..   212) |  0.17 |  1.79 |     756 |  100526
+    small    | warm copy, one core              |       905 (   905..   905) |  0.71 |  7.67 |     105 |   10104
+    table    | NumPy in main                    |      1350 (  1350..  1350) |  0.01 |  1.00 |     161 |    8962
+    table    | datarax_mp, 0 workers            |      2265 (  2265..  2265) |  0.02 |  1.68 |      32 |    6231
+    table    | datarax_mp, 1 worker             |      1442 (  1442..  1442) |  0.01 |  1.07 |      36 |   10036
+    table    | datarax_mp, 2 workers            |      1927 (  1927..  1927) |  0.02 |  1.43 |      42 |    7135
+    table    | datarax_mp, 2 workers, NumPy out |      3255 (  3255..  3255) |  0.03 |  2.41 |      11 |    1631
+    table    | warm copy, one core              |     18130 ( 18130.. 18130) |  0.16 | 13.43 |       6 |     104
 """
 
 from __future__ import annotations
