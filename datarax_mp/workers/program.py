@@ -38,6 +38,8 @@ class Program:
         self.order = order
         self.x64 = x64
         self.pad_last = pad_last
+        # A batch size above what there is gives one short batch; a slot need not be larger than that.
+        self._rows = order.batch_size if pad_last else min(order.batch_size, max(order.shard_length, 1))
         self.element_stages = [stage for stage in stages if not isinstance(stage, MapBatch)]
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
         self.layout: Layout | None = None
@@ -52,13 +54,13 @@ class Program:
         number = self.order.shard_index
         record = self._records(0, np.array([number]))[0]
         if not self.batch_stages:
-            return Layout.of(record, number=number, batch_size=self.order.batch_size, x64=self.x64)
-        collated = Layout.of(record, number=number, batch_size=self.order.batch_size, x64=None)
+            return Layout.of(record, number=number, batch_size=self._rows, x64=self.x64)
+        collated = Layout.of(record, number=number, batch_size=self._rows, x64=None)
         arrays, info = split_record(record, number)
         batch = self._batch_stages({path: array[None] for path, array in arrays.items()}, 1, np.array([number]))
         first = nest({**{path: rows[0] for path, rows in batch.items()}, **info})
         self._collated = collated
-        return Layout.of(first, number=number, batch_size=self.order.batch_size, x64=self.x64)
+        return Layout.of(first, number=number, batch_size=self._rows, x64=self.x64)
 
     def write(self, memory: Any, start: int, epoch: int, step: int, steps: int) -> tuple[bytes | None, ...]:
         """Write consecutive batches, the first at byte ``start``, each in a block of its own.
