@@ -20,7 +20,7 @@ When a loader is *not* worth using: where "NumPy in main" keeps up with the trai
 anything, so workers compete with main for two cores; what workers are for is work in stages, which these have none of.
 
 2 cores, CPU backend, jax 0.10.2, flax 0.12.8, numpy 2.4.6, Python 3.11.7, 2026-11-24, one round of 3 s, load 0.9. The
-virtual machine itself was throttled: one core's warm copy reached 0.85 GB/s, where 8.8 to 12.9 had been measured on such
+virtual machine was throttled: one core's warm copy reached 0.85 GB/s, where 8.8 to 12.9 had been measured on such
 a machine before, and stalls of 0.1 s show in every p99. Ratios are worth something, absolute figures are not:
 
     workload | system                           | batches/s (min..max)       |  GB/s | ratio |  p50 µs |  p99 µs
