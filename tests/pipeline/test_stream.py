@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from flax import nnx
 
 from datarax_mp import Batch, MapBatch, MapElement, MemorySource, MemorySourceConfig, Pipeline, RandomMapElement
+from datarax_mp.sources.columns import InFile
 
 WORKERS = [0, 1, 2, 3, 8]
 LENGTH = 103
@@ -125,6 +127,17 @@ def test_bare_arrays_and_scalars_are_the_field_value(workers: int) -> None:
     for kind in (np.arange(10), list(range(10))):
         with Pipeline(source=kind, batch_size=4, num_workers=workers) as pipeline:
             assert [batch["value"].tolist() for batch in pipeline] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_memmap_is_read_from_its_file_and_needs_no_shared_memory(workers: int, tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=columns()["x"].shape)
+    mapped[:] = columns()["x"]
+    mapped.flush()
+    memory = MemorySource(MemorySourceConfig(), {"x": mapped, "label": columns()["label"]})
+    with Pipeline(source=memory, batch_size=8, num_workers=workers) as pipeline:
+        assert stream(pipeline) == expected_stream()
+    assert isinstance(memory._columns["x",].home, InFile)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
