@@ -176,6 +176,11 @@ class FieldSpec:
     dtype: np.dtype
     offset: int
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, as delivered."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
     def check(self, array: np.ndarray, number: int) -> np.ndarray:
         """Return the array if it may become a row of this field.
 
@@ -256,7 +261,7 @@ class Layout:
             except TypeError as error:
                 raise RecordError(f"record {number}, field '{field_name(path)}': {error}") from None
             fields.append(FieldSpec(path, array.shape, array.dtype, dtype, offset))
-            offset += align(batch_size * dtype.itemsize * int(np.prod(array.shape, dtype=np.int64)))
+            offset += align(batch_size * fields[-1].row_bytes)
         return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT))
 
     def rows(self, memory: Any, start: int, rows: int) -> list[np.ndarray]:

@@ -44,14 +44,12 @@ class HostBatch:
         rows: how many records it has.
         arrays: one array ``(rows, ...)`` per field of the layout, in its order (``(batch_size, ...)`` when padded).
         info: the pickled info of its records, or None.
-        leased: whether the arrays look into a slot; otherwise they are a copy nobody else uses.
     """
 
     step: int
     rows: int
     arrays: list[np.ndarray]
     info: bytes | None
-    leased: bool
 
 
 def most_steps(layout: Layout) -> int:
@@ -209,7 +207,7 @@ class _RunReader:
         )
         if not self._lend:
             arrays = [aligned_copy(array) for array in arrays]
-        return HostBatch(step, rows, arrays, self._answer.infos[place], self._lend), self._place < self._run.steps
+        return HostBatch(step, rows, arrays, self._answer.infos[place]), self._place < self._run.steps
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

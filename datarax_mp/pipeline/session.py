@@ -45,7 +45,7 @@ class Options:
 
 
 class Session:
-    """See the module. Made lazily: the first ``feed`` serialises the program and starts workers."""
+    """See the module. Made lazily: the first ``start`` serialises the program and starts workers."""
 
     def __init__(self, program: Program, options: Options) -> None:
         self._program, self._options = program, options

@@ -46,7 +46,7 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any)
 
     if sharding is not None:
         return lambda arrays: jax.device_put(arrays, sharding)
-    large = [place for place, spec in enumerate(layout.fields) if _field_bytes(layout, place) >= _ALIAS_BYTES]
+    large = [place for place, spec in enumerate(layout.fields) if layout.batch_size * spec.row_bytes >= _ALIAS_BYTES]
     placement = None if device is None else jax.sharding.SingleDeviceSharding(device)
     identity = _identity(placement)
     if not large:
@@ -92,8 +92,3 @@ def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int]) -> 
                     f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows cannot "
                     f"be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
                 ) from error
-
-
-def _field_bytes(layout: Layout, place: int) -> int:
-    spec = layout.fields[place]
-    return layout.batch_size * spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64))

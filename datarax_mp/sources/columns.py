@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.pickling import dumps
 from datarax_mp.core.spec import align
 from datarax_mp.ring.segment import Segment
 
@@ -173,17 +173,12 @@ def place(columns: Sequence[Column], purpose: str) -> None:
 
 def _pickle(value: Any, number: int) -> bytes:
     try:
-        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return dumps(value)
     except Exception as error:
-        try:
-            return cloudpickle.dumps(value)
-        except Exception:
-            raise TypeError(
-                f"record {number} cannot be sent to worker processes: a {type(value).__name__} does not pickle "
-                f"({error}). Hold plain data in the source, or use num_workers=0"
-            ) from error
-    # A class of the main script is pickled as a name that workers do not have; cloudpickle sends the class itself.
-    return cloudpickle.dumps(value) if b"__main__" in pickled else pickled
+        raise TypeError(
+            f"record {number} cannot be sent to worker processes: a {type(value).__name__} does not pickle "
+            f"({error}). Hold plain data in the source, or use num_workers=0"
+        ) from error
 
 
 def _in_file(array: np.ndarray) -> InFile | None:

@@ -71,7 +71,6 @@ class LocalCrew:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._ring: Ring | None = None
         self._answers: list[tuple[Ticket, Done | Failed]] = []
 
     def layout(self) -> Layout:
@@ -80,8 +79,7 @@ class LocalCrew:
         return self._program.layout
 
     def attach(self, ring: Ring, layout: Layout) -> None:
-        """Write to this ring from now on."""
-        self._ring = ring
+        """Write batches as the layout says; a ticket brings its ring along."""
         self._program.layout = layout
 
     def submit(self, ticket: Ticket, depth: int) -> bool:
@@ -266,6 +264,7 @@ class Crew:
             doing += f" of epoch {run.epoch}"
             self._deaths[run.step] += 1
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW or (lost and self._deaths[lost[0].run.step] >= _DEATHS_PER_STEP):
+            self._again.extend(lost)  # discarded with the rest when the crew leaves
             raise WorkerError(f"{self._last_death}{doing}, after others had died there")
         # One that dies with nothing in hand, such as a parked one that leaves just now, is not worth a warning.
         level = logging.WARNING if lost else logging.DEBUG
@@ -283,6 +282,8 @@ class Crew:
         """Give the workers back to the pool, with the program still loaded."""
         workers, self.workers = self.workers, []
         pool().park(workers)
+        while self._again:
+            self._again.popleft().discard()
 
     def kill(self) -> None:
         """End the workers: something went wrong in the middle of a conversation."""

@@ -6,14 +6,13 @@ workers, so that both produce the same bytes.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.pickling import dumps
 from datarax_mp.core.spec import Layout, Path, RecordError, as_array, field_name, flatten, nest, split_record
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
@@ -80,7 +79,7 @@ class Program:
             first = done * self.order.batch_size
             try:
                 info = self._write_batch(memory, start, epoch, numbers[first : first + rows])
-                infos.append(None if info is None else _dump_info(info))
+                infos.append(None if info is None else dumps(info))
             except Exception as error:
                 error.add_note(f"(step {step + done} of epoch {epoch})")
                 error.completed_infos = tuple(infos)  # type: ignore[attr-defined]
@@ -210,11 +209,3 @@ class Program:
                     )
                 stacked[path] = array
         return stacked
-
-
-def _dump_info(info: list[dict[Path, Any]]) -> bytes:
-    try:
-        pickled = pickle.dumps(info, pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        return cloudpickle.dumps(info)
-    return cloudpickle.dumps(info) if b"__main__" in pickled else pickled

@@ -131,7 +131,7 @@ def _culprit(name: str, value: Any, depth: int) -> tuple[str, Any]:
     closure = getattr(value, "__closure__", None) or ()
     for variable, cell in zip(getattr(getattr(value, "__code__", None), "co_freevars", ()), closure, strict=False):
         inside[f"{name}, variable '{variable}'"] = cell.cell_contents
-    if isinstance(fn := getattr(value, "fn", None), object) and callable(fn):
+    if callable(fn := getattr(value, "fn", None)):
         inside[f"{name}.fn"] = fn
     if isinstance(value, dict):
         inside |= {f"{name}[{key!r}]": item for key, item in value.items()}
