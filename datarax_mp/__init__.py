@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datarax_mp.stages.host import MapElement as MapElement
     from datarax_mp.stages.host import RandomMapElement as RandomMapElement
     from datarax_mp.workers.errors import WorkerError as WorkerError
+    from datarax_mp.workers.errors import WorkerTimeoutError as WorkerTimeoutError
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _HOME = {
     "RecordError": "core.spec",
     "SharedMemoryError": "ring",
     "WorkerError": "workers.errors",
+    "WorkerTimeoutError": "workers.errors",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

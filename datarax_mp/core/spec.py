@@ -199,22 +199,27 @@ class FieldSpec:
             )
         return array
 
-    def convert(self, values: np.ndarray, out: np.ndarray, numbers: NDArray[np.int64]) -> None:
-        """Write rows of ``source_dtype`` to ``out`` of ``dtype``, value for value.
-
-        Raises:
-            RecordError: a value does not fit the narrower dtype.
-        """
+    def convert(self, values: np.ndarray, out: np.ndarray) -> NDArray[np.bool_]:
+        """Write rows of ``source_dtype`` to ``out`` of ``dtype``; return as bool ``(rows,)`` which kept all values."""
         with np.errstate(over="ignore", invalid="ignore"):
             np.copyto(out, values, casting="unsafe")
-            wrong = (out != values) if out.dtype.kind in "iu" else np.isinf(out) & ~np.isinf(values)
-        if wrong.any():
-            where = np.argwhere(wrong)[0]
-            raise RecordError(
-                f"record {numbers[where[0]]}, field '{field_name(self.path)}': expected a value that fits "
-                f"{self.dtype}, found {values[tuple(where)]} ({self.source_dtype}). JAX holds {self.source_dtype} only "
-                "under jax_enable_x64; set that, scale the value in a stage, or use output='numpy'"
-            )
+        return ~np.asarray(self._changed(values, out).any(axis=tuple(range(1, out.ndim))))
+
+    def misfit(self, values: np.ndarray, number: int) -> RecordError:
+        """The error for a row that ``convert`` could not keep."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            changed = self._changed(values, values.astype(self.dtype))
+        return RecordError(
+            f"record {number}, field '{field_name(self.path)}': expected a value that fits {self.dtype}, found "
+            f"{values[tuple(np.argwhere(changed)[0])]} ({self.source_dtype}). JAX holds {self.source_dtype} only under "
+            "jax_enable_x64; set that, scale the value in a stage, or use output='numpy'"
+        )
+
+    def _changed(self, values: np.ndarray, converted: np.ndarray) -> NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            if self.dtype.kind in "iu":
+                return converted != values
+            return np.isinf(converted) & ~np.isinf(values)
 
 
 @dataclass(frozen=True)

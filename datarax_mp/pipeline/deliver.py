@@ -25,7 +25,7 @@ class BatchDelivery:
 
     Args:
         stages: the device stages as one function, or None.
-        padded: whether the last batch is padded; then every batch carries a mask, so that all have one structure.
+        padded: whether short batches are padded; then every batch carries a mask, so that all have one structure.
         on_device: whether arrays are JAX arrays.
         track_name: the source's name if its metadata is to be tracked, else None.
     """
@@ -44,7 +44,8 @@ class BatchDelivery:
         if self._stages is not None:
             data = self._stages(data)
         size = work.order.batch_size if self._padded else batch.rows
-        metadata = partial(batch_metadata, work.order, epoch, batch.step, size, batch.info, self._track_name)
+        missing = [skip.row for skip in batch.skips]
+        metadata = partial(batch_metadata, work.order, epoch, batch.step, missing, size, batch.info, self._track_name)
         return self._make_batch(data, size, metadata, self._mask(batch.rows, size) if self._padded else None)
 
     def _mask(self, rows: int, size: int) -> Any:
@@ -79,15 +80,15 @@ class ElementDelivery:
 
 
 def batch_metadata(
-    order: Order, epoch: int, step: int, size: int, info: bytes | None, track_name: str | None
+    order: Order, epoch: int, step: int, missing: list[int], size: int, info: bytes | None, track_name: str | None
 ) -> list[Metadata]:
-    """The metadata of a batch's elements; padding has an index of None."""
+    """The metadata of a batch's elements without the missing rows; padding has an index of None."""
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
     infos = pickle.loads(info) if info is not None else None
     global_step = epoch * len(order) + step
     metadata = []
-    for row, number in enumerate(order.records(epoch, step).tolist()):
+    for row, number in enumerate(np.delete(order.records(epoch, step), missing).tolist()):
         source_info = nest(infos[row]) if infos is not None else {}
         key = None
         if track_name is not None:

@@ -14,7 +14,6 @@ and their slot is free at once.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -24,15 +23,13 @@ import numpy as np
 from datarax_mp.core.spec import ALIGNMENT, Layout, align
 from datarax_mp.order import Order
 from datarax_mp.ring import Ring
-from datarax_mp.workers.crew import CrewLike, Ticket
-from datarax_mp.workers.protocol import Done, Failed, Run
+from datarax_mp.workers.crew import Answer, CrewLike, Ticket
+from datarax_mp.workers.protocol import Done, Failed, Run, Skip
 
 _RUN_SECONDS = 0.004  # a message costs some 0.1 ms; at this length that is little, and the first batch is not late
 _SLOW_SECONDS = 0.020  # from here on a round trip to main costs nothing, and a straggler much
 _MOST_STEPS = 64
 _RUN_BYTES = 1 << 20
-
-_feed_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,14 @@ class HostBatch:
         rows: how many records it has.
         arrays: one array ``(rows, ...)`` per field of the layout, in its order (``(batch_size, ...)`` when padded).
         info: the pickled info of its records, or None.
+        skips: the records that were left out of it.
     """
 
     step: int
     rows: int
     arrays: list[np.ndarray]
     info: bytes | None
+    skips: tuple[Skip, ...]
 
 
 def most_steps(layout: Layout) -> int:
@@ -68,8 +67,9 @@ class Feed:
         epoch: the epoch.
         start: the first step.
         lendable: how many slots may be with the user at one time.
-        pad: whether the last batch's arrays have ``batch_size`` rows.
+        pad: whether the arrays of a short batch have ``batch_size`` rows.
         run_steps: how many steps make a run; None lets runs grow with what they turn out to cost.
+        timeout: seconds that a batch may take once it is waited for, or None.
     """
 
     def __init__(
@@ -84,13 +84,14 @@ class Feed:
         lendable: int,
         pad: bool,
         run_steps: int | None,
+        timeout: float | None,
     ) -> None:
         self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
         self._epoch, self._lendable, self._pad = epoch, lendable, pad
-        self._number = next(_feed_numbers)
+        self._timeout = timeout
         self._next, self._stop = start, len(order)
-        self._handed_out: deque[int] = deque()  # first steps of the runs in hand, in order
-        self._finished: dict[int, tuple[Ticket, Done | Failed]] = {}
+        self._handed_out: deque[Ticket] = deque()  # in the order of their steps
+        self._finished: dict[Ticket, Answer] = {}
         self._reader: _RunReader | None = None
         self._steps = run_steps or 1
         self._most_steps = run_steps or most_steps(layout)
@@ -105,7 +106,7 @@ class Feed:
             return True
         if not self._crew.concurrent:
             return self._next < self._stop or bool(self._handed_out)
-        self._turn(wait=False)
+        self._turn(0)
         return self._head_finished()
 
     def next_batch(self) -> HostBatch | None:
@@ -113,20 +114,19 @@ class Feed:
 
         Raises:
             Exception: what the source or a stage raised while this batch was made.
-            WorkerError: workers keep dying.
+            WorkerError: workers keep dying, or the batch took longer than the time limit.
+            Closed: another thread has closed the pipeline.
         """
         if self._reader is None:
             now = time.perf_counter()
             self._away_seconds += 0.2 * ((now - self._left) - self._away_seconds)
             self._hand_out()
-            while not self._head_finished():
-                if not self._handed_out and self._next >= self._stop:
-                    return None
-                # With nothing handed out yet, workers are still busy with an epoch that was left early.
-                self._turn(wait=True)
+            if not self._wait_for_head():
+                return None
             if self._crew.concurrent:
                 self._hand_out()  # so that nobody idles while the caller is away
-            ticket, answer = self._finished.pop(self._handed_out.popleft())
+            ticket = self._handed_out.popleft()
+            answer = self._finished.pop(ticket)
             lend = self._ring.leased < self._lendable
             self._reader = _RunReader(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
             self._left = time.perf_counter()
@@ -138,18 +138,28 @@ class Feed:
     def close(self) -> None:
         """Forget what is not delivered. Runs in hand are discarded when their answers come."""
         self._reader = None
-        for ticket, _ in self._finished.values():
+        for ticket in self._finished:
             ticket.discard()
         self._finished.clear()
         self._next = self._stop
         self._handed_out.clear()
 
-    def _turn(self, *, wait: bool) -> None:
-        for ticket, answer in self._crew.answers(wait=wait):
-            if ticket.feed != self._number:
-                ticket.discard()
-                continue
-            self._finished[ticket.run.step] = ticket, answer
+    def _wait_for_head(self) -> bool:
+        """Wait until the next run in order is finished; False at the end of the epoch."""
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while not self._head_finished():
+            if not self._handed_out and self._next >= self._stop:
+                return False
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._timeout is not None and left is not None and left <= 0:
+                raise self._crew.stuck(self._handed_out[0] if self._handed_out else None, self._timeout)
+            # With nothing handed out yet, workers are still busy with an epoch that was left early.
+            self._turn(left)
+        return True
+
+    def _turn(self, seconds: float | None) -> None:
+        for ticket, answer in self._crew.answers(seconds):
+            self._finished[ticket] = answer
             if isinstance(answer, Done):
                 self._run_seconds = answer.seconds
                 if self._adaptive:
@@ -176,10 +186,11 @@ class Feed:
                 return
             steps = min(self._steps, self._stop - self._next)
             run = Run(self._epoch, self._next, steps, slot)
-            if not self._crew.submit(Ticket(run, self._ring, self._number), depth):
+            ticket = Ticket(run, self._ring)
+            if not self._crew.submit(ticket, depth):
                 self._ring.release(slot)
                 return
-            self._handed_out.append(self._next)
+            self._handed_out.append(ticket)
             self._next += steps
 
 
@@ -187,7 +198,7 @@ class _RunReader:
     """Gives out the batches of one finished run, one by one."""
 
     def __init__(
-        self, ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Done | Failed, lend: bool, pad: bool
+        self, ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
     ) -> None:
         self._layout, self._order, self._answer, self._lend, self._pad = layout, order, answer, lend, pad
         self._run, self._place = ticket.run, 0
@@ -197,17 +208,19 @@ class _RunReader:
     def read(self) -> tuple[HostBatch, bool]:
         """The next batch of the run, and whether there are more."""
         place, self._place = self._place, self._place + 1
-        if place >= len(self._answer.infos):
+        written = self._answer.written
+        if place >= len(written.infos):
             assert isinstance(self._answer, Failed)
             raise self._answer.error.restore()
         step = self._run.step + place
-        rows = self._order.rows(step)
+        skips = written.skips.get(place, ())
+        rows = self._order.rows(step) - len(skips)
         arrays = self._layout.rows(
             self._memory, place * self._layout.block_bytes, self._layout.batch_size if self._pad else rows
         )
         if not self._lend:
             arrays = [aligned_copy(array) for array in arrays]
-        return HostBatch(step, rows, arrays, self._answer.infos[place]), self._place < self._run.steps
+        return HostBatch(step, rows, arrays, written.infos[place], skips), self._place < self._run.steps
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Position
+from datarax_mp.workers.crew import Closed
+from datarax_mp.workers.waker import Waker
 
 if TYPE_CHECKING:
     from datarax_mp.pipeline.feed import HostBatch
 
+log = logging.getLogger("datarax_mp")
+
+CLOSE_SECONDS = 2.0
+_LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged data set must not flood the log
+
 Deliver = Callable[["HostBatch", Work, int], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A step that stands ready.
+
+    Attributes:
+        step: the step.
+        item: what the user gets.
+        empty: whether all of the step's records were skipped, so that the user gets nothing.
+        skipped: how many records were skipped in it.
+    """
+
+    step: int
+    item: Any
+    empty: bool
+    skipped: int
 
 
 class PipelineIterator:
     """Yields the batches of one epoch. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
-    raised once, and the iterator has ended. ``get_state`` then names the failing batch as the next one.
+    raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
+    the next one. The same holds after a WorkerError, and after an interrupt (KeyboardInterrupt) inside ``next``, which
+    also drops what stood ready. The pipeline can be iterated again in each case.
+
+    Any thread may call any method; ``next`` is served to one thread at a time.
 
     Args:
         session: where workers and memory come from.
@@ -29,6 +62,7 @@ class PipelineIterator:
         prefetch_size: how many batches stand ready ahead of the user.
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
+        count_skips: told how many records were skipped whenever the user has received the batch they are missing from.
     """
 
     def __init__(
@@ -39,16 +73,38 @@ class PipelineIterator:
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
         resume: Callable[[Any], tuple[Session, Position]],
+        count_skips: Callable[[int], None],
     ) -> None:
         self._session, self._position, self._deliver = session, position, deliver
         self._prefetch_size = prefetch_size
-        self._dump_state, self._resume = dump_state, resume
-        self._ready: deque[Any] = deque()
+        self._dump_state, self._resume, self._count_skips = dump_state, resume, count_skips
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._holder: int | None = None  # the thread that is inside
+        self._waker: Waker | None = None
+        self._closing = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ready: deque[_Ready] = deque()
         self._error: Exception | None = None
-        self._begin()
+        self._work: Work | None = None
+        self._exhausted = False
+        self._skips_logged = 0
+
+    def begin(self) -> None:
+        """Start to work on the epoch. What goes wrong with the first record is raised here."""
+        with self._inside():
+            self._begin()
 
     def _begin(self) -> None:
-        self._work: Work | None = self._session.start(epoch=self._position.epoch, step=self._position.step)
+        waker = self._waker = Waker()
+        if self._closing:  # asked for after the waker is there, so that a ``close`` in between is not missed
+            raise RuntimeError("the iterator is closed")
+        try:
+            self._work = self._session.start(epoch=self._position.epoch, step=self._position.step, waker=waker)
+        except Closed:
+            raise RuntimeError("the pipeline was closed while its workers started") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
         self._net = weakref.finalize(self, Work.close, self._work)
         self._net.atexit = False
@@ -57,15 +113,42 @@ class PipelineIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._work is not None:
-            self._fill(self._work)
-        if self._ready:
-            self._position.step += 1
-            return self._ready.popleft()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        raise StopIteration
+        with self._inside():
+            while True:
+                if self._work is not None:
+                    self._fill(self._work)
+                if not self._ready or self._closing:
+                    break
+                ready = self._ready.popleft()
+                self._position.step = ready.step + 1
+                if ready.skipped:
+                    self._count_skips(ready.skipped)
+                if not ready.empty:
+                    return ready.item
+            error, self._error = self._error, None
+            if error is not None and not self._closing:
+                raise error
+            if self._exhausted and not self._closing:
+                self._exhausted = False
+                self._position.epoch, self._position.step = self._position.epoch + 1, 0
+            raise StopIteration
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Let one thread in at a time; on its way out it does what ``close`` could not do meanwhile."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"this iterator belongs to process {self._process}, and process {os.getpid()} was forked from it; "
+                "iterate the pipeline anew in the forked process"
+            )
+        with self._lock:
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
+                if self._closing:
+                    self._end()
 
     def _fill(self, work: Work) -> None:
         ready, feed = self._ready, work.feed
@@ -75,10 +158,18 @@ class PipelineIterator:
             while len(ready) < most and (not ready or feed.ready()):
                 batch = feed.next_batch()
                 if batch is None:
+                    self._exhausted = True
                     break
-                ready.append(self._deliver(batch, work, self._position.epoch))
+                if batch.skips:
+                    self._log_skips(batch)
+                # A batch without any record is left out, unless it is padded to the size of the others.
+                empty = len(batch.arrays[0]) == 0
+                item = None if empty else self._deliver(batch, work, self._position.epoch)
+                ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
             else:
                 return
+        except Closed:
+            return  # whoever closes asks no more of it, and ``_inside`` ends the work
         except Exception as error:  # raised when the user has come to that batch
             self._error = error
         except BaseException:  # interrupted anywhere, maybe in the middle of a message
@@ -86,22 +177,56 @@ class PipelineIterator:
             self._work = None
             ready.clear()
             work.kill()
+            self._close_waker()
             raise
-        self._end()
-        if not ready and self._error is None:
-            self._position.epoch, self._position.step = self._position.epoch + 1, 0
+        self._end_work()
 
-    def _end(self) -> None:
+    def _log_skips(self, batch: HostBatch) -> None:
+        epoch = self._position.epoch
+        for skip in batch.skips[: max(0, _LOGGED_SKIPS - self._skips_logged)]:
+            log.warning("record %d is skipped (step %d of epoch %d): %s", skip.record, batch.step, epoch, skip.reason)
+        before, self._skips_logged = self._skips_logged, self._skips_logged + len(batch.skips)
+        if before <= _LOGGED_SKIPS < self._skips_logged:
+            log.warning("more records of epoch %d are skipped; Pipeline.skipped counts them", epoch)
+
+    def _end_work(self) -> None:
         work, self._work = self._work, None
         if work is not None:
             self._net.detach()
             work.close()
+        self._close_waker()
 
-    def close(self) -> None:
-        """End the epoch here and free what it uses. Batches that were received stay valid."""
+    def _close_waker(self) -> None:
+        if self._waker is not None:
+            self._waker.close()
+
+    def _end(self) -> None:
         self._ready.clear()
         self._error = None
-        self._end()
+        self._exhausted = False
+        self._end_work()
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End the epoch here and free what it uses. Batches that were received stay valid.
+
+        If another thread waits in ``next``, it gets StopIteration there.
+
+        Args:
+            timeout: seconds to wait for another thread to come out of ``next``; if it is stuck in a computation, it
+                frees everything when it comes out.
+        """
+        if self._process != os.getpid():
+            return  # it is the parent's
+        self._closing = True
+        if self._waker is not None:
+            self._waker.wake()
+        if self._holder == threading.get_ident():
+            return  # called by the user's code inside ``next``, or by a signal handler there
+        if self._lock.acquire(timeout=timeout):
+            try:
+                self._end()
+            finally:
+                self._lock.release()
 
     def get_state(self) -> dict[str, Any]:
         """The position as plain JSON values: the batches that were received, not those that stand ready."""
@@ -114,8 +239,10 @@ class PipelineIterator:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs.
         """
-        session, position = self._resume(state)
-        self.close()
-        self._session = session
-        self._position.epoch, self._position.step = position.epoch, position.step
-        self._begin()
+        with self._inside():
+            session, position = self._resume(state)
+            self._end()
+            self._session = session
+            self._position.epoch, self._position.step = position.epoch, position.step
+            self._reset()
+            self._begin()

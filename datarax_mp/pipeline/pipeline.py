@@ -6,14 +6,15 @@ import dataclasses
 import logging
 import operator
 import os
+import time
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from datarax_mp.order import Order
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery
-from datarax_mp.pipeline.iterator import Deliver, PipelineIterator
+from datarax_mp.pipeline.iterator import CLOSE_SECONDS, Deliver, PipelineIterator
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.state import Position
 from datarax_mp.pipeline.transfer import Output
@@ -48,12 +49,23 @@ class Pipeline:
             ``batch_size`` is then only the number of records that a worker reads at a time.
         drop_last: leave out a last batch that is not full.
         pad_last: fill it up with zeros instead, and mark them in ``batch.valid_mask``, so that all batches have one
-            shape.
+            shape. The same is done with a batch that lacks skipped records.
         shuffle: a new permutation every epoch; None means as the source's config says.
         device: the ``jax.Device`` for the arrays; None is JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which the arrays are split.
         output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
             dtypes, without touching JAX's runtime.
+        on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
+            fit the others. ``"raise"``: the exception reaches the caller once the batches before are received, with the
+            record in its notes and the worker's traceback as its ``__cause__``; the iterator has then ended, and the
+            pipeline can be iterated again. ``"skip"``: the record is logged, counted in ``skipped`` and left out. All
+            others stay in the batch where they belong, which is that much smaller; with ``pad_last`` it keeps its size.
+            A batch that loses all its records is left out unless ``pad_last`` is set. What a ``MapBatch`` or a device
+            stage raises concerns no single record and is always raised.
+        timeout: seconds that a batch may take once it is waited for. When they are over, the worker in question is
+            ended and ``WorkerTimeoutError`` says what it was at, with its Python stack. None waits for ever.
+        restart_workers: whether a worker process that dies is replaced, with a warning in the log, and its work done
+            again. A record that kills two workers is a ``WorkerError`` all the same. False makes every death one.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -85,6 +97,9 @@ class Pipeline:
         device: Any = None,
         sharding: Any = None,
         output: Output = "jax",
+        on_error: Literal["raise", "skip"] = "raise",
+        timeout: float | None = None,
+        restart_workers: bool = True,
     ) -> None:
         batch_size = _integer("batch_size", batch_size, least=1)
         num_workers = _integer("num_workers", num_workers, least=0)
@@ -93,6 +108,11 @@ class Pipeline:
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
         if output not in ("jax", "numpy"):
             raise ValueError(f"output must be 'jax' or 'numpy', got {output!r}")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        if on_error == "skip" and sharding is not None and not pad_last:
+            raise ValueError("a batch that lacks skipped records cannot be split evenly: sharding needs pad_last=True")
+        _check_workers(num_workers, timeout, restart_workers)
         if device is not None and sharding is not None:
             raise ValueError("device and sharding both say where arrays go; give one of them")
         if output == "numpy" and (device is not None or sharding is not None):
@@ -107,7 +127,14 @@ class Pipeline:
 
         self._source = as_source(source)
         self._options = Options(
-            num_workers, prefetch_size, output, device, sharding, run_steps=None if enforce_batch else batch_size
+            num_workers,
+            prefetch_size,
+            output,
+            device,
+            sharding,
+            timeout,
+            restart_workers,
+            run_steps=None if enforce_batch else batch_size,
         )
         config = getattr(self._source, "config", None)
         shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
@@ -128,7 +155,8 @@ class Pipeline:
                 batch_size,
                 drop_last,
             )
-        self._host_stages, self._pad_last = host, pad_last and self._order.shard_length % batch_size > 0
+        self._skip = on_error == "skip"
+        self._host_stages, self._pad = host, pad_last and (self._skip or self._order.shard_length % batch_size > 0)
         self._deliver = self._delivery(device_stages, enforce_batch, getattr(config, "track_metadata", False))
         self._fingerprint = states.fingerprint(
             self._order, self._source, [stage_name(stage) for stage in (*host, *device_stages)]
@@ -136,6 +164,7 @@ class Pipeline:
         self._position, self._next = Position(0, 0), Position(0, 0)
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
+        self._skipped = 0
         self._open_session()
         if num_workers:
             pool().prepare()  # it starts up while the caller builds a model
@@ -157,7 +186,7 @@ class Pipeline:
             return ElementDelivery(compiled)
         return BatchDelivery(
             compiled,
-            padded=self._pad_last,
+            padded=self._pad,
             on_device=self._options.output == "jax",
             track_name=getattr(self._source, "name", None) if track_metadata else None,
         )
@@ -168,7 +197,7 @@ class Pipeline:
             import jax  # delayed: NumPy output never needs it
 
             x64 = bool(jax.config.jax_enable_x64)
-        program = Program(self._source, self._host_stages, self._order, x64=x64, pad_last=self._pad_last)
+        program = Program(self._source, self._host_stages, self._order, x64=x64, pad=self._pad, skip=self._skip)
         self._session = Session(program, self._options)
         self._net = weakref.finalize(self, Session.close, self._session)
         self._net.atexit = False
@@ -191,11 +220,26 @@ class Pipeline:
             raise RuntimeError("the pipeline is closed; make a new one")
         position = dataclasses.replace(self._next)
         iterator = PipelineIterator(
-            self._session, position, self._deliver, self._options.prefetch_size, self._dump_state, self._resume
+            self._session,
+            position,
+            self._deliver,
+            self._options.prefetch_size,
+            self._dump_state,
+            self._resume,
+            self._count_skips,
         )
+        self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
+        iterator.begin()
         self._position, self._next = position, Position(position.epoch + 1, 0)
-        self._iterators.add(iterator)
         return iterator
+
+    @property
+    def skipped(self) -> int:
+        """Records that ``on_error="skip"`` has left out so far, of the batches that were received, over all epochs."""
+        return self._skipped
+
+    def _count_skips(self, skips: int) -> None:
+        self._skipped += skips
 
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.
@@ -226,11 +270,20 @@ class Pipeline:
             self._open_session()
         return self._session, position
 
-    def close(self) -> None:
-        """End running epochs and free memory and workers. Batches that were received stay valid. Twice is fine."""
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End running epochs and free memory and workers. Batches that were received stay valid.
+
+        When this returns, no code of the source or the stages runs in a worker any more. Idle workers stay for the next
+        pipeline. Any thread may call it, more than once; a thread that waits in ``next`` gets StopIteration.
+
+        Args:
+            timeout: seconds to let workers finish what they are at. Those that do not are killed.
+        """
+        deadline = time.monotonic() + timeout
         self._closed = True
         for iterator in list(self._iterators):
-            iterator.close()
+            iterator.close(max(0.0, deadline - time.monotonic()))
+        pool().finish(self._session.number, max(0.0, deadline - time.monotonic()))
         self._session.close()
 
     def __enter__(self) -> Pipeline:
@@ -256,6 +309,19 @@ def _integer(name: str, value: Any, *, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def _check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
+    if not isinstance(restart_workers, bool):
+        raise TypeError(f"restart_workers must be a bool, got {restart_workers!r}")
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout must be seconds or None, got {timeout!r} of type {type(timeout).__name__}")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, got {timeout}")
+    without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
+    if num_workers == 0 and without is not None:
+        raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
 
 
 def _check_elements(host: tuple[Any, ...], *, drop_last: bool, pad_last: bool, sharding: Any) -> None:

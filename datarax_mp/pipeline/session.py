@@ -6,7 +6,9 @@ workers are parked in the process-wide pool with the program still loaded, so th
 
 from __future__ import annotations
 
-import threading
+import os
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +17,12 @@ from datarax_mp.order import Order
 from datarax_mp.pipeline.feed import Feed, most_steps
 from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_transfer
 from datarax_mp.ring import Ring
-from datarax_mp.workers.crew import Crew, CrewLike, LocalCrew
+from datarax_mp.workers.crew import Crew, CrewLike
+from datarax_mp.workers.local import LocalCrew
 from datarax_mp.workers.pool import pool, program_numbers
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.shipping import Shipment
+from datarax_mp.workers.waker import Waker
 
 _SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late
 
@@ -33,6 +37,8 @@ class Options:
         output: "jax" or "numpy".
         device: the target device, or None.
         sharding: how rows are split over devices, or None.
+        timeout: seconds that a batch may take once it is waited for, or None.
+        restart_workers: whether a worker that dies is replaced.
         run_steps: steps that a worker does at a time; None leaves it to the feed.
     """
 
@@ -41,7 +47,9 @@ class Options:
     output: Output
     device: Any
     sharding: Any
-    run_steps: int | None = None
+    timeout: float | None
+    restart_workers: bool
+    run_steps: int | None
 
 
 class Session:
@@ -49,17 +57,20 @@ class Session:
 
     def __init__(self, program: Program, options: Options) -> None:
         self._program, self._options = program, options
-        self._number = next(program_numbers)
-        self._lock = threading.Lock()
+        self.number = next(program_numbers)
+        self._process = os.getpid()
         self._shipment: Shipment | None = None
         self._layout: Layout | None = None
-        self._idle_rings: list[Ring] = []
+        self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
         self._closed = False
 
-    def start(self, *, epoch: int, step: int) -> Work:
-        """Begin to work on an epoch, from a step on."""
-        crew = self._crew()
+    def start(self, *, epoch: int, step: int, waker: Waker) -> Work:
+        """Begin to work on an epoch, from a step on; ``waker`` ends every wait for workers."""
+        if self._process != os.getpid():  # forked by the user: the ring that lies ready is the parent's
+            self._process = os.getpid()
+            self._idle_rings.clear()
+        crew = self._crew(waker)
         try:
             layout = self._find_layout(crew)
             ring = self._ring(layout)
@@ -76,48 +87,57 @@ class Session:
             epoch=epoch,
             start=step,
             lendable=self._lendable,
-            pad=program.pad_last,
+            pad=program.pad,
             run_steps=options.run_steps,
+            timeout=options.timeout,
         )
         assert self._transfer is not None
         return Work(self, crew, ring, layout, program.order, feed, self._transfer)
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""
-        with self._lock:
-            if self._closed or self._idle_rings:
-                ring.close()
-            else:
-                self._idle_rings.append(ring)
+        self._idle_rings.append(ring)
+        self._keep_rings(0 if self._closed else 1)
 
     def close(self) -> None:
         """Free everything that no iterator is using; an iterator frees the rest when it ends."""
-        with self._lock:
-            self._closed = True
-            for ring in self._idle_rings:
-                ring.close()
-            self._idle_rings.clear()
-            shipment, self._shipment = self._shipment, None
-        if shipment is not None:
+        self._closed = True
+        self._keep_rings(0)
+        shipment, self._shipment = self._shipment, None
+        if shipment is not None and self._process == os.getpid():
             pool().unload(shipment.number)
+
+    def _keep_rings(self, most: int) -> None:
+        while len(self._idle_rings) > most:
+            with suppress(IndexError):  # another thread was quicker
+                self._idle_rings.popleft().close()
 
     @property
     def _lendable(self) -> int:
         return self._options.prefetch_size + _SPARE_SLOTS
 
-    def _crew(self) -> CrewLike:
-        if self._options.num_workers == 0:
+    def _crew(self, waker: Waker) -> CrewLike:
+        options = self._options
+        if options.num_workers == 0:
             return LocalCrew(self._program)
         if self._shipment is None:
-            self._shipment = Shipment(self._program, self._number)
-        return Crew(self._shipment, self._options.num_workers, probe=self._layout is None)
+            self._shipment = Shipment(self._program, self.number)
+        return Crew(
+            self._program,
+            self._shipment,
+            options.num_workers,
+            probe=self._layout is None,
+            restart=options.restart_workers,
+            timeout=options.timeout,
+            waker=waker,
+        )
 
     def _find_layout(self, crew: CrewLike) -> Layout:
         if self._layout is None:
             layout = crew.layout()
             order, options = self._program.order, self._options
             if options.sharding is not None:
-                steps = () if self._program.pad_last or not len(order) else (0, len(order) - 1)
+                steps = () if self._program.pad or not len(order) else (0, len(order) - 1)
                 check_sharding(layout, options.sharding, [order.rows(step) for step in steps] or [order.batch_size])
             self._transfer = make_transfer(
                 layout, output=options.output, device=options.device, sharding=options.sharding
@@ -126,9 +146,8 @@ class Session:
         return self._layout
 
     def _ring(self, layout: Layout) -> Ring:
-        with self._lock:
-            if self._idle_rings:
-                return self._idle_rings.pop()
+        with suppress(IndexError):
+            return self._idle_rings.pop()
         workers = self._options.num_workers
         slots = 2 * max(workers, 1) + self._lendable
         steps = self._options.run_steps or most_steps(layout)

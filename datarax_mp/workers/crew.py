@@ -1,7 +1,12 @@
-"""The workers that serve one pipeline, seen as a place to hand runs in and to get answers out.
+"""The worker processes that serve one pipeline, seen as a place to hand runs in and to get answers out.
 
-``Crew`` talks to processes. ``LocalCrew`` does the work in the calling process, at the moment it is handed in; it is
-what ``num_workers=0`` means. Everything above this module is the same for both.
+    submit(ticket) ---> worker.pending ---> answers() ---> (ticket, Done | Failed)
+                             |    ^
+                      it dies|    |submit, to another worker
+                             v    |
+                            _again          same run, same slot; the order is pure, so the bytes are the same
+
+``local.LocalCrew`` is the same for ``num_workers=0``. Everything above this module is alike for both.
 """
 
 from __future__ import annotations
@@ -10,36 +15,43 @@ import logging
 import select
 import time
 from collections import Counter, deque
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring
-from datarax_mp.workers.errors import RemoteError, WorkerError, describe_exit
-from datarax_mp.workers.pool import Worker, pool
+from datarax_mp.workers.blame import culprit, whereabouts
+from datarax_mp.workers.board import Phase
+from datarax_mp.workers.errors import WorkerError, WorkerTimeoutError, describe_exit, likely_cause
+from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.protocol import Attach, Done, Failed, Loaded, Run
 from datarax_mp.workers.shipping import Shipment
+from datarax_mp.workers.waker import Waker
+from datarax_mp.workers.worker import Worker
 
 log = logging.getLogger("datarax_mp")
 
-_DEATHS_PER_STEP = 2  # a record that has killed two workers will kill the third
+_DEATHS_PER_RECORD = 2  # what has killed two workers will kill the third
 _DEATHS_IN_A_ROW = 5  # no step finished in between: replacing more would only go on and on
 
+Answer: TypeAlias = Done | Failed
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Ticket:
     """A run that has been handed in.
 
     Attributes:
         run: what is to be done.
         ring: where its slot is.
-        feed: the number of the feed that handed it in; an answer to another feed's run is discarded.
+        wanted: whether somebody still waits for it.
     """
 
     run: Run
     ring: Ring
-    feed: int
+    wanted: bool = True
 
     def discard(self) -> None:
         """Nobody waits for it: only its slot matters."""
@@ -59,63 +71,14 @@ class CrewLike(Protocol):
     def layout(self) -> Layout: ...  # noqa: D102
     def attach(self, ring: Ring, layout: Layout) -> None: ...  # noqa: D102
     def submit(self, ticket: Ticket, depth: int) -> bool: ...  # noqa: D102
-    def answers(self, *, wait: bool) -> list[tuple[Ticket, Done | Failed]]: ...  # noqa: D102
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]: ...  # noqa: D102
+    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception: ...  # noqa: D102
     def leave(self) -> None: ...  # noqa: D102
     def kill(self) -> None: ...  # noqa: D102
 
 
-class LocalCrew:
-    """Does the work in the calling process."""
-
-    concurrent = False
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._answers: list[tuple[Ticket, Done | Failed]] = []
-
-    def layout(self) -> Layout:
-        """Read the first record and fix the layout."""
-        self._program.layout = self._program.probe()
-        return self._program.layout
-
-    def attach(self, ring: Ring, layout: Layout) -> None:
-        """Write batches as the layout says; a ticket brings its ring along."""
-        self._program.layout = layout
-
-    def submit(self, ticket: Ticket, depth: int) -> bool:
-        """Do the run now, unless an answer is waiting to be taken."""
-        if self._answers:
-            return False
-        run, ring = ticket.run, ticket.ring
-        began = time.perf_counter()
-        try:
-            infos = self._program.write(ring.memory, run.slot * ring.slot_bytes, run.epoch, run.step, run.steps)
-        except Exception as error:
-            completed = error.__dict__.pop("completed_infos", ())
-            self._answers.append((ticket, Failed(_Raised(error), completed)))
-        else:
-            self._answers.append((ticket, Done(time.perf_counter() - began, infos)))
-        return True
-
-    def answers(self, *, wait: bool) -> list[tuple[Ticket, Done | Failed]]:
-        """What has been done since the last call."""
-        answers, self._answers = self._answers, []
-        return answers
-
-    def leave(self) -> None:
-        """Nothing to give back."""
-
-    kill = leave
-
-
-class _Raised(RemoteError):
-    """An exception that was raised right here, and needs no packing."""
-
-    def __init__(self, error: Exception) -> None:
-        object.__setattr__(self, "_error", error)
-
-    def restore(self) -> BaseException:
-        return self._error  # type: ignore[attr-defined, no-any-return]
+class Closed(Exception):
+    """The pipeline was closed by another thread while this one waited for workers."""
 
 
 class Crew:
@@ -125,21 +88,39 @@ class Crew:
     so nothing is lost and the stream stays as it is.
 
     Args:
-        shipment: the serialised program.
+        program: what they do; for the words about it.
+        shipment: the same, serialised.
         size: how many workers.
         probe: whether the layout is still to be found; the first worker then finds it while it loads the program.
+        restart: whether a worker that dies is replaced; otherwise its death is an error.
+        timeout: seconds to wait for the layout, or None.
+        waker: readable when another thread wants this one to stop waiting.
     """
 
     concurrent = True
 
-    def __init__(self, shipment: Shipment, size: int, *, probe: bool) -> None:
-        self._shipment = shipment
+    def __init__(
+        self,
+        program: Program,
+        shipment: Shipment,
+        size: int,
+        *,
+        probe: bool,
+        restart: bool,
+        timeout: float | None,
+        waker: Waker,
+    ) -> None:
+        self._program, self._shipment = program, shipment
+        self._restart, self._timeout = restart, timeout
         self._attach: tuple[Ring, Layout] | None = None
+        self._loaded: list[Loaded | Failed] = []
+        self._arrived: list[tuple[Ticket, Answer]] = []
         self._again: deque[Ticket] = deque()
-        self._deaths: Counter[int] = Counter()
+        self._deaths: Counter[Hashable] = Counter()
         self._deaths_in_a_row = 0
-        self._last_death = ""
+        self._waker = waker
         self._poll = select.poll()
+        self._poll.register(waker.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, Worker] = {}
         self.workers = pool().lease(size, shipment.number)
         try:
@@ -155,24 +136,19 @@ class Crew:
 
         Raises:
             Exception: what the source or a stage raised.
-            WorkerError: the worker died of it.
+            WorkerError: workers died of it, or it took longer than the time limit.
         """
-        worker = self.workers[0]
-        for _ in range(_DEATHS_PER_STEP):
-            try:
-                answer, _ = worker.channel.receive()
-            except (EOFError, ConnectionError):
-                worker = self._bury(worker, probe=True)
-                continue
-            worker.pending.popleft()
-            if isinstance(answer, Failed):
-                raise answer.error.restore()
-            assert isinstance(answer, Loaded) and answer.layout is not None
-            return answer.layout
-        raise WorkerError(
-            f"worker processes die while they load the source or read its first record: {self._last_death}. "
-            "Try the source and the stages in this process, with num_workers=0"
-        )
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            for loaded in self._loaded:
+                if isinstance(loaded, Failed):
+                    raise loaded.error.restore()
+                if loaded.layout is not None:
+                    return loaded.layout
+            self._turn(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if deadline is not None and time.monotonic() >= deadline:
+                assert self._timeout is not None
+                raise self.stuck(None, self._timeout)
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Make all workers write to this ring."""
@@ -192,44 +168,101 @@ class Crew:
             pass  # it has died; that is noticed where answers are read, and the ticket is among its pending ones
         return True
 
-    def answers(self, *, wait: bool) -> list[tuple[Ticket, Done | Failed]]:
-        """Take the answers that have arrived; with ``wait``, at least one event is waited for.
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+        """Take the answers that have arrived.
+
+        Args:
+            seconds: how long to wait for the first event (which need not bring an answer); None is without a limit.
 
         Raises:
             WorkerError: workers keep dying.
+            Closed: another thread wants this one to stop.
         """
-        answers: list[tuple[Ticket, Done | Failed]] = []
+        self._turn(seconds)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
+        """Say what the worker does that has a run in hand, and end it.
+
+        Args:
+            ticket: the run that is waited for; None while the layout is.
+            seconds: how long that took.
+        """
+        held = [w for w in self.workers if (ticket in w.pending if ticket is not None else w.pending)]
+        if not held:
+            return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
+        worker = held[0]
+        doing = whereabouts(worker.sighting(), self._program)
+        stack = worker.ask_stack() or "(it does not react to signals: stopped, or waiting in the kernel)"
+        error = WorkerTimeoutError(
+            f"no batch came within {seconds:g} s: {worker} was ended {doing}. Raise timeout= if this may take so long. "
+            f"Its Python stack:\n{stack}"
+        )
+        self._forget(worker)
+        worker.kill()
+        return error
+
+    def leave(self) -> None:
+        """Give the workers back to the pool, with the program still loaded."""
+        self._disown()
+        workers, self.workers = self.workers, []
+        pool().park(workers)
+
+    def kill(self) -> None:
+        """End the workers: something went wrong in the middle of a conversation."""
+        self._disown()
+        for worker in self.workers:
+            worker.kill()
+        self.workers = []
+
+    def _disown(self) -> None:
+        """Nobody waits for anything any more."""
+        for worker in self.workers:
+            for question in worker.pending:
+                if isinstance(question, Ticket):
+                    question.wanted = False
+        while self._again:
+            self._again.popleft().discard()
+        while self._arrived:
+            self._arrived.pop()[0].discard()
+
+    def _turn(self, seconds: float | None) -> None:
+        """Wait for an event, and deal with all there are."""
         # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
-        events = [(self._by_descriptor[ready], ready) for ready, _ in self._poll.poll(None if wait else 0)]
+        ready = [descriptor for descriptor, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+        if self._waker.fileno() in ready:
+            raise Closed
+        events = [(self._by_descriptor[descriptor], descriptor) for descriptor in ready]
         for worker, descriptor in events:
             if worker not in self.workers:
                 continue  # buried a moment ago, because of its other descriptor
             try:
+                self._take(worker)
                 if descriptor == worker.sentinel:
-                    while worker.pending and worker.answered():  # what it said before it died counts
-                        self._take(worker, answers)
                     raise EOFError
-                self._take(worker, answers)
-            except (EOFError, ConnectionError):
+            except EOFError:  # what it said before it died has been taken
                 self._bury(worker)
         while self._again and self.submit(self._again[0], depth=2):
             self._again.popleft()
-        return answers
 
-    def _take(self, worker: Worker, answers: list[tuple[Ticket, Done | Failed]]) -> None:
-        answer, _ = worker.channel.receive()
-        question = worker.pending.popleft()
-        if isinstance(question, Ticket):
-            answers.append((question, answer))
-            self._deaths_in_a_row = 0
+    def _take(self, worker: Worker) -> None:
+        for answer in worker.channel.take():
+            question = worker.pending.popleft()
+            if not isinstance(question, Ticket):
+                self._loaded.append(answer)
+            elif question.wanted:
+                self._arrived.append((question, answer))
+                self._deaths_in_a_row = 0
+            else:
+                question.discard()
 
     def _welcome(self, worker: Worker, *, probe: bool) -> None:
-        self._poll.register(worker.channel.fileno(), select.POLLIN)
-        self._by_descriptor[worker.channel.fileno()] = worker
-        if worker.sentinel >= 0:
-            self._poll.register(worker.sentinel, select.POLLIN)
-            self._by_descriptor[worker.sentinel] = worker
-        if worker.loaded != self._shipment.number:
+        for descriptor in (worker.channel.fileno(), worker.sentinel):
+            if descriptor >= 0:
+                self._by_descriptor[descriptor] = worker
+                self._poll.register(descriptor, select.POLLIN)
+        if probe or worker.loaded != self._shipment.number:
             worker.loaded = self._shipment.number
             worker.pending.append(_LoadTicket())
             try:
@@ -246,47 +279,58 @@ class Crew:
         except OSError:
             pass  # see submit
 
-    def _bury(self, worker: Worker, *, probe: bool = False) -> Worker:
-        """Replace a dead worker, and put what it had in hand up for others."""
+    def _forget(self, worker: Worker) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
             if self._by_descriptor.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
-        lost = [question for question in worker.pending if isinstance(question, Ticket)]
-        worker.pending.clear()  # what is lost is handed in again; it keeps its slot
-        self._last_death = f"worker {worker.pid} died of {describe_exit(pool().exit_status(worker))}"
-        worker.close()
         self.workers.remove(worker)
-        self._deaths_in_a_row += 1
-        doing = ""
-        if lost:
-            run = lost[0].run  # runs are done in order, so this is the one it was at
-            doing = f" at step {run.step}" + (f" to {run.step + run.steps - 1}" if run.steps > 1 else "")
-            doing += f" of epoch {run.epoch}"
-            self._deaths[run.step] += 1
-        if self._deaths_in_a_row > _DEATHS_IN_A_ROW or (lost and self._deaths[lost[0].run.step] >= _DEATHS_PER_STEP):
-            self._again.extend(lost)  # discarded with the rest when the crew leaves
-            raise WorkerError(f"{self._last_death}{doing}, after others had died there")
-        # One that dies with nothing in hand, such as a parked one that leaves just now, is not worth a warning.
-        level = logging.WARNING if lost else logging.DEBUG
-        log.log(level, "%s%s; a new worker takes its place and does the work again", self._last_death, doing)
+
+    def _bury(self, worker: Worker) -> None:
+        """Replace a dead worker, and put what it had in hand up for others."""
+        self._forget(worker)
+        lost = [question for question in worker.pending if isinstance(question, Ticket) and question.wanted]
+        for ticket in lost:
+            worker.pending.remove(ticket)  # it is handed in again, and keeps its slot
+        self._again.extend(lost)  # discarded with the rest when the crew leaves
+        try:
+            self._judge(worker, lost)
+        finally:
+            worker.kill()  # it may live on without its channel
         [replacement] = pool().lease(1, self._shipment.number)
         self.workers.append(replacement)
         pool().settle([replacement])
-        self._welcome(replacement, probe=probe)
+        self._welcome(replacement, probe=self._attach is None)
         if self._attach is not None:
             self._send_attach(replacement)
-        self._again.extend(lost)
-        return replacement
 
-    def leave(self) -> None:
-        """Give the workers back to the pool, with the program still loaded."""
-        workers, self.workers = self.workers, []
-        pool().park(workers)
-        while self._again:
-            self._again.popleft().discard()
+    def _judge(self, worker: Worker, lost: list[Ticket]) -> None:
+        """Log a death, or raise if there have been too many.
 
-    def kill(self) -> None:
-        """End the workers: something went wrong in the middle of a conversation."""
-        for worker in self.workers:
-            worker.kill()
-        self.workers = []
+        Raises:
+            WorkerError: a record has killed as many workers as it may, or workers die one after the other.
+        """
+        status, sighting = pool().exit_status(worker), worker.sighting()
+        death = f"{worker} died of {describe_exit(status)} {whereabouts(sighting, self._program)}"
+        if sighting.phase == Phase.IDLE and lost:
+            death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
+        death += likely_cause(status)
+        idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
+        if idle or worker.was_doomed():
+            log.debug("%s; nobody waited for it", death)
+            return
+        if stack := worker.stack():
+            death += f"\n{stack}\n"
+        self._deaths_in_a_row += 1
+        blamed = culprit(sighting)
+        if blamed is not None:
+            self._deaths[blamed] += 1
+        trouble = None
+        if not self._restart:
+            trouble = "it is not replaced, because restart_workers is False"
+        elif self._deaths[blamed] >= _DEATHS_PER_RECORD:
+            trouble = "the second worker to die there, and a third would too. Try that record with num_workers=0"
+        elif self._deaths_in_a_row > max(_DEATHS_IN_A_ROW, 2 * len(self.workers)):
+            trouble = f"{self._deaths_in_a_row} workers have died in a row, and replacing them does not help"
+        if trouble is not None:
+            raise WorkerError(f"{death}; {trouble}")
+        log.warning("%s; a new worker takes its place and does the work again", death)

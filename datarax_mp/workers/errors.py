@@ -9,9 +9,15 @@ from dataclasses import dataclass
 
 import cloudpickle
 
+_LONGEST_LINE = 500
+
 
 class WorkerError(RuntimeError):
     """A worker process died, or raised something that cannot be shown as what it was."""
+
+
+class WorkerTimeoutError(WorkerError, TimeoutError):
+    """No batch came within the pipeline's ``timeout``; the message shows what the worker in question is at."""
 
 
 class WorkerTraceback(Exception):
@@ -65,16 +71,30 @@ class RemoteError:
         return error
 
 
+def one_line(error: BaseException) -> str:
+    """Type, message and notes of an exception, for a log."""
+    text = "; ".join("".join(traceback.format_exception_only(error)).strip().splitlines())
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
+
+
 def describe_exit(status: int | None) -> str:
     """Put a process's end into words: ``SIGKILL(-9)``, ``exit code 3``."""
     if status is None:
         return "an unknown end"
     if status < 0:
         name = next((known.name for known in signal.Signals if known == -status), "signal")
-        cause = {
-            "SIGKILL": "; often the kernel, out of memory",
-            "SIGSEGV": "; a crash in native code",
-            "SIGBUS": "; often a full /dev/shm or a shortened memory-mapped file",
-        }.get(name, "")
-        return f"{name}({status}){cause}"
-    return f"exit code {status}; something in the source or a stage ended the process"
+        return f"{name}({status})"
+    return f"exit code {status}"
+
+
+def likely_cause(status: int | None) -> str:
+    """What such an end often comes from, as the continuation of a sentence; empty if there is nothing to say."""
+    if status is None:
+        return ""
+    if status >= 0:
+        return "; something in the source or a stage ended the process"
+    return {
+        -signal.SIGKILL: "; often the kernel, out of memory",
+        -signal.SIGSEGV: "; a crash in native code",
+        -signal.SIGBUS: "; often a memory-mapped file that was shortened",
+    }.get(status, "")

@@ -1,8 +1,16 @@
 """The worker processes of this interpreter: started once, lent to one pipeline after the other.
 
-There is one pool in a process. It starts the nursery with the first worker, keeps workers that no pipeline needs
-(*parked*; they leave by themselves after a minute), and ends everything when the interpreter exits. A process that the
-user forks starts over with an empty pool and closes the descriptors it inherited.
+    spawn ---> lent ----park----> parked ----lease----> lent ...
+                 |                  |  |
+              died, killed          |  +-- idle for a minute: leaves
+                                    +-- still busy with what nobody waits for: killed after two seconds
+
+There is one pool in a process. It starts the nursery with the first worker and ends everything when the interpreter
+exits. A process that the user forks starts over with an empty pool and closes the descriptors it inherited.
+
+Any thread may call any method. ``park`` and ``unload`` are called by finalizers as well, and those run in the middle of
+anything, be it another method of this class in the same thread; so they never wait for the lock. If it is taken,
+whoever holds it does their work when it is done with its own.
 """
 
 from __future__ import annotations
@@ -11,213 +19,53 @@ import atexit
 import itertools
 import os
 import select
-import signal
-import socket
-import subprocess
-import sys
 import threading
+import time
 import weakref
 from collections import deque
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 
-from datarax_mp.workers.errors import WorkerError, describe_exit
-from datarax_mp.workers.nursery import NOTICE
-from datarax_mp.workers.protocol import Channel, Park, Unload
+from datarax_mp.workers.protocol import Park, Unload
+from datarax_mp.workers.spawner import Spawner
+from datarax_mp.workers.worker import Worker
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
-_NURSERY_EXIT_SECONDS = 2.0
-
-# One thread per worker: eight workers with eight BLAS threads each fight over the same cores.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-
-_COMMAND = "import sys; sys.path[:] = sys.argv[2:]; from datarax_mp.workers.nursery import main; main(int(sys.argv[1]))"
+GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
 
 program_numbers = itertools.count(1)
-
-
-class Question(Protocol):
-    """Something a worker has been asked."""
-
-    def discard(self) -> None:
-        """Called when the answer came after whoever asked had gone."""
-        ...
-
-
-class Worker:
-    """This process's view of one worker.
-
-    Attributes:
-        channel: our end of its channel.
-        loaded: the number of the program that it has, or None.
-        pending: what it has been asked and has not answered yet, oldest first (see ``crew``).
-        pid: its process, known once the nursery has answered.
-        sentinel: a descriptor that becomes readable when the process ends (Linux), else -1.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.loaded: int | None = None
-        self.pending: deque[Question] = deque()
-        self.pid = -1
-        self.sentinel = -1
-
-    def ended(self) -> bool:
-        """Whether the process has ended, as far as the operating system says so without waiting."""
-        return self.sentinel >= 0 and _readable(self.sentinel)
-
-    def discard_answers(self) -> None:
-        """Read what has been answered meanwhile to questions that nobody waits for any more."""
-        while self.pending and self.answered():
-            self.channel.receive()
-            self.pending.popleft().discard()
-
-    def answered(self) -> bool:
-        """Whether there is something to read from it."""
-        return _readable(self.channel.fileno())
-
-    def close(self) -> None:
-        """Close our descriptors; the worker leaves when it reads the end of its channel."""
-        while self.pending:
-            self.pending.popleft().discard()
-        self.channel.close()
-        if self.sentinel >= 0:
-            os.close(self.sentinel)
-            self.sentinel = -1
-
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        if self.pid > 0 and not self.ended():
-            if self.sentinel >= 0:
-                signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
-            else:
-                os.kill(self.pid, signal.SIGKILL)
-        self.close()
-
-
-class _Nursery:
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        for name in _ONE_THREAD:
-            environment.setdefault(name, "1")
-        package_root = str(Path(__file__).resolve().parents[2])
-        with theirs:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
-                    *("-c", _COMMAND, str(theirs.fileno())),
-                    *[os.path.abspath(entry) for entry in sys.path],
-                    package_root,
-                ],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals
-            )
-        self.control = ours
-        self.exits: dict[int, int] = {}
-        self._unanswered: deque[Worker] = deque()  # answers come in the order of the requests
-
-    def spawn(self, count: int) -> list[Worker]:
-        """Ask for workers; ``finish`` waits for the answers."""
-        workers = []
-        for _ in range(count):
-            ours, theirs = socket.socketpair()
-            with theirs:
-                socket.send_fds(self.control, [b"F"], [theirs.fileno()])
-            workers.append(Worker(Channel(ours)))
-            self._unanswered.append(workers[-1])
-        return workers
-
-    def finish(self, workers: list[Worker]) -> None:
-        for worker in workers:
-            while worker in self._unanswered:
-                if not self._read_notice(None):
-                    status = self.process.wait()
-                    raise WorkerError(
-                        f"worker processes could not be started: their parent ended with {describe_exit(status)}; "
-                        "what it wrote to standard error says why"
-                    )
-            if worker.pid < 0:
-                raise WorkerError(
-                    "the system refuses another process; lower num_workers or raise its limit (ulimit -u)"
-                )
-
-    def exit_status(self, pid: int, seconds: float = 1.0) -> int | None:
-        """How a worker ended, or None when nobody can tell."""
-        while pid not in self.exits:
-            if not self._read_notice(seconds):
-                return None
-        return self.exits.pop(pid)
-
-    def _read_notice(self, seconds: float | None) -> bool:
-        ready, _, _ = select.select([self.control], [], [], seconds)
-        if not ready:
-            return False
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self.control, NOTICE.size, 1)
-        except ConnectionError:
-            return False
-        if len(data) < NOTICE.size:
-            return False
-        kind, pid, status = NOTICE.unpack(data)
-        if kind == b"S":
-            for descriptor in descriptors:
-                os.set_inheritable(descriptor, False)
-            worker = self._unanswered.popleft()
-            worker.pid, worker.sentinel = pid, descriptors[0] if descriptors else -1
-        else:
-            self.exits[pid] = status
-        return True
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def close(self) -> None:
-        self.control.close()  # the nursery kills its workers and leaves
-        try:
-            self.process.wait(_NURSERY_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class Pool:
     """All worker processes of this interpreter. Use ``pool()`` to get it."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # reentrant: a finalizer may park workers in the middle of anything
-        self._nursery: _Nursery | None = None
+        self._lock = threading.Lock()
+        self._postponed: deque[Callable[[], None]] = deque()
+        self._spawner: Spawner | None = None
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()  # parked and lent alike
-        self._parked: list[Worker] = []
+        self._parked: list[Worker] = []  # the one that was used last comes last
 
     def prepare(self) -> None:
         """Start the nursery, so that it is up by the time workers are wanted."""
-        with self._lock:
-            if self._nursery is not None and not self._nursery.alive():
-                self._nursery.close()
-                self._nursery = None
-            if self._nursery is None:
-                self._nursery = _Nursery()
+        with self._locked():
+            self._ready_spawner()
 
     def lease(self, count: int, program: int) -> list[Worker]:
         """Take ``count`` workers: parked ones first, those that have the program loaded before others.
 
         New ones may still be starting; ``settle`` waits until their process numbers are known.
         """
-        with self._lock:
-            self._parked = [worker for worker in self._parked if not self._gone(worker)]
+        with self._locked():
+            self._bury_parked()
             # A worker that is still busy for another pipeline would delay this one.
-            usable = [w for w in self._parked if w.loaded == program or not w.pending]
+            usable = [w for w in reversed(self._parked) if w.loaded == program or not w.pending]
             usable.sort(key=lambda worker: worker.loaded != program)
             taken = usable[:count]
             self._parked = [worker for worker in self._parked if worker not in taken]
             if len(taken) < count:
-                self.prepare()
-                assert self._nursery is not None
-                started = self._nursery.spawn(count - len(taken))
+                started = self._ready_spawner().spawn(count - len(taken))
                 self._workers.update(started)
                 taken += started
             return taken
@@ -228,75 +76,139 @@ class Pool:
         Raises:
             WorkerError: a process could not be started.
         """
-        with self._lock:
-            if self._nursery is not None:
-                self._nursery.finish([worker for worker in workers if worker.pid < 0])
+        with self._locked():
+            if self._spawner is not None:
+                self._spawner.finish([worker for worker in workers if worker.pid < 0])
 
     def park(self, workers: list[Worker]) -> None:
         """Take workers back; they keep their program until another one is needed."""
-        with self._lock:
-            for worker in workers:
-                try:
-                    worker.channel.send(Park(PARK_SECONDS))
-                except OSError:
-                    worker.close()
-                else:
-                    self._parked.append(worker)
+        self._do(partial(self._park, workers))
 
     def unload(self, program: int) -> None:
         """Make parked workers forget a program and its ring."""
-        with self._lock:
-            for worker in self._parked:
-                if worker.loaded == program:
-                    worker.loaded = None
-                    try:
-                        worker.channel.send(Unload())
-                        worker.channel.send(Park(PARK_SECONDS))
-                    except OSError:
-                        pass  # it has left; ``lease`` will notice
+        self._do(partial(self._unload, program))
+
+    def finish(self, program: int, seconds: float) -> None:
+        """Wait until no parked worker is busy with a program; those that still are after ``seconds`` are killed."""
+        with self._locked():
+            busy = [w for w in self._bury_parked() if w.loaded == program and w.pending]
+            self._parked = [worker for worker in self._parked if worker not in busy]
+        # Not under the lock: other pipelines go on meanwhile.
+        for worker in _wait_for(busy, seconds):
+            worker.kill()
+            busy.remove(worker)
+        with self._locked():
+            self._parked += busy
 
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end."""
-        with self._lock:
-            return self._nursery.exit_status(worker.pid) if self._nursery is not None else None
+        with self._locked():
+            return self._spawner.exit_status(worker.pid) if self._spawner is not None else None
 
     def close(self) -> None:
         """End all workers and the nursery."""
-        with self._lock:
+        with self._locked():
             self._close_workers()
-            if self._nursery is not None:
-                self._nursery.close()
-                self._nursery = None
+            if self._spawner is not None:
+                self._spawner.close()
+                self._spawner = None
 
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._postponed.clear()
         self._close_workers()
-        if self._nursery is not None:
-            self._nursery.control.close()
-            self._nursery.process.returncode = 0  # not our child: nothing to wait for
-            self._nursery = None
+        if self._spawner is not None:
+            self._spawner.abandon()
+            self._spawner = None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._do_postponed()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        self._postponed.append(work)
+        self._do_postponed()
+
+    def _do_postponed(self) -> None:
+        while self._postponed and self._lock.acquire(blocking=False):
+            try:
+                while self._postponed:
+                    self._postponed.popleft()()
+            finally:
+                self._lock.release()
+
+    def _ready_spawner(self) -> Spawner:
+        if self._spawner is not None and not self._spawner.alive():
+            self._spawner.close()
+            self._spawner = None
+        if self._spawner is None:
+            self._spawner = Spawner()
+        return self._spawner
+
+    def _park(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            try:
+                worker.channel.send(Park(PARK_SECONDS))
+                self._doom_if_busy(worker)
+            except OSError:
+                worker.close()
+            else:
+                self._parked.append(worker)
+
+    def _unload(self, program: int) -> None:
+        for worker in self._parked:
+            if worker.loaded == program:
+                worker.loaded = None
+                with suppress(OSError):  # it has left; ``lease`` will notice
+                    worker.channel.send(Unload())
+                    worker.channel.send(Park(PARK_SECONDS))
+
+    def _doom_if_busy(self, worker: Worker) -> None:
+        with suppress(EOFError):
+            worker.discard_answers()
+        if worker.pending and self._spawner is not None and worker.pid > 0:
+            worker.doomed = worker.channel.sent
+            self._spawner.doom(worker, GRACE_SECONDS)
+
+    def _bury_parked(self) -> list[Worker]:
+        """Drop those that have left; return the others."""
+        self._parked = [worker for worker in self._parked if not _gone(worker)]
+        return self._parked
 
     def _close_workers(self) -> None:
-        for worker in self._workers:
+        for worker in list(self._workers):
             worker.close()
         self._parked = []
 
-    def _gone(self, worker: Worker) -> bool:
-        try:
-            worker.discard_answers()
-            gone = worker.ended()
-        except (EOFError, OSError):
-            gone = True
-        if gone:
-            worker.close()
-        return gone
+
+def _gone(worker: Worker) -> bool:
+    try:
+        worker.discard_answers()
+        gone = worker.ended()
+    except (EOFError, OSError):
+        gone = True
+    if gone:
+        worker.close()
+    return gone
 
 
-def _readable(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+def _wait_for(workers: list[Worker], seconds: float) -> list[Worker]:
+    """Wait until workers have answered everything or ended; return those that have done neither in time."""
+    deadline = time.monotonic() + seconds
+    while busy := [worker for worker in workers if worker.pending and not _gone(worker) and worker.pending]:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return busy
+        poll = select.poll()
+        for worker in busy:
+            poll.register(worker.channel.fileno(), select.POLLIN)
+        poll.poll(left * 1000)
+    return []
 
 
 _pool = Pool()

@@ -6,7 +6,8 @@ workers, so that both produce the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ from datarax_mp.core.spec import Layout, Path, RecordError, as_array, field_name
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
 from datarax_mp.stages.host import HostStage, MapBatch, MapElement, generator_for, stage_name
+from datarax_mp.workers import board
+from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
+from datarax_mp.workers.errors import RemoteError, one_line
+from datarax_mp.workers.protocol import Done, Failed, Run, Skip, Written
+
+_PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
+
+Targets = Mapping[Path, np.ndarray]
+Infos = list[dict[Path, Any]]
 
 
 class Program:
@@ -27,31 +37,68 @@ class Program:
         stages: host stages; all that take single records come before those that take batches.
         order: which record goes where.
         x64: whether JAX holds 64-bit types; None when the output is NumPy and every dtype stays.
-        pad_last: whether the rows that the last batch lacks are filled with zeros.
+        pad: whether the rows that a short batch lacks are filled with zeros.
+        skip: whether a record for which something is raised is left out, instead of ending the epoch.
     """
 
     def __init__(
-        self, source: Source, stages: tuple[HostStage, ...], order: Order, *, x64: bool | None, pad_last: bool = False
+        self,
+        source: Source,
+        stages: tuple[HostStage, ...],
+        order: Order,
+        *,
+        x64: bool | None,
+        pad: bool = False,
+        skip: bool = False,
     ) -> None:
         self.source = source
         self.order = order
         self.x64 = x64
-        self.pad_last = pad_last
+        self.pad = pad
+        self.skip = skip
         # A batch size above what there is gives one short batch; a slot need not be larger than that.
-        self._rows = order.batch_size if pad_last else min(order.batch_size, max(order.shard_length, 1))
+        self._rows = order.batch_size if pad else min(order.batch_size, max(order.shard_length, 1))
         self.element_stages = [stage for stage in stages if not isinstance(stage, MapBatch)]
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
         self.layout: Layout | None = None
         self._collated: Layout | None = None  # before the batch stages
 
+    def perform(
+        self, run: Run, memory: Any, slot_bytes: int, pack: Callable[[Exception], RemoteError]
+    ) -> Done | Failed:
+        """Do a run; ``memory`` begins with slot 0, and ``pack`` makes an exception ready for its journey."""
+        began = time.perf_counter()
+        written = Written()
+        try:
+            self.write(memory, run.slot * slot_bytes, run.epoch, run.step, run.steps, written)
+        except Exception as error:
+            return Failed(pack(error), written)
+        return Done(time.perf_counter() - began, written)
+
     def probe(self) -> Layout:
         """Read the first record of the shard, run the stages, and fix the layout by what comes out.
+
+        With ``skip`` set, it is the first record of the shard for which nothing is raised.
 
         Raises:
             RecordError: the record is of no known kind or holds no array.
         """
-        number = self.order.shard_index
-        record = self._records(0, np.array([number]))[0]
+        order = self.order
+        numbers = range(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
+        for tried, number in enumerate(numbers, 1):
+            board.enter(0, 0)
+            try:
+                return self._layout_of(number)
+            except Exception as error:
+                if tried == len(numbers):
+                    if self.skip:
+                        error.add_note(f"(on_error='skip': each of the first {tried} records fails)")
+                    raise
+        raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
+
+    def _layout_of(self, number: int) -> Layout:
+        together = self._read_together(np.array([number]))
+        record = self._prepared(0, number, self._read(number) if together is None else together[0])
         if not self.batch_stages:
             return Layout.of(record, number=number, batch_size=self._rows, x64=self.x64)
         collated = Layout.of(record, number=number, batch_size=self._rows, x64=None)
@@ -61,136 +108,196 @@ class Program:
         self._collated = collated
         return Layout.of(first, number=number, batch_size=self._rows, x64=self.x64)
 
-    def write(self, memory: Any, start: int, epoch: int, step: int, steps: int) -> tuple[bytes | None, ...]:
+    def write(self, memory: Any, start: int, epoch: int, step: int, steps: int, written: Written) -> None:
         """Write consecutive batches, the first at byte ``start``, each in a block of its own.
 
-        Returns:
-            For each step its records' info, pickled, or None.
+        Args:
+            memory: a writable buffer.
+            start: where the first block begins.
+            epoch: the epoch.
+            step: the first step.
+            steps: how many.
+            written: filled in, step by step.
 
         Raises:
-            Exception: what the source or a stage raised, with a note that says where; its attribute
-                ``completed_infos`` holds the return value for the steps before.
+            Exception: what the source or a stage raised, with notes that say where.
         """
         assert self.layout is not None
-        infos: list[bytes | None] = []
         numbers = self.order.records(epoch, step, steps)
         for done in range(steps):
-            rows = self.order.rows(step + done)
+            board.enter(epoch, step + done)
             first = done * self.order.batch_size
+            wanted = numbers[first : first + self.order.rows(step + done)]
             try:
-                info = self._write_batch(memory, start, epoch, numbers[first : first + rows])
-                infos.append(None if info is None else dumps(info))
+                info, skips = self._write_batch(memory, start, epoch, wanted)
+                written.infos.append(None if info is None else dumps(info))
             except Exception as error:
                 error.add_note(f"(step {step + done} of epoch {epoch})")
-                error.completed_infos = tuple(infos)  # type: ignore[attr-defined]
                 raise
+            if skips:
+                written.skips[done] = skips
             start += self.layout.block_bytes
-        return tuple(infos)
 
     def _write_batch(
         self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64]
-    ) -> list[dict[Path, Any]] | None:
+    ) -> tuple[Infos | None, tuple[Skip, ...]]:
         layout = self.layout
         assert layout is not None
-        rows = len(numbers)
-        out = layout.rows(memory, start, rows)
+        out = layout.rows(memory, start, len(numbers))
         # A narrowing conversion is checked value by value, so such fields take a detour through their own dtype.
         targets = {
             spec.path: rows_out if spec.dtype == spec.source_dtype else np.empty(rows_out.shape, spec.source_dtype)
             for spec, rows_out in zip(layout.fields, out, strict=True)
         }
-        if self.batch_stages:
-            info = self._write_stacked(epoch, numbers, targets)
-        elif not self.element_stages and getattr(self.source, "reads_columns", False):
-            info = self.source.read_into(numbers, targets)  # type: ignore[attr-defined]
-        else:
-            info = self._collate(layout, self._records(epoch, numbers), numbers, targets)
+        skips: dict[int, Skip] = {}  # by row
+        infos = self._fill(layout, epoch, numbers, targets, skips)
+        fits = np.ones(len(numbers) - len(skips), bool)
         for spec, rows_out in zip(layout.fields, out, strict=True):
             if targets[spec.path] is not rows_out:
-                spec.convert(targets[spec.path], rows_out, numbers)
-        if self.pad_last and rows < layout.batch_size:
+                fits &= spec.convert(targets[spec.path][: len(fits)], rows_out[: len(fits)])
+        if not fits.all():
+            infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)
+        rows = len(numbers) - len(skips)
+        if self.pad and rows < layout.batch_size:
             for whole in layout.rows(memory, start, layout.batch_size):
                 whole[rows:] = 0
-        return info
+        return infos, tuple(skips[row] for row in sorted(skips))
 
-    def _records(self, epoch: int, numbers: NDArray[np.int64]) -> list[Any]:
-        records = self._read(numbers)
-        for place, stage in enumerate(self.element_stages):
-            for row, number in enumerate(numbers.tolist()):
-                try:
-                    if isinstance(stage, MapElement):
-                        records[row] = stage.fn(records[row])
-                    else:
-                        generator = generator_for(self.order.seed, epoch, number, place)
-                        records[row] = stage.fn(records[row], generator)  # type: ignore[call-arg, arg-type]
-                except Exception as error:
-                    error.add_note(f"while stage {stage_name(stage)} worked on record {number}")
+    def _fill(
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+    ) -> Infos | None:
+        """Write the records' rows to the front of the targets, without gaps where one is skipped."""
+        if self.batch_stages:
+            return self._fill_stacked(layout, epoch, numbers, targets, skips)
+        if not self.element_stages and getattr(self.source, "reads_columns", False):
+            try:
+                board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
+                return self.source.read_into(numbers, targets)  # type: ignore[attr-defined, no-any-return]
+            except Exception:
+                if not self.skip:
                     raise
-        return records
+        return self._collate(layout, epoch, numbers, targets, skips)
 
-    def _read(self, numbers: NDArray[np.int64]) -> list[Any]:
-        wanted = numbers.tolist()
-        if hasattr(self.source, "__getitems__"):
-            try:
-                records = list(self.source.__getitems__(wanted))
-            except Exception as error:
-                error.add_note(f"while reading records {wanted} of {type(self.source).__name__}")
-                raise
-            if len(records) != len(wanted):
-                raise RecordError(
-                    f"{type(self.source).__name__}.__getitems__ was asked for {len(wanted)} records {wanted} and "
-                    f"returned {len(records)}"
-                )
-            return records
-        records = []
-        for number in wanted:
-            try:
-                records.append(self.source[number])
-            except Exception as error:
-                error.add_note(f"while reading record {number} of {type(self.source).__name__}")
-                raise
-        return records
-
-    def _collate(
-        self, layout: Layout, records: list[Any], numbers: NDArray[np.int64], targets: Mapping[Path, np.ndarray]
-    ) -> list[dict[Path, Any]] | None:
-        infos = []
-        for row, number in enumerate(numbers.tolist()):
-            arrays, info = split_record(records[row], number)
-            if len(arrays) != len(layout.fields) or info.keys() != layout.info:
-                layout.check_names(arrays, info, number)
-            for spec in layout.fields:
-                array = arrays.get(spec.path)
-                if array is None:
-                    layout.check_names(arrays, info, number)
-                assert array is not None
-                if array.shape != spec.shape or array.dtype != spec.source_dtype:
-                    spec.check(array, number)
-                targets[spec.path][row] = array
-            infos.append(info)
-        return infos if layout.info else None
-
-    def _write_stacked(
-        self, epoch: int, numbers: NDArray[np.int64], targets: Mapping[Path, np.ndarray]
-    ) -> list[dict[Path, Any]] | None:
-        layout = self.layout
+    def _fill_stacked(
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+    ) -> Infos | None:
         if self._collated is None:
             self.probe()
-        assert layout is not None and self._collated is not None
-        rows = len(numbers)
-        stacked = {spec.path: np.empty((rows, *spec.shape), spec.source_dtype) for spec in self._collated.fields}
-        info = self._collate(self._collated, self._records(epoch, numbers), numbers, stacked)
+        assert self._collated is not None
+        collated = self._collated
+        stacked = {spec.path: np.empty((len(numbers), *spec.shape), spec.source_dtype) for spec in collated.fields}
+        infos = self._collate(collated, epoch, numbers, stacked, skips)
+        rows = len(numbers) - len(skips)
+        if rows == 0:
+            return infos
+        if skips:
+            stacked = {path: array[:rows] for path, array in stacked.items()}
+            numbers = np.delete(numbers, list(skips))
         batch = self._batch_stages(stacked, rows, numbers)
+        board.here[PHASE] = Phase.WRITING
         layout.check_names(batch, dict.fromkeys(layout.info), int(numbers[0]))
         for spec in layout.fields:
             spec.check(batch[spec.path][0], int(numbers[0]))  # the rows of one array are all alike
-            np.copyto(targets[spec.path], batch[spec.path], casting="safe")
-        return info
+            np.copyto(targets[spec.path][:rows], batch[spec.path], casting="safe")
+        return infos
+
+    def _collate(
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+    ) -> Infos | None:
+        infos: Infos = []
+        row = 0
+        together = self._read_together(numbers)
+        for place, number in enumerate(numbers.tolist()):
+            try:
+                record = self._read(number) if together is None else together[place]
+                arrays, info = split_record(self._prepared(epoch, number, record), number)
+                board.here[PHASE] = Phase.WRITING
+                _put(layout, arrays, info, number, targets, row)
+            except Exception as error:
+                if not self.skip:
+                    raise
+                skips[place] = Skip(number, place, one_line(error))
+                continue
+            infos.append(info)
+            row += 1
+        return infos if layout.info else None
+
+    def _read_together(self, numbers: NDArray[np.int64]) -> list[Any] | None:
+        """The records of a batch in one call, or None if they are to be read singly."""
+        if not hasattr(self.source, "__getitems__"):
+            return None
+        wanted, name = numbers.tolist(), type(self.source).__name__
+        board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
+        try:
+            records = list(self.source.__getitems__(wanted))
+        except Exception as error:
+            if self.skip:
+                return None  # which record it is that has to be skipped shows when they are read singly
+            error.add_note(f"while reading records {wanted} of {name}")
+            raise
+        if len(records) != len(wanted):
+            raise RecordError(
+                f"{name}.__getitems__ was asked for {len(wanted)} records {wanted} and returned {len(records)}"
+            )
+        return records
+
+    def _read(self, number: int) -> Any:
+        board.here[PHASE], board.here[RECORD] = Phase.READING, number
+        try:
+            return self.source[number]
+        except Exception as error:
+            error.add_note(f"while reading record {number} of {type(self.source).__name__}")
+            raise
+
+    def _prepared(self, epoch: int, number: int, record: Any) -> Any:
+        """A record after the stages for single records."""
+        at = board.here
+        at[RECORD] = number
+        for place, stage in enumerate(self.element_stages):
+            at[PHASE], at[STAGE] = Phase.STAGE, place
+            try:
+                if isinstance(stage, MapElement):
+                    record = stage.fn(record)
+                else:
+                    generator = generator_for(self.order.seed, epoch, number, place)
+                    record = stage.fn(record, generator)  # type: ignore[call-arg, arg-type]
+            except Exception as error:
+                error.add_note(f"while stage {stage_name(stage)} worked on record {number}")
+                raise
+        return record
+
+    def _drop_misfits(
+        self,
+        fits: NDArray[np.bool_],
+        numbers: NDArray[np.int64],
+        targets: Targets,
+        out: list[np.ndarray],
+        infos: Infos | None,
+        skips: dict[int, Skip],
+    ) -> Infos | None:
+        """Skip the records whose values do not fit their narrower dtype, or raise for the first of them."""
+        assert self.layout is not None
+        places = np.delete(np.arange(len(numbers)), list(skips))  # of each row that is there
+        for row in np.flatnonzero(~fits).tolist():
+            place, number = int(places[row]), int(numbers[places[row]])
+            for spec, rows_out in zip(self.layout.fields, out, strict=True):
+                value = targets[spec.path][row : row + 1]
+                if value.dtype != rows_out.dtype and not spec.convert(value, np.empty_like(rows_out[:1])).all():
+                    error = spec.misfit(value[0], number)
+                    if not self.skip:
+                        raise error
+                    skips[place] = Skip(number, place, one_line(error))
+                    break
+        for rows_out in out:
+            rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
+        return None if infos is None else [info for info, fit in zip(infos, fits, strict=True) if fit]
 
     def _batch_stages(
         self, stacked: dict[Path, np.ndarray], rows: int, numbers: NDArray[np.int64]
     ) -> dict[Path, np.ndarray]:
-        for stage in self.batch_stages:
+        at = board.here
+        for place, stage in enumerate(self.batch_stages, len(self.element_stages)):
+            at[PHASE], at[RECORD], at[STAGE] = Phase.STAGE, WHOLE_BATCH, place
             name = stage_name(stage)
             try:
                 result = stage.fn(nest(stacked))
@@ -209,3 +316,24 @@ class Program:
                     )
                 stacked[path] = array
         return stacked
+
+
+def _put(
+    layout: Layout,
+    arrays: Mapping[Path, np.ndarray],
+    info: Mapping[Path, Any],
+    number: int,
+    targets: Targets,
+    row: int,
+) -> None:
+    """Write one record's arrays into its row."""
+    if len(arrays) != len(layout.fields) or info.keys() != layout.info:
+        layout.check_names(dict(arrays), info, number)
+    for spec in layout.fields:
+        array = arrays.get(spec.path)
+        if array is None:
+            layout.check_names(dict(arrays), info, number)
+        assert array is not None
+        if array.shape != spec.shape or array.dtype != spec.source_dtype:
+            spec.check(array, number)
+        targets[spec.path][row] = array

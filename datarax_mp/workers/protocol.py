@@ -11,7 +11,8 @@
 
 A channel is one stream socket with one writer and one reader at each end, used synchronously: no thread, no lock and no
 queue stands between, so a process that is killed at any instruction leaves nothing locked. Answers to Load and Run come
-in the order of the questions; the other messages have no answer.
+in the order of the questions; the other messages have no answer. What a worker is at while it is silent stands on the
+board (``board``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import pickle
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from datarax_mp.core.spec import Layout
@@ -28,6 +29,7 @@ from datarax_mp.workers.errors import RemoteError
 
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 64
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +92,66 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """All batches of a Run are in its slot.
+class Skip:
+    """A record that was left out of its batch because something was raised for it.
 
     Attributes:
-        seconds: how long it took.
-        infos: for each step the pickled info of its records, or None where all fields are arrays.
+        record: its number.
+        row: its place in the batch it is missing from.
+        reason: what was raised, with its notes.
     """
 
+    record: int
+    row: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Written:
+    """What comes of a run beside the arrays, for the steps that are complete.
+
+    Attributes:
+        infos: for each step the pickled info of its records, or None where all fields are arrays.
+        skips: by place in the run, what was skipped there; places without skips are not in it.
+    """
+
+    infos: list[bytes | None] = field(default_factory=list)
+    skips: dict[int, tuple[Skip, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All batches of a Run are in its slot; it took ``seconds``."""
+
     seconds: float
-    infos: tuple[bytes | None, ...]
+    written: Written
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Something was raised. ``infos`` is that of the steps that were complete before it."""
+    """Something was raised, after the steps that are ``written``."""
 
     error: RemoteError
-    infos: tuple[bytes | None, ...] = ()
+    written: Written = field(default_factory=Written)
 
 
 Message: TypeAlias = Load | Attach | Run | Park | Unload | Loaded | Done | Failed
 
 
 class Channel:
-    """One end of a duplex connection: pickled messages with a length before each, and descriptors beside them."""
+    """One end of a duplex connection: pickled messages with a length before each, and descriptors beside them.
+
+    A worker uses ``receive``, which waits; main uses ``take``, which never does, so that a worker that stops in the
+    middle of a message cannot hold main up.
+
+    Attributes:
+        sent: how many messages were written here.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self.sent = 0
+        self._begun = bytearray()  # of messages that ``take`` has not seen the end of
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -131,22 +165,55 @@ class Channel:
         """
         payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         data = _LENGTH.pack(len(payload)) + payload
+        self.sent += 1
         if descriptors:
             sent = socket.send_fds(self.socket, [data], list(descriptors))
             data = data[sent:]
         self.socket.sendall(data)
 
     def receive(self) -> tuple[Any, tuple[int, ...]]:
-        """Read one message and the descriptors that came with it.
+        """Wait for one message; return it and the descriptors that came with it.
 
         Raises:
             EOFError: the other end is gone.
+            TimeoutError: nothing came within the socket's time limit.
         """
         header, descriptors, _, _ = socket.recv_fds(self.socket, _LENGTH.size, _MAX_DESCRIPTORS)
         header += self._exactly(_LENGTH.size - len(header))
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         return pickle.loads(self._exactly(_LENGTH.unpack(header)[0])), tuple(descriptors)
+
+    def take(self) -> list[Any]:
+        """The messages that have arrived whole, without waiting for more.
+
+        Raises:
+            EOFError: the other end is gone, and nothing whole is left to take.
+        """
+        ended = False
+        while True:
+            try:
+                part = self.socket.recv(_CHUNK, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                part = b""
+            if not part:
+                ended = True
+                break
+            self._begun += part
+            if len(part) < _CHUNK:
+                break
+        messages = []
+        while len(self._begun) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._begun)[0]
+            if len(self._begun) < end:
+                break
+            messages.append(pickle.loads(self._begun[_LENGTH.size : end]))
+            del self._begun[:end]
+        if ended and not messages:
+            raise EOFError("the other end of the channel is gone")
+        return messages
 
     def _exactly(self, size: int) -> bytes:
         data = b""

@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -93,11 +94,19 @@ class _Pickler(cloudpickle.Pickler):
         return self.segments.index(obj)
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CodeType):
+            return _reduce_code(obj)
         if isinstance(obj, MemorySource):
             obj.place()
         elif isinstance(obj, ArrayColumn) and obj.home is not None:
             return ArrayColumn.at, (obj.home,)
         return super().reducer_override(obj)
+
+
+def _reduce_code(code: CodeType) -> Any:
+    # cloudpickle from 3.1.3 on replaces the file's name, and tracebacks from workers would show no source lines.
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if item == "<dynamic-code>" else item for item in arguments)
 
 
 class _Unpickler(pickle.Unpickler):

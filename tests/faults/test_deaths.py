@@ -59,14 +59,16 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
         assert [n for batch in pipeline for n in batch["n"].tolist()] == numbers
     assert len(caplog.messages) == 1
     assert HOWS[how] in caplog.messages[0]
-    assert "at step" in caplog.messages[0]
+    assert "while it read record 30 (step 7 of epoch 0)" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Path) -> None:
     source = Deadly("SIGKILL", tmp_path / "death", times=99)
     with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
-        with pytest.raises(WorkerError, match=r"SIGKILL\(-9\).*at step .*after others had died there"):
+        with pytest.raises(
+            WorkerError, match=r"SIGKILL\(-9\) while it read record 30 \(step 7 of epoch 0\).*a third would too"
+        ):
             list(pipeline)
         if workers == 1:  # others may still be at work on their slots
             [ring] = pipeline._session._idle_rings
@@ -85,7 +87,7 @@ def test_a_source_that_cannot_be_loaded_without_dying_is_an_error() -> None:
 
     with (
         Pipeline(source=Fatal(), batch_size=2, num_workers=2, output="numpy") as pipeline,
-        pytest.raises(WorkerError, match=r"read its first record: .*exit code 9.*num_workers=0"),
+        pytest.raises(WorkerError, match=r"exit code 9 while it read record 0 .*num_workers=0"),
     ):
         iter(pipeline)
 
@@ -145,7 +147,7 @@ def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_work
 
     with Pipeline(source=np.arange(400), batch_size=2, num_workers=2, output="numpy") as pipeline:
         expected = [batch["value"].tolist() for batch in pipeline]
-        nursery = pool()._nursery
+        nursery = pool()._spawner
         assert nursery is not None
         workers = psutil.Process(nursery.process.pid).children()
         nursery.process.kill()

@@ -9,6 +9,7 @@ import numpy as np
 
 from datarax_mp import Pipeline
 from datarax_mp.monitoring.memory import Sampler, tree_memory
+from datarax_mp.workers.pool import pool
 
 
 def pipeline(workers: int = 2) -> Pipeline:
@@ -28,6 +29,7 @@ def test_the_tree_is_seen_with_its_roles_and_shared_memory_is_counted_once() -> 
 
 
 def test_a_worker_without_user_imports_is_light() -> None:
+    pool().close()  # parked workers may have imported what other tests need
     with pipeline() as batches:
         assert sum(batch.batch_size for batch in batches) == 2000
         tree = tree_memory()

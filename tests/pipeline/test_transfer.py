@@ -59,7 +59,7 @@ def test_prefetch_puts_so_many_batches_on_the_device_ahead(workers: int) -> None
             ahead = 0
             for _ in range(60):
                 next(iterator)
-                assert all(isinstance(batch["value"], jax.Array) for batch in iterator._ready)
+                assert all(isinstance(ready.item["value"], jax.Array) for ready in iterator._ready)
                 assert len(iterator._ready) <= prefetch_size
                 ahead = max(ahead, len(iterator._ready))
             assert ahead == prefetch_size

@@ -77,7 +77,7 @@ def test_workers_stay_warm_between_epochs_and_pipelines() -> None:
 def test_a_new_pipeline_starts_no_process_while_parked_workers_are_there() -> None:
     with make(3) as pipeline:
         pids(pipeline)
-    nursery = pool()._nursery
+    nursery = pool()._spawner
     assert nursery is not None
     before = {child.pid for child in psutil.Process(nursery.process.pid).children()}
     for _ in range(3):
@@ -95,9 +95,9 @@ def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
     import threading
 
     def counts() -> tuple[int, int, int]:
-        assert pool()._nursery is not None
+        assert pool()._spawner is not None
         gc.collect()  # what earlier tests left in reference cycles
-        nursery = psutil.Process(pool()._nursery.process.pid)  # type: ignore[union-attr]
+        nursery = psutil.Process(pool()._spawner.process.pid)  # type: ignore[union-attr]
         descriptors = sum(child.num_fds() for child in nursery.children())
         return len(os.listdir("/proc/self/fd")), threading.active_count(), descriptors
 
@@ -131,7 +131,7 @@ def test_closing_the_pool_ends_all_processes() -> None:
     own = Pool()
     workers = own.lease(3, 1)
     own.settle(workers)
-    nursery = own._nursery
+    nursery = own._spawner
     assert nursery is not None
     processes = [psutil.Process(worker.pid) for worker in workers]
     assert {process.ppid() for process in processes} == {nursery.process.pid}

@@ -1,0 +1,35 @@
+"""A way for one thread to wake another that waits for worker processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+
+class Waker:
+    """A descriptor to wait on together with others; any thread may make it readable, once and for good."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # nobody may write to a descriptor that has been closed and given out anew
+        self._read, self._write = os.pipe()
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._read
+
+    def wake(self) -> None:
+        """Make it readable; after ``close`` this does nothing."""
+        with self._lock:
+            if self._write >= 0:
+                os.write(self._write, b"w")
+
+    def close(self) -> None:
+        """Give the descriptors back. Calling it again does nothing."""
+        with self._lock:
+            for descriptor in (self._read, self._write):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._read = self._write = -1
+
+    def __del__(self) -> None:
+        self.close()
