@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,33 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def control_group() -> Iterator[Callable[[int], Path]]:
+    """Make control groups with so many bytes of memory; a test that needs one is skipped where none can be made."""
+    made: list[Path] = []
+
+    def make(size: int) -> Path:
+        for mount, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+            group = Path(mount) / f"datarax_mp-test-{os.getpid()}-{len(made)}"
+            try:
+                group.mkdir()
+                made.append(group)
+                (group / limit).write_text(str(size))
+            except OSError:
+                continue
+            return group
+        pytest.skip("needs the right to make control groups")
+
+    yield make
+    for group in made:
+        for _ in range(100):  # a process leaves its group a little after its parent knows that it has ended
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

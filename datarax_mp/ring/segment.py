@@ -1,20 +1,28 @@
 """A piece of memory that other processes can map.
 
 A segment is made as a ``multiprocessing.shared_memory`` block whose name is removed before anything else happens, so
-that no kill at any instant can leave it behind: from then on the memory lives exactly as long as somebody holds its
-descriptor or a mapping. Other processes get the descriptor, never a name.
+that no kill leaves it behind: from then on the memory lives exactly as long as somebody holds its descriptor or a
+mapping. Other processes get the descriptor, never a name.
 
-The pages are allocated up front: a full /dev/shm is an error here, not a SIGBUS at the first touch much later.
+The pages are allocated up front: a full /dev/shm is an error here, not a SIGBUS at the first touch much later. Where
+/dev/shm is small (64 MB in a container, unless somebody has said otherwise), the memory comes from ``memfd_create``:
+the same kind of pages, which no mount bounds.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import mmap
 import os
 import sys
 from typing import Any
 
 from datarax_mp.core.spec import align
+from datarax_mp.ring import limits
+from datarax_mp.ring.names import new_name, reclaim
+
+log = logging.getLogger("datarax_mp")
 
 
 class SharedMemoryError(OSError):
@@ -49,17 +57,19 @@ class Segment:
             SharedMemoryError: there is not so much shared memory.
         """
         size = max(align(size, mmap.PAGESIZE), mmap.PAGESIZE)
+        room = limits.room()
+        if room is not None and size > room.size:
+            raise _too_small(size, purpose, remedy, room)
         try:
-            segment = cls(_unnamed_descriptor(size), size)
+            return cls(_allocated(_unnamed_block(size), size), size)
         except OSError as error:
-            raise _too_small(size, purpose, remedy) from error
+            if not hasattr(os, "memfd_create"):
+                raise _too_small(size, purpose, remedy, room) from error
+            _log_once(f"/dev/shm ({_shm_room()}) is too small for {purpose}; anonymous memory is used instead")
         try:
-            if hasattr(os, "posix_fallocate"):  # macOS has none and none is needed: its memory is swap-backed
-                os.posix_fallocate(segment.fd, 0, size)
+            return cls(_allocated(os.memfd_create("datarax_mp", os.MFD_CLOEXEC), size), size)
         except OSError as error:
-            segment.close()
-            raise _too_small(size, purpose, remedy) from error
-        return segment
+            raise _too_small(size, purpose, remedy, room) from error
 
     def map(self, *, writable: bool = True, private: bool = False) -> mmap.mmap:
         """Map the whole segment into this process.
@@ -85,11 +95,12 @@ class Segment:
         self.close()
 
 
-def _unnamed_descriptor(size: int) -> int:
+def _unnamed_block(size: int) -> int:
     from multiprocessing import shared_memory  # delayed: workers only map what they are given
 
+    _reclaim_once()
     options: dict[str, Any] = {"track": False} if sys.version_info >= (3, 13) else {}
-    block = shared_memory.SharedMemory(create=True, size=size, **options)
+    block = shared_memory.SharedMemory(new_name(), create=True, size=size, **options)
     try:
         return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name
     finally:
@@ -97,15 +108,47 @@ def _unnamed_descriptor(size: int) -> int:
         block.close()
 
 
-def _too_small(size: int, purpose: str, remedy: str) -> SharedMemoryError:
-    room = "an unknown amount"
-    if os.path.isdir("/dev/shm"):
-        stat = os.statvfs("/dev/shm")
-        room = f"{megabytes(stat.f_bavail * stat.f_frsize)} free of {megabytes(stat.f_blocks * stat.f_frsize)}"
+def _allocated(fd: int, size: int) -> int:
+    """The descriptor, with its pages; closed if there are not enough."""
+    try:
+        os.truncate(fd, size)
+        if hasattr(os, "posix_fallocate"):  # macOS has none and none is needed: its memory is swap-backed
+            os.posix_fallocate(fd, 0, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@functools.cache
+def _reclaim_once() -> None:
+    if removed := reclaim():
+        log.warning("removed from /dev/shm what killed runs had left: %s", ", ".join(removed))
+
+
+_logged = False
+
+
+def _log_once(text: str) -> None:
+    global _logged
+    if not _logged:
+        _logged = True
+        log.info("%s", text)
+
+
+def _too_small(size: int, purpose: str, remedy: str, room: limits.Room | None) -> SharedMemoryError:
+    left = "" if room is None else f", {megabytes(room.size)} left in all (within {room.within})"
     return SharedMemoryError(
-        f"shared memory is too small for {purpose}: {megabytes(size)} needed, {room} in /dev/shm. {remedy}, "
-        "or enlarge /dev/shm (docker run --shm-size, mount -o remount,size=... /dev/shm), or use num_workers=0"
+        f"shared memory is too small for {purpose}: {megabytes(size)} needed, {_shm_room()} in /dev/shm{left}. "
+        f"{remedy}, or give the container more memory, or use num_workers=0"
     )
+
+
+def _shm_room() -> str:
+    if not os.path.isdir("/dev/shm"):
+        return "an unknown amount free"
+    stat = os.statvfs("/dev/shm")
+    return f"{megabytes(stat.f_bavail * stat.f_frsize)} free of {megabytes(stat.f_blocks * stat.f_frsize)}"
 
 
 def megabytes(size: int) -> str:

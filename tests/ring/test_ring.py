@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import errno
 import gc
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datarax_mp.ring import Ring, Segment, SharedMemoryError
+from datarax_mp.ring import Ring, Segment
 
 
 @pytest.fixture(params=[True, False], ids=["shared", "private"])
@@ -100,47 +97,3 @@ def test_a_private_mapping_keeps_its_writes_to_itself() -> None:
     private = Segment(os.dup(segment.fd), segment.size).map(private=True)
     private[0] = 2
     assert shared[0] == 1
-
-
-def test_too_little_shared_memory_is_an_error_with_numbers_and_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(
-        SharedMemoryError, match=r"3 slots of 5\.0 MB\): 15\.0 MB needed, .* free of .*shm-size"
-    ) as caught:
-        Ring(3, 5_000_000, shared=True)
-    assert isinstance(caught.value.__cause__, OSError)
-
-
-def _may_mount() -> bool:
-    command = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
-    return subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not _may_mount(), reason="needs the right to mount a file system")
-def test_a_tiny_dev_shm_is_found_before_the_first_batch_and_not_by_a_signal() -> None:
-    code = (
-        "import numpy as np\n"
-        "from datarax_mp import Pipeline, SharedMemoryError\n"
-        "data = [{'x': np.zeros((100, 100), np.float32)}] * 20\n"
-        "pipeline = Pipeline(source=data, batch_size=10, num_workers=2, output='numpy')\n"
-        "try:\n"
-        "    iter(pipeline)\n"
-        "except SharedMemoryError as error:\n"
-        "    print(error)\n"
-    )
-    mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mount, "-", sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "the ring" in done.stdout
-    assert "of 1.0 MB in /dev/shm" in done.stdout
-    assert "batch_size" in done.stdout
-    assert done.stderr == ""

@@ -1,0 +1,154 @@
+"""Too little shared memory, too little memory, and what dead runs have left in /dev/shm."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datarax_mp.ring import Ring, Segment, SharedMemoryError, limits, names, segment
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_no_memory_anywhere_is_an_error_with_numbers_and_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    message = r"3 slots of 5\.0 MB\): 15\.0 MB needed, .* free of .* in /dev/shm, .* left in all .*Lower batch_size"
+    with pytest.raises(SharedMemoryError, match=message) as caught:
+        Ring(3, 5_000_000, shared=True)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert len(os.listdir("/proc/self/fd")) <= len(descriptors) + 1  # the resource tracker's pipe
+
+
+def test_more_than_the_limit_is_an_error_before_anything_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "room", lambda: limits.Room(10_000_000, "the memory limit of its control group"))
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("allocated"))
+    with pytest.raises(SharedMemoryError, match=r"15\.0 MB needed, .*10\.0 MB left in all \(within the memory limit"):
+        Ring(3, 5_000_000, shared=True)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_tightest_limit_of_all_control_groups_counts(tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal: 900 kB\nMemAvailable: 800 kB\nSwapFree: 100 kB\n")
+    assert limits.room(tmp_path) == limits.Room(900 * 1024, "the machine")
+    write(tmp_path / "proc/self/cgroup", "0::/outer/inner\n")
+    groups = tmp_path / "sys/fs/cgroup"
+    for group, most in ((groups / "outer", "600000"), (groups / "outer/inner", "max")):
+        write(group / "memory.max", f"{most}\n")
+        write(group / "memory.current", "500000\n")
+        write(group / "memory.stat", "anon 7\ninactive_file 200000\n")
+    found = limits.room(tmp_path)
+    assert found is not None
+    assert found.size == 600_000 - (500_000 - 200_000)
+    assert "0.6 MB" in found.within
+
+
+def test_control_groups_of_version_1_count_also_inside_a_container(tmp_path: Path) -> None:
+    write(tmp_path / "proc/self/cgroup", "5:cpu:/\n4:memory:/docker/123\n0::/\n")
+    group = tmp_path / "sys/fs/cgroup/memory"  # inside, the group itself stands at the root
+    write(group / "memory.limit_in_bytes", "1000000")
+    write(group / "memory.usage_in_bytes", "300000")
+    write(group / "memory.stat", "total_inactive_file 100000\n")
+    found = limits.room(tmp_path)
+    assert found is not None
+    assert found.size == 800_000
+
+
+def test_where_nothing_is_told_nothing_is_refused(tmp_path: Path) -> None:
+    assert limits.room(tmp_path) is None
+
+
+PIPELINE = (
+    "import logging, numpy as np\n"
+    "from datarax_mp import Pipeline, SharedMemoryError\n"
+    "logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
+    "data = [{'x': np.full((100, 100), n, np.float32)} for n in range(20)]\n"
+    "pipeline = Pipeline(source=data, batch_size=10, num_workers=2, output='numpy', enforce_batch=False)\n"
+)
+
+
+def test_a_ring_beyond_the_control_groups_limit_is_an_error_and_no_kill(
+    control_group: Callable[[int], Path], run_script: Callable[..., Any]
+) -> None:
+    group = control_group(120_000_000)
+    join = f"with open({str(group / 'cgroup.procs')!r}, 'w') as file:\n    file.write('0')\n"
+    code = (
+        "import numpy as np\nfrom datarax_mp.ring import Ring, SharedMemoryError\n"
+        "Ring(4, 5_000_000, shared=True)\n"
+        "try:\n    Ring(4, 50_000_000, shared=True)\nexcept SharedMemoryError as error:\n    print(error)\n"
+    )
+    told = run_script(join + code).stdout
+    assert "200.0 MB needed" in told
+    assert "control group, 120.0 MB" in told
+
+
+def _may_mount() -> bool:
+    command = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    return subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _may_mount(), reason="needs the right to mount a file system")
+def test_a_small_dev_shm_does_not_matter_and_the_log_says_so_once() -> None:
+    code = PIPELINE + "for _ in range(2):\n    assert [int(e['x'][0, 0]) for e in pipeline] == list(range(20))\n"
+    mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, "-", sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = done.stderr.splitlines()
+    assert "of 1.0 MB) is too small for the ring" in line
+    assert "anonymous memory" in line
+
+
+def test_blocks_of_dead_runs_are_removed_and_nobody_elses(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    monkeypatch.setattr(os, "getpid", lambda: child.pid)
+    left_by_child, another = Path("/dev/shm", names.new_name()), Path("/dev/shm", names.new_name())
+    monkeypatch.undo()
+    live = Path("/dev/shm", names.new_name())
+    in_a_container = Path("/dev/shm", "datarax_mp-1-2-3-4")
+    of_others = Path("/dev/shm", "psm_datarax_mp-test")
+    blocks = [left_by_child, another, live, in_a_container, of_others]
+    try:
+        for path in blocks:
+            path.touch()
+        assert names.reclaim() == []  # the child lives
+        child.communicate(b"\n", timeout=60)
+        segment._reclaim_once.cache_clear()
+        with caplog.at_level(logging.WARNING, "datarax_mp"):
+            Segment.create(4096, "a test", "-").close()
+        assert [path for path in blocks if path.exists()] == [live, in_a_container, of_others]
+        assert left_by_child.name in caplog.text
+    finally:
+        for path in blocks:
+            path.unlink(missing_ok=True)
+
+
+def test_a_number_that_another_process_has_got_since_does_not_protect_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(names, "_start_time", lambda _: "12345")
+    stale = Path("/dev/shm", names.new_name())
+    monkeypatch.undo()
+    stale.touch()
+    assert names.reclaim() == [stale.name]
