@@ -99,12 +99,12 @@ class PipelineIterator:
 
     def _begin(self) -> None:
         waker = self._waker = Waker()
-        if self._closing:  # asked for after the waker is there, so that a ``close`` in between is not missed
-            raise RuntimeError("the iterator is closed")
         try:
+            if self._closing:  # asked when the waker is there, so that a ``close`` in between is not missed
+                raise Closed
             self._work = self._session.start(epoch=self._position.epoch, step=self._position.step, waker=waker)
         except Closed:
-            raise RuntimeError("the pipeline was closed while its workers started") from None
+            raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
         self._net = weakref.finalize(self, Work.close, self._work)
         self._net.atexit = False
