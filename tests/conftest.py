@@ -11,10 +11,12 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cloudpickle
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -51,6 +53,41 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return run
+
+
+class Family:
+    """The processes that descend from one that a test starts with ``env``, whoever their parent is by now."""
+
+    def __init__(self) -> None:
+        self._mark = str(uuid.uuid4())
+        self.env = {**os.environ, "DATARAX_MP_TEST": self._mark}
+
+    def alive(self) -> list[psutil.Process]:
+        """Those that have not ended; process 1 may take its time to reap those that have."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                marked = process.environ().get("DATARAX_MP_TEST") == self._mark
+                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def gone_within(self, seconds: float) -> bool:
+        """Wait until all have ended."""
+        deadline = time.monotonic() + seconds
+        while self.alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+@pytest.fixture
+def family() -> Family:
+    """Knows the processes of one program."""
+    return Family()
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,8 @@ class PipelineIterator:
         return self
 
     def __next__(self) -> Any:
+        if self._closing:
+            raise StopIteration
         with self._inside():
             while True:
                 if self._work is not None:
@@ -220,7 +222,7 @@ class PipelineIterator:
         self._closing = True
         if self._waker is not None:
             self._waker.wake()
-        if self._holder == threading.get_ident():
+        if self._lock.locked() and self._holder == threading.get_ident():
             return  # called by the user's code inside ``next``, or by a signal handler there
         if self._lock.acquire(timeout=timeout):
             try:

@@ -39,6 +39,8 @@ class Segment:
         size: bytes, a multiple of the page size.
     """
 
+    fd = -1  # what __del__ finds if an interrupt comes before the descriptor
+
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size

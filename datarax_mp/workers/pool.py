@@ -9,8 +9,7 @@ There is one pool in a process. It starts the nursery with the first worker and 
 exits. A process that the user forks starts over with an empty pool and closes the descriptors it inherited.
 
 Any thread may call any method. ``park`` and ``unload`` are called by finalizers as well, and those run in the middle of
-anything, be it another method of this class in the same thread; so they never wait for the lock. If it is taken,
-whoever holds it does their work when it is done with its own.
+anything, be it another method of this class in the same thread; then their work is done when that method is through.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._holder: int | None = None  # the thread that has the lock
         self._postponed: deque[Callable[[], None]] = deque()
         self._spawner: Spawner | None = None
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()  # parked and lent alike
@@ -116,6 +116,7 @@ class Pool:
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
         self._lock = threading.Lock()
+        self._holder = None
         self._postponed.clear()
         self._close_workers()
         if self._spawner is not None:
@@ -124,23 +125,22 @@ class Pool:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        finally:
-            self._do_postponed()
-
-    def _do(self, work: Callable[[], None]) -> None:
-        self._postponed.append(work)
-        self._do_postponed()
-
-    def _do_postponed(self) -> None:
-        while self._postponed and self._lock.acquire(blocking=False):
+        # ``with``, never ``acquire``: an interrupt between that and its ``try`` would leave the lock taken for ever.
+        with self._lock:
+            self._holder = threading.get_ident()
             try:
+                yield
+            finally:
                 while self._postponed:
                     self._postponed.popleft()()
-            finally:
-                self._lock.release()
+                self._holder = None
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._lock.locked() and self._holder == threading.get_ident():
+            self._postponed.append(work)
+        else:
+            with self._locked():
+                work()
 
     def _ready_spawner(self) -> Spawner:
         if self._spawner is not None and not self._spawner.alive():

@@ -9,6 +9,8 @@ import threading
 class Waker:
     """A descriptor to wait on together with others; any thread may make it readable, once and for good."""
 
+    _read = _write = -1  # what __del__ finds if an interrupt comes before the descriptors
+
     def __init__(self) -> None:
         self._lock = threading.Lock()  # nobody may write to a descriptor that has been closed and given out anew
         self._read, self._write = os.pipe()
@@ -26,10 +28,12 @@ class Waker:
     def close(self) -> None:
         """Give the descriptors back. Calling it again does nothing."""
         with self._lock:
-            for descriptor in (self._read, self._write):
-                if descriptor >= 0:
-                    os.close(descriptor)
-            self._read = self._write = -1
+            self._close()
+
+    def _close(self) -> None:
+        while self._read >= 0:
+            descriptor, self._read, self._write = self._read, self._write, -1
+            os.close(descriptor)
 
     def __del__(self) -> None:
-        self.close()
+        self._close()

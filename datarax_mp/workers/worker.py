@@ -41,6 +41,8 @@ class Worker:
         doomed: the number of the message that it had to come to the end of, when nobody waited for it any more.
     """
 
+    _complete = False  # what __del__ finds if an interrupt comes in the middle of __init__
+
     def __init__(self, channel: Channel, board: Board, place: int, on_close: Callable[[int], None]) -> None:
         self.channel = channel
         self.place = place
@@ -52,6 +54,7 @@ class Worker:
         self.doomed = 0
         self._board = board
         self._on_close = on_close
+        self._complete = True
 
     def __str__(self) -> str:
         return f"worker {self.place} (pid {self.pid})"
@@ -128,7 +131,8 @@ class Worker:
 
     def __del__(self) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use.
-        self.kill()
+        if self._complete:
+            self.kill()
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,45 +102,6 @@ def test_a_worker_killed_while_idle_is_never_noticed_by_the_user() -> None:
             psutil.wait_procs([psutil.Process(worker.pid)] if psutil.pid_exists(worker.pid) else [], timeout=10)
 
 
-SCRIPT = """
-import os, sys, time
-import numpy as np
-from datarax_mp import Pipeline
-def stage(record):
-    if record["value"] > 20:
-        {stuck}
-    return record
-pipeline = Pipeline(source=np.arange(100), batch_size=2, num_workers=3, stages=[lambda r: {{"value": r}}, stage],
-                    output="numpy", enforce_batch=False)
-iterator = iter(pipeline)
-next(iterator)
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-STUCK = {"sleeping": "time.sleep(1000)", "computing": "sum(range(10**11))", "holding the GIL": "10 ** 10 ** 9"}
-
-
-def family(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("stuck", STUCK)
-def test_when_main_is_killed_everything_is_gone_at_once(how: int, stuck: str, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(stuck=STUCK[stuck]))
-    main = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert main.stdout is not None
-    assert main.stdout.readline() == b"ready\n"
-    members = family(main.pid)
-    assert len(members) >= 4
-    main.send_signal(how)
-    main.communicate(timeout=20)
-    _, alive = psutil.wait_procs(members, timeout=10)  # the net; it takes milliseconds
-    assert not alive
-
-
 def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_works() -> None:
     from datarax_mp.workers.pool import pool
 
@@ -154,46 +114,3 @@ def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_work
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
         assert [batch["value"].tolist() for batch in pipeline] == expected
-
-
-INTERRUPTED = """
-import os, signal, threading
-import numpy as np
-from datarax_mp import Pipeline
-def slow(record):
-    import time
-    time.sleep(0.2 if record >= 8 else 0)
-    return {"n": record}
-pipeline = Pipeline(source=list(range(40)), batch_size=4, num_workers=2, stages=[slow], output="numpy",
-                    enforce_batch=False)
-interrupts = 0
-iterator = iter(pipeline)
-timer = threading.Timer(0.5, lambda: os.killpg(os.getpgid(0), signal.SIGINT))
-timer.start()
-try:
-    for element in iterator:
-        pass
-except KeyboardInterrupt:
-    interrupts += 1
-timer.join()
-assert interrupts == 1
-assert list(iterator) == []
-assert [int(e["n"]) for e in pipeline] == list(range(40))
-print("again")
-"""
-
-
-def test_ctrl_c_is_one_interrupt_in_main_and_the_pipeline_can_be_iterated_again(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(INTERRUPTED)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        process_group=0,
-    )
-    assert done.stdout == "again\n"
-    assert done.stderr == ""
-    assert done.returncode == 0

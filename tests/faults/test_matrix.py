@@ -7,14 +7,12 @@ program or a message that kills whoever touches it, which must be an error that 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
 PROGRAM = '''
@@ -177,24 +175,13 @@ MOMENTS = {
 }
 
 
-def family(mark: str) -> list[int]:
-    """The processes that were started with a mark in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("kind", DEATHS)
-def test_death(kind: str, moment: str, workers: int, tmp_path: Path, control_group: Callable[[int], Path]) -> None:
+def test_death(
+    kind: str, moment: str, workers: int, tmp_path: Path, control_group: Callable[[int], Path], family: Any
+) -> None:
     group = str(control_group(40_000_000)) if kind == "out of memory" else "-"
-    mark = str(uuid.uuid4())
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     done = subprocess.run(
@@ -204,11 +191,11 @@ def test_death(kind: str, moment: str, workers: int, tmp_path: Path, control_gro
         check=False,
         timeout=100,  # only reached in case of a deadlock
         cwd=tmp_path,
-        env={**os.environ, "MARK": mark},
+        env=family.env,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert family(mark) == []
+    assert family.alive() == []
     told = json.loads(done.stdout)
     where, received = MOMENTS[moment]
     [warning] = told["warnings"]

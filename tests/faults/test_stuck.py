@@ -86,7 +86,9 @@ def test_the_time_limit_holds_for_the_first_record_too() -> None:
 
 
 def test_a_stopped_worker_is_a_matter_of_the_time_limit_too() -> None:
-    with make(lambda record: {"n": record}, 1, timeout=0.5) as pipeline:
+    with Pipeline(
+        source=np.arange(4000), batch_size=2, num_workers=1, timeout=0.5, output="numpy", stages=[lambda r: {"n": r}]
+    ) as pipeline:
         iterator = iter(pipeline)
         first = next(iterator)["n"].tolist()
         [worker] = workers_of(pipeline)
@@ -95,7 +97,7 @@ def test_a_stopped_worker_is_a_matter_of_the_time_limit_too() -> None:
             first += [n for batch in iterator for n in batch["n"].tolist()]
         assert first == list(range(len(first)))
         assert all_end([worker])
-        assert len(list(pipeline)) == 16
+        assert len(list(pipeline)) == 2000
 
 
 def test_a_limit_that_is_not_reached_changes_nothing() -> None:
