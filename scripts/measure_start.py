@@ -101,7 +101,9 @@ def main() -> None:
         done = subprocess.run([*command, "--output", arguments.output], capture_output=True, text=True, check=True)
         rounds.append({**json.loads(done.stdout), "bare": bare(arguments.workers)})
         print(f"round {number + 1}:", {name: round(value, 1) for name, value in rounds[-1].items()}, file=sys.stderr)
-    print(f"{arguments.workers} workers, output {arguments.output}, {len(os.sched_getaffinity(0))} cores; ms to a batch")
+    print(
+        f"{arguments.workers} workers, output {arguments.output}, {len(os.sched_getaffinity(0))} cores; ms to a batch"
+    )
     for name in rounds[0]:
         values = sorted(figures[name] for figures in rounds)
         print(f"{name:>18}: median {statistics.median(values):7.1f}   from {values[0]:7.1f} to {values[-1]:7.1f}")

@@ -211,6 +211,7 @@ class _RunReader:
         written = self._answer.written
         if place >= len(written.infos):
             assert isinstance(self._answer, Failed)
+            del self._memory  # an exception keeps the frames it went through, for as long as somebody keeps it
             raise self._answer.error.restore()
         step = self._run.step + place
         skips = written.skips.get(place, ())

@@ -129,7 +129,10 @@ class PipelineIterator:
                     return ready.item
             error, self._error = self._error, None
             if error is not None and not self._closing:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # this frame is in its traceback: a cycle
             if self._exhausted and not self._closing:
                 self._exhausted = False
                 self._position.epoch, self._position.step = self._position.epoch + 1, 0
@@ -158,16 +161,8 @@ class PipelineIterator:
         most = self._prefetch_size + 1 if work.crew.concurrent else min(self._prefetch_size + 1, len(ready) + 2)
         try:
             while len(ready) < most and (not ready or feed.ready()):
-                batch = feed.next_batch()
-                if batch is None:
-                    self._exhausted = True
+                if not self._make_ready(work):
                     break
-                if batch.skips:
-                    self._log_skips(batch)
-                # A batch without any record is left out, unless it is padded to the size of the others.
-                empty = len(batch.arrays[0]) == 0
-                item = None if empty else self._deliver(batch, work, self._position.epoch)
-                ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
             else:
                 return
         except Closed:
@@ -182,6 +177,20 @@ class PipelineIterator:
             self._close_waker()
             raise
         self._end_work()
+
+    def _make_ready(self, work: Work) -> bool:
+        """Take the next step from the feed; False at the end of the epoch."""
+        batch = work.feed.next_batch()
+        if batch is None:
+            self._exhausted = True
+            return False
+        if batch.skips:
+            self._log_skips(batch)
+        # A batch without any record is left out, unless it is padded to the size of the others.
+        empty = len(batch.arrays[0]) == 0
+        item = None if empty else self._deliver(batch, work, self._position.epoch)
+        self._ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
+        return True
 
     def _log_skips(self, batch: HostBatch) -> None:
         epoch = self._position.epoch

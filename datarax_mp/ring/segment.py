@@ -15,8 +15,6 @@ import functools
 import logging
 import mmap
 import os
-import sys
-from typing import Any
 
 from datarax_mp.core.spec import align
 from datarax_mp.ring import limits
@@ -101,8 +99,8 @@ def _unnamed_block(size: int) -> int:
     from multiprocessing import shared_memory  # delayed: workers only map what they are given
 
     _reclaim_once()
-    options: dict[str, Any] = {"track": False} if sys.version_info >= (3, 13) else {}
-    block = shared_memory.SharedMemory(new_name(), create=True, size=size, **options)
+    # An interrupt at one of these lines is the resource tracker's matter: it removes the name when the process ends.
+    block = shared_memory.SharedMemory(new_name(), create=True, size=size)
     try:
         return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name
     finally:

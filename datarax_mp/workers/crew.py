@@ -124,7 +124,6 @@ class Crew:
         self._by_descriptor: dict[int, Worker] = {}
         self.workers = pool().lease(size, shipment.number)
         try:
-            pool().settle(self.workers)
             for place, worker in enumerate(self.workers):
                 self._welcome(worker, probe=probe and place == 0)
         except BaseException:
@@ -298,7 +297,6 @@ class Crew:
             worker.kill()  # it may live on without its channel
         [replacement] = pool().lease(1, self._shipment.number)
         self.workers.append(replacement)
-        pool().settle([replacement])
         self._welcome(replacement, probe=self._attach is None)
         if self._attach is not None:
             self._send_attach(replacement)
@@ -321,7 +319,7 @@ class Crew:
         if stack := worker.stack():
             death += f"\n{stack}\n"
         self._deaths_in_a_row += 1
-        blamed = culprit(sighting)
+        blamed = None if status is None else culprit(sighting)
         if blamed is not None:
             self._deaths[blamed] += 1
         trouble = None

@@ -80,7 +80,7 @@ def one_line(error: BaseException) -> str:
 def describe_exit(status: int | None) -> str:
     """Put a process's end into words: ``SIGKILL(-9)``, ``exit code 3``."""
     if status is None:
-        return "an unknown end"
+        return "the death of its parent, the nursery"
     if status < 0:
         name = next((known.name for known in signal.Signals if known == -status), "signal")
         return f"{name}({status})"

@@ -27,11 +27,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from datarax_mp.workers.protocol import Park, Unload
-from datarax_mp.workers.spawner import Spawner
+from datarax_mp.workers.spawner import NurseryKilledError, Spawner
 from datarax_mp.workers.worker import Worker
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
 GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
+_ATTEMPTS = 3  # to start workers, where the nursery is killed meanwhile
 
 program_numbers = itertools.count(1)
 
@@ -55,7 +56,8 @@ class Pool:
     def lease(self, count: int, program: int) -> list[Worker]:
         """Take ``count`` workers: parked ones first, those that have the program loaded before others.
 
-        New ones may still be starting; ``settle`` waits until their process numbers are known.
+        Raises:
+            WorkerError: a process could not be started.
         """
         with self._locked():
             self._bury_parked()
@@ -64,21 +66,23 @@ class Pool:
             usable.sort(key=lambda worker: worker.loaded != program)
             taken = usable[:count]
             self._parked = [worker for worker in self._parked if worker not in taken]
-            if len(taken) < count:
-                started = self._ready_spawner().spawn(count - len(taken))
+            return taken + self._spawn(count - len(taken))
+
+    def _spawn(self, count: int) -> list[Worker]:
+        for attempt in range(_ATTEMPTS):
+            if count == 0:
+                break
+            spawner = self._ready_spawner()
+            try:
+                started = spawner.spawn(count)
                 self._workers.update(started)
-                taken += started
-            return taken
-
-    def settle(self, workers: list[Worker]) -> None:
-        """Wait until every worker's process is known.
-
-        Raises:
-            WorkerError: a process could not be started.
-        """
-        with self._locked():
-            if self._spawner is not None:
-                self._spawner.finish([worker for worker in workers if worker.pid < 0])
+                spawner.finish(started)
+            except NurseryKilledError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return started
+        return []
 
     def park(self, workers: list[Worker]) -> None:
         """Take workers back; they keep their program until another one is needed."""
@@ -98,10 +102,10 @@ class Pool:
             worker.kill()
             busy.remove(worker)
         with self._locked():
-            self._parked += busy
+            self._parked += [worker for worker in busy if not worker.closed]
 
     def exit_status(self, worker: Worker) -> int | None:
-        """How a worker that has ended came to its end."""
+        """How a worker that has ended came to its end; None if its nursery has died, and it with that."""
         with self._locked():
             return self._spawner.exit_status(worker.pid) if self._spawner is not None else None
 

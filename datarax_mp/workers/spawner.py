@@ -28,6 +28,10 @@ _COMMAND = (
 )
 
 
+class NurseryKilledError(WorkerError):
+    """The nursery was killed while it started workers; another one may fare better."""
+
+
 class Spawner:
     """One nursery process and the workers that it has forked."""
 
@@ -62,6 +66,7 @@ class Spawner:
 
         Raises:
             WorkerError: there are too many already.
+            NurseryKilledError: see there.
         """
         if count > len(self._places):
             raise WorkerError(f"{PLACES} worker processes are the most in one process; lower num_workers")
@@ -73,7 +78,10 @@ class Spawner:
             worker = self._starting[place] = Worker(Channel(ours), self._board, place, self._give_back)
             workers.append(worker)
             with theirs:
-                socket.send_fds(self._control, [REQUEST.pack(FORK, place, 0, 0.0)], [theirs.fileno()])
+                try:
+                    socket.send_fds(self._control, [REQUEST.pack(FORK, place, 0, 0.0)], [theirs.fileno()])
+                except OSError as error:
+                    raise self._no_start(self.process.wait()) from error
         return workers
 
     def finish(self, workers: list[Worker]) -> None:
@@ -81,19 +89,23 @@ class Spawner:
 
         Raises:
             WorkerError: one could not be started.
+            NurseryKilledError: see there.
         """
         for worker in workers:
             while self._starting.get(worker.place) is worker:
                 if not self._hear(None):
-                    status = self.process.wait()
-                    raise WorkerError(
-                        f"worker processes could not be started: their parent ended with {describe_exit(status)}; "
-                        "what it wrote to standard error says why"
-                    )
+                    raise self._no_start(self.process.wait())
             if worker.pid < 0:
                 raise WorkerError(
                     "the system refuses another process; lower num_workers or raise its limit (ulimit -u)"
                 )
+
+    def _no_start(self, status: int) -> WorkerError:
+        kind = NurseryKilledError if status < 0 else WorkerError
+        return kind(
+            f"worker processes could not be started: their parent ended with {describe_exit(status)}; what it wrote to "
+            "standard error says why"
+        )
 
     def doom(self, worker: Worker, seconds: float) -> None:
         """Have a worker killed that has not dealt with what it was sent so far when the time is over."""
@@ -154,7 +166,7 @@ class Spawner:
         worker = self._starting.pop(place)
         worker.stack_fd, worker.sentinel = (*descriptors, -1, -1)[:2]
         worker.pid = pid
-        if worker.place < 0:  # closed before it had started
+        if worker.closed:  # before it had started
             worker.kill()
             self._give_back(place)
 

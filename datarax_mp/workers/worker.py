@@ -63,6 +63,11 @@ class Worker:
         """What it is at, or was at when it died."""
         return self._board.sighting(self.place)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been given up."""
+        return self.place < 0
+
     def was_doomed(self) -> bool:
         """Whether the nursery has killed it for being at what nobody waited for."""
         return self._board.handled(self.place) < self.doomed

@@ -27,17 +27,21 @@ from datarax_mp.workers.pool import pool
 PACKAGE = str(Path(datarax_mp.__file__).parent)
 
 
-def in_finalizer(frame: FrameType | None) -> bool:
-    """Where Python itself drops an exception, and prints "Exception ignored" whatever we do."""
+def is_spared(frame: FrameType | None) -> bool:
+    """Where Python itself drops an exception, and prints "Exception ignored" whatever we do.
+
+    Also where a block has a name: that it is removed when the process ends is the resource tracker's work.
+    """
     while frame is not None and frame.f_code.co_filename != __file__:
-        if frame.f_code.co_name in ("__del__", "<lambda>") or frame.f_code.co_filename == weakref.__file__:
+        code = frame.f_code
+        if code.co_name in ("__del__", "<lambda>", "_unnamed_block") or code.co_filename == weakref.__file__:
             return True
         frame = frame.f_back
     return False
 
 
 def lets_no_signal_in(frame: FrameType) -> bool:
-    """Lines where a trace function can raise and a signal handler cannot: Python asks for signals at calls and jumps."""
+    """Lines where a trace function can raise and a signal handler cannot: that runs at calls and jumps only."""
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
     return line == "try:" or line.endswith("_lock:")
 
@@ -57,7 +61,7 @@ class InterruptAt:
         sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or in_finalizer(frame):
+        if not frame.f_code.co_filename.startswith(PACKAGE) or is_spared(frame):
             return None
         if event == "line" and not lets_no_signal_in(frame):
             self.left -= 1

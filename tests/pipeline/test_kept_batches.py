@@ -118,3 +118,23 @@ def test_slots_that_jax_holds_for_queued_computations_do_not_block(
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS
     assert all(is_batch(image, step % BATCHES) for step, (image, _) in enumerate(held))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_kept_exceptions_do_not_use_the_slots_up(workers: int) -> None:
+    def fails(record: dict[str, Any]) -> dict[str, Any]:
+        if record["label"] == 9:
+            raise ValueError("no good")
+        return record
+
+    kept: list[Any] = []
+    with Pipeline(
+        source=Numbered(SMALL), batch_size=ROWS, num_workers=workers, stages=[fails], output="numpy"
+    ) as batches:
+        for _ in range(12):  # more often than there are slots
+            received = []
+            with pytest.raises(ValueError, match="no good") as caught:
+                for batch in batches:
+                    received.append(batch["label"].tolist())
+            assert received == [[0, 1, 2, 3], [4, 5, 6, 7]]
+            kept.append(caught.value)

@@ -130,7 +130,6 @@ def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest
 def test_closing_the_pool_ends_all_processes() -> None:
     own = Pool()
     workers = own.lease(3, 1)
-    own.settle(workers)
     nursery = own._spawner
     assert nursery is not None
     processes = [psutil.Process(worker.pid) for worker in workers]

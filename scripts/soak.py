@@ -1,0 +1,376 @@
+"""Everything that can go wrong, at random, for as long as you like, with every value checked.
+
+    python scripts/soak.py --minutes 20
+    python scripts/soak.py --minutes 1 --seed 7
+
+Rounds follow each other in one process. Each makes a pipeline at random (kind of source, workers, batch size,
+shuffling, stages, output, prefetch, on_error, padding) beside one that lives for many rounds, and uses it in some way:
+whole epochs, epochs left early, resumed from a state, interrupted, closed from another thread, dropped. Meanwhile
+workers and sometimes the nursery are killed, records raise, and batches are kept for rounds and looked at again.
+
+Every batch is compared with what the order, a pure function of (seed, epoch, step), says; kept ones again when they are
+let go. After each round the descriptors, threads, processes and names in /dev/shm are counted. The first deviation is
+printed with the seed and the round, and ends the run with code 1. Otherwise a table says what was met, and how often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
+
+import numpy as np
+import psutil
+
+from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pipeline, RandomMapElement, WorkerError
+from datarax_mp.order import Order
+from datarax_mp.workers.pool import pool
+
+met: Counter[str] = Counter()  # what the run has met
+
+
+class Trouble(Exception):
+    """What a stage raises on purpose."""
+
+
+@dataclass
+class Records:
+    """A source whose record n is full of n; some records fail, some take long, some end their worker once."""
+
+    length: int
+    width: int
+    failing: frozenset[int]
+    deadly: frozenset[int]
+    slow: frozenset[int]
+    folder: str
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        if number in self.failing:
+            raise Trouble(f"record {number} fails")
+        if number in self.deadly and _first_time(f"{self.folder}/{number}"):
+            os.kill(os.getpid(), random.Random(number).choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
+        if number in self.slow:
+            time.sleep(0.02)
+        return {"n": number, "x": np.full(self.width, number, np.int32), "text": f"record {number}"}
+
+
+def _first_time(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def twice(record: dict[str, Any]) -> dict[str, Any]:
+    """A stage."""
+    return {**record, "twice": record["x"] * 2}
+
+
+def draw(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A random stage whose draw is also checked: it depends on seed, epoch and record alone."""
+    return {**record, "draw": rng.random()}
+
+
+class Checked:
+    """A pipeline and what it must yield."""
+
+    def __init__(self, chance: random.Random, folder: str) -> None:
+        length = chance.randrange(1, 600)
+        workers = chance.choice([0, 1, 1, 2, 3, 4])
+        picks = range(chance.choice([0, 0, 0, 1, 4]))
+        numbers = range(1, length)
+        some = lambda: frozenset(chance.choice(numbers) for _ in picks if length > 1)  # noqa: E731
+        self.failing, deadly = some(), some() if workers else frozenset()
+        self.skip, self.pad = chance.random() < 0.6, chance.random() < 0.3
+        self.drop = not self.pad and chance.random() < 0.3
+        batch = chance.choice([1, 3, 8, 32, 100])
+        if chance.random() < 0.3:
+            self.failing, deadly = frozenset(), frozenset()
+            data = {"n": np.arange(length), "x": np.repeat(np.arange(length, dtype=np.int32)[:, None], 40, axis=1)}
+            source: Any = MemorySource(MemorySourceConfig(), data)
+        else:
+            width = chance.choice([1, 50, 5000])
+            source = Records(length, width, self.failing, deadly - self.failing, some(), folder)
+        stages = [stage for stage in (MapElement(twice), RandomMapElement(draw)) if chance.random() < 0.4]
+        self.seed = chance.randrange(2**31)
+        self.pipeline = Pipeline(
+            source=source,
+            batch_size=batch,
+            stages=stages,
+            rngs=np.random.default_rng(self.seed),
+            num_workers=workers,
+            prefetch_size=chance.choice([0, 1, 2, 5]),
+            drop_last=self.drop,
+            pad_last=self.pad,
+            shuffle=chance.random() < 0.5,
+            output=chance.choice(["numpy", "numpy", "jax"]),
+            on_error="skip" if self.skip else "raise",
+            timeout=chance.choice([None, 60.0]) if workers else None,
+        )
+        mine = self.pipeline._order
+        self.order = Order(length, batch, mine.shuffle, mine.seed, self.drop)
+        self.workers = workers
+
+    def expected(self, epoch: int, step: int) -> list[int]:
+        """The records of a step, without those that are skipped."""
+        return [n for n in self.order.records(epoch, step).tolist() if n not in self.failing]
+
+    def check(self, batch: Any, epoch: int, step: int) -> None:
+        """Compare every value."""
+        numbers = self.expected(epoch, step)
+        valid = np.asarray(batch.valid_mask)
+        assert valid.tolist() == [True] * len(numbers) + [False] * (len(valid) - len(numbers)), (epoch, step)
+        assert np.asarray(batch["n"])[valid].tolist() == numbers, (epoch, step)
+        rows = np.asarray(batch["x"])[valid]
+        assert (rows == np.array(numbers, np.int32).reshape(-1, 1)).all(), (epoch, step)
+        if "twice" in batch:
+            assert (np.asarray(batch["twice"])[valid] == 2 * rows).all(), (epoch, step)
+        if met["batches"] % 50 == 0 and "text" in batch.metadata[0].source_info:
+            texts = [item.source_info.get("text") for item in batch.metadata][: len(numbers)]
+            assert texts == [f"record {number}" for number in numbers], (epoch, step)
+        met["batches"] += 1
+        met["records"] += len(numbers)
+
+    def walk(self, epoch: int, step: int) -> Iterator[tuple[Any, int]]:
+        """Iterate one epoch from a step on, checking each batch, and yield it with its step."""
+        iterator = iter(self.pipeline)
+        try:
+            for batch in iterator:
+                while not self.expected(epoch, step) and not self.pad:
+                    step += 1
+                self.check(batch, epoch, step)
+                yield batch, step
+                step += 1
+        except Trouble:
+            met["exceptions of records"] += 1
+            assert not self.skip, "an exception came through on_error='skip'"
+            assert self.failing & set(self.order.records(epoch, step).tolist()), (epoch, step)
+            return
+        while step < len(self.order) and not self.expected(epoch, step):
+            step += 1
+        assert step == len(self.order), f"the epoch ended at step {step} of {len(self.order)}"
+        met["whole epochs"] += 1
+
+
+class Soak:
+    """The rounds."""
+
+    def __init__(self, seed: int, folder: str) -> None:
+        self.chance, self.folder, self.round = random.Random(seed), folder, 0
+        self.kept: list[tuple[Checked, Any, int, int, int]] = []  # with the round to let go in
+        self.constant: tuple[Checked, int] | None = None
+        self.kills = 0  # of workers, from outside, in this round
+
+    def fresh_folder(self) -> str:
+        """Where the sources of one pipeline note who has died."""
+        return mkdtemp(dir=self.folder)
+
+    def one(self) -> None:
+        """One round."""
+        self.round += 1
+        checked = Checked(self.chance, self.fresh_folder())
+        use = self.chance.choice([self.whole, self.whole, self.early, self.resumed, self.interrupted, self.closed])
+        met[f"use: {use.__name__}"] += 1
+        self.kills = 0
+        killer = threading.Thread(target=self.kill_some, args=(self.chance.randrange(1 << 30),))
+        killer.start()
+        try:
+            use(checked)
+            if self.chance.random() < 0.5:
+                self.beside()
+        except WorkerError as error:
+            # Two kills from outside can hit two workers at the same thing by chance.
+            if "the second worker to die there" not in str(error) or self.kills < 2:
+                raise
+            met["pairs of kills that looked like a deadly record"] += 1
+        finally:
+            killer.join()
+        if self.chance.random() < 0.5:
+            checked.pipeline.close()
+        for item in [item for item in self.kept if item[4] <= self.round]:
+            item[0].check(*item[1:4])
+            met["kept batches looked at again"] += 1
+            self.kept.remove(item)
+
+    def keep(self, checked: Checked, batch: Any, epoch: int, step: int) -> None:
+        """Now and then, keep a batch for some rounds."""
+        if self.chance.random() < 0.1 and len(self.kept) < 200:
+            self.kept.append((checked, batch, epoch, step, self.round + self.chance.randrange(1, 30)))
+
+    def whole(self, checked: Checked) -> None:
+        """Whole epochs."""
+        for epoch in range(self.chance.randrange(1, 4)):
+            for batch, step in checked.walk(epoch, 0):
+                self.keep(checked, batch, epoch, step)
+
+    def early(self, checked: Checked) -> None:
+        """Epochs that are left early."""
+        for epoch in range(self.chance.randrange(1, 5)):
+            stop = self.chance.randrange(len(checked.order) + 1)
+            for batch, step in checked.walk(epoch, 0):
+                self.keep(checked, batch, epoch, step)
+                if step >= stop:
+                    break
+
+    def resumed(self, checked: Checked) -> None:
+        """From a state in the middle of some epoch."""
+        epoch, step = self.chance.randrange(5), self.chance.randrange(len(checked.order) + 1)
+        state = {**checked.pipeline.get_state(), "epoch": epoch, "step": step}
+        checked.pipeline.set_state(state)
+        for batch, at in checked.walk(epoch, step):
+            self.keep(checked, batch, epoch, at)
+
+    def interrupted(self, checked: Checked) -> None:
+        """Ctrl-C at some moment, and then the whole epoch."""
+        timer = threading.Timer(self.chance.random() * 0.1, os.kill, (os.getpid(), signal.SIGINT))
+        epoch = 0
+        timer.start()
+        try:
+            while True:  # until the interrupt comes; how many epochs had begun by then is asked below
+                for _ in checked.walk(epoch, 0):
+                    pass
+                epoch += 1
+                if timer.finished.is_set():
+                    time.sleep(1)  # it may be on its way
+        except KeyboardInterrupt:
+            met["interrupts"] += 1
+        timer.join()
+        state = checked.pipeline.get_state()
+        checked.pipeline.set_state({**state, "step": 0})
+        for _ in checked.walk(state["epoch"], 0):
+            pass
+
+    def closed(self, checked: Checked) -> None:
+        """Closed by another thread at some moment."""
+        timer = threading.Timer(self.chance.random() * 0.1, checked.pipeline.close)
+        timer.start()
+        try:
+            for epoch in range(1000):
+                for _ in checked.walk(epoch, 0):
+                    pass
+        except RuntimeError as error:
+            if "closed" not in str(error):
+                raise
+            met["closed from another thread"] += 1
+        except AssertionError as error:
+            if "the epoch ended" not in str(error):  # as it does when the pipeline is closed in the middle of it
+                raise
+            met["closed from another thread"] += 1
+        timer.join()
+
+    def beside(self) -> None:
+        """An epoch of the pipeline that lives on while others come and go, in step with nobody."""
+        if self.constant is None or self.chance.random() < 0.1:
+            if self.constant is not None:
+                self.constant[0].pipeline.close()
+            self.constant = (Checked(random.Random(self.round), self.fresh_folder()), 0)
+        constant, epoch = self.constant
+        for _ in constant.walk(epoch, 0):
+            pass
+        self.constant = (constant, epoch + 1)
+        met["epochs of a pipeline that lives on"] += 1
+
+    def kill_some(self, seed: int) -> None:
+        """Kill workers, and now and then the nursery, from a thread of its own."""
+        chance = random.Random(seed)
+        for _ in range(chance.choice([0, 0, 1, 2])):
+            time.sleep(chance.random() * 0.1)
+            spawner = pool()._spawner
+            if spawner is None:
+                continue
+            try:
+                nursery = psutil.Process(spawner.process.pid)
+                if chance.random() < 0.05:
+                    nursery.kill()
+                    met["nurseries killed"] += 1
+                elif children := nursery.children():
+                    chance.choice(children).send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
+                    met["workers killed from outside"] += 1
+                    self.kills += 1
+            except (psutil.Error, OSError):
+                continue
+
+    def count(self) -> dict[str, int]:
+        """What must not grow."""
+        gc.collect()
+        spawner = pool()._spawner
+        try:
+            processes = 0 if spawner is None else len(psutil.Process(spawner.process.pid).children())
+        except psutil.Error:
+            processes = 0
+        return {
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "threads": threading.active_count(),
+            "workers": processes,
+            "names in /dev/shm": len([name for name in os.listdir("/dev/shm") if "datarax" in name]),
+            "resident MB": psutil.Process().memory_info().rss // 2**20,
+        }
+
+
+BOUNDS = {"descriptors": 300, "threads": 12, "workers": 40, "names in /dev/shm": 0, "resident MB": 3000}
+
+
+class Log(logging.Handler):
+    """Counts what the package warns of instead of printing it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one record."""
+        text = record.getMessage()
+        kind = "deaths that were logged" if "died of" in text else "skips that were logged"
+        met[kind if "died of" in text or "skipped" in text else text] += 1
+
+
+def run(soak: Soak, minutes: float, say: Callable[[str], None]) -> None:
+    """Rounds until the time is over."""
+    end, told = time.monotonic() + 60 * minutes, time.monotonic()
+    while time.monotonic() < end:
+        soak.one()
+        counts = soak.count()
+        for name, most in BOUNDS.items():
+            assert counts[name] <= most, f"{name}: {counts[name]}, expected at most {most}"
+        if time.monotonic() > told + 10:
+            told = time.monotonic()
+            say(f"round {soak.round}, {(end - told) / 60:.1f} min left: {met['batches']} batches, {counts}")
+
+
+def main() -> int:
+    """Run, and print what was met."""
+    parser = argparse.ArgumentParser(description="Everything that can go wrong, at random, with every value checked.")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 2**31)
+    arguments = parser.parse_args()
+    logger = logging.getLogger("datarax_mp")
+    logger.addHandler(Log())
+    logger.propagate = False
+    print(f"seed {arguments.seed}", flush=True)
+    with TemporaryDirectory() as folder:
+        soak = Soak(arguments.seed, folder)
+        try:
+            run(soak, arguments.minutes, lambda text: print(text, file=sys.stderr, flush=True))
+        except BaseException:
+            print(f"in round {soak.round} of seed {arguments.seed}, after {dict(met)}", file=sys.stderr)
+            raise
+        print(f"{soak.round} rounds, nothing wrong; in the end {soak.count()}")
+    for what, count in sorted(met.items()):
+        print(f"{count:>10}  {what}")
+    return int(any(Path("/dev/shm").glob("datarax*")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
