@@ -12,8 +12,8 @@ stream never depends on what happens to be installed. Time per photograph on one
     Pillow 13.0.0       1.89 ms   3.39 ms by 1/2, 1/4 or 1/8
 
 All four decode to the same pixels. PyTurboJPEG needs a library of the system's; OpenCV weighs 150 MB against 1 MB and
-lets damage pass that libjpeg-turbo only warns of. Of libjpeg-turbo's scales M/8 only 1/2, 1/4 and 1/8 are used. The others lack vector code:
-5/8, 6/8 and 7/8 take 1.2 to 2.2 times as long as the whole image, 3/8 longer than 1/2.
+lets damage pass that libjpeg-turbo only warns of. Of libjpeg-turbo's scales M/8 only 1/2, 1/4 and 1/8 are used: 5/8,
+6/8 and 7/8 take 1.2 to 2.2 times as long as the whole image, 3/8 longer than 1/2 (it has vector code for the others).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from __future__ import annotations
 import io
 import warnings
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from datarax_mp.sources.exif import exif_orientation, read_segments, upright
+from datarax_mp.sources.exif import exif_orientation, jpeg_orientation, upright
 
 Mode = Literal["RGB", "L"]
 
@@ -81,7 +81,8 @@ def decode_image(data: bytes, path: str, *, mode: Mode = "RGB", min_size: int | 
         data: the content of the file.
         path: its name, for messages.
         mode: "RGB" for three channels, "L" for one, grey.
-        min_size: a JPEG is reduced by 8, 4 or 2 while it is decoded if its shorter side stays at least this long.
+        min_size: a JPEG is reduced by 8, 4 or 2 while it is decoded if its shorter side stays at least this long;
+            except for the few that simplejpeg does not take.
 
     Returns:
         uint8 ``(height, width, 3)``, or ``(height, width, 1)`` under "L"; contiguous and writable.
@@ -97,44 +98,37 @@ def decode_image(data: bytes, path: str, *, mode: Mode = "RGB", min_size: int | 
         return _decode_jpeg(data, mode, min_size)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to: SyntaxError, KeyError
-        raise ImageError(path, f"expected an image, found {len(data)} bytes that do not decode: {error}") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to: KeyError, struct.error
+        what = str(error) if isinstance(error, (ValueError, OSError, SyntaxError)) else repr(error)
+        raise ImageError(path, f"expected an image, found {len(data)} bytes that do not decode: {what}") from error
 
 
 def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None) -> np.ndarray:
     # Delayed, here and below, because sources are imported by every worker and by those who read no images.
-    from simplejpeg import decode_jpeg_header
+    from simplejpeg import decode_jpeg, decode_jpeg_header
 
     try:
-        height, width, space, _ = decode_jpeg_header(data, strict=False)
-    except ValueError:  # a damaged header, or a rare subsampling (3x1, 4x4) that only Pillow takes
+        height, width, _, _ = decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError):  # a damaged header, or a rare subsampling (3x1, 4x4) that only Pillow takes
         return _decode_by_pillow(data, mode)
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that are decoded")
     shorter = min(height, width)
     by = next((by for by in (8, 4, 2) if min_size is not None and -(-shorter // by) >= min_size), 1)
-    size = {"min_height": -(-height // by), "min_width": -(-width // by)}
-    adobe, orientation = read_segments(data)
-    if space not in ("CMYK", "YCCK"):
-        pixels = _strictly(data, colorspace="RGB" if mode == "RGB" else "GRAY", **size)
-    else:
-        pixels = _rgb_of_cmyk(_strictly(data, colorspace="CMYK", **size), inverted=adobe)
-        pixels = pixels if mode == "RGB" else _grey(pixels)
-    return upright(pixels, orientation)
-
-
-def _strictly(data: bytes, **options: Any) -> np.ndarray:
-    """Decode, and let no warning pass that may mean missing or wrong pixels."""
-    from simplejpeg import decode_jpeg
-
     try:
-        return decode_jpeg(data, **options, strict=True)
+        pixels = decode_jpeg(
+            data,
+            colorspace="RGB" if mode == "RGB" else "GRAY",
+            min_height=-(-height // by),
+            min_width=-(-width // by),
+            strict=True,
+        )
     except ValueError as error:
         if not any(text in str(error) for text in _HARMLESS):
             raise
-    # Only the first warning is told. Pillow, blind for the others, does not let a truncated file pass.
-    _decode_by_pillow(data, "L")
-    return decode_jpeg(data, **options, strict=False)
+        # Only the first warning is told. Pillow decodes to the same pixels, and stops at a file that ends too early.
+        return _decode_by_pillow(data, mode)
+    return upright(pixels, jpeg_orientation(data))
 
 
 def _decode_by_pillow(data: bytes, mode: Mode) -> np.ndarray:
@@ -159,18 +153,3 @@ def _decode_by_pillow(data: bytes, mode: Mode) -> np.ndarray:
             else:
                 pixels = np.array(image.convert(mode))
     return upright(pixels if pixels.ndim == 3 else pixels[:, :, None], orientation)
-
-
-def _rgb_of_cmyk(inks: np.ndarray, *, inverted: bool) -> np.ndarray:
-    """Print colours to RGB, as Pillow does it without a colour profile.
-
-    Adobe's programs store the inks inverted, 255 for none, and say so by a segment of theirs.
-    """
-    light = (inks if inverted else 255 - inks).astype(np.uint16)
-    return ((light[:, :, :3] * light[:, :, 3:] + 127) // 255).astype(np.uint8)
-
-
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    return np.array(Image.fromarray(pixels).convert("L"))[:, :, None]

@@ -29,9 +29,12 @@ class ImageFolderSource:
     shape. The path is no array: it ends up in ``Metadata.source_info``.
 
     What a file is, its content says, not its name: JPEG, PNG, GIF or WebP (the first frame), BMP, TIFF, PPM or PGM.
-    Grey becomes three equal channels, CMYK becomes RGB without a colour profile, an alpha channel is dropped and not
-    composited (as torchvision does), of 16 bits the upper 8 stay, and an EXIF orientation is applied. A JPEG that lacks
-    data is an error; but the format has no checksum, so damage that happens to decode is not noticed.
+    Grey becomes three equal channels, CMYK becomes RGB without a colour profile (inks are taken as Adobe's programs
+    store them, inverted, as browsers and Pillow do), an alpha channel is dropped and not composited (as torchvision
+    does), of 16 bits the upper 8 stay, and an EXIF orientation is applied.
+
+    A file that is truncated is an error. So is other damage, as far as the decoder sees it; but JPEG has no checksum,
+    and damage that happens to decode is not noticed.
 
     Only the paths are in memory, packed into two arrays that all workers share: 30 to 50 bytes an image.
 
@@ -43,8 +46,8 @@ class ImageFolderSource:
         mode: "RGB", or "L" for one channel of grey, ``(height, width, 1)``.
         min_size: reduce JPEGs while they are decoded: by 8, 4 or 2, the most that leaves the shorter side at least this
             long (sides are rounded up). Cheaper, and the resize that follows has less to do. A file gives the same
-            pixels every time, though not those of the whole image resized. Other formats, and JPEGs with a
-            subsampling that simplejpeg does not know, are decoded whole.
+            pixels every time, though not those of the whole image resized. Other formats, and the few
+            JPEGs that simplejpeg does not take, are decoded whole.
 
     Attributes:
         classes: the classes' names, by label; empty unless the labels come from folders.

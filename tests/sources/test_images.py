@@ -1,0 +1,548 @@
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+import datarax_mp
+from datarax_mp import ImageError, ImageFolderSource, Pipeline
+from datarax_mp.sources import decode
+from datarax_mp.sources.decode import decode_image
+
+
+def photo(height: int = 40, width: int = 60) -> np.ndarray:
+    """Smooth colours, so that JPEG changes them little; no two corners are alike."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [255 * y // height, 255 * x // width, 255 * (x + y) // (height + width)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def encoded(image: Any, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def jpeg(image: Any = None, **options: Any) -> bytes:
+    return encoded(photo() if image is None else image, "JPEG", **{"quality": 95, "subsampling": 0, **options})
+
+
+def difference(one: np.ndarray, two: np.ndarray) -> int:
+    assert one.shape == two.shape
+    return int(np.abs(one.astype(int) - two).max())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two classes, one of them with a folder below."""
+    root = tmp_path / "tree"
+    for place, name in enumerate(("dog/b.jpg", "dog/a.JPEG", "cat/z.png", "cat/deep/a.png", "cat/deep-er/c.bmp")):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP"}.get(path.suffix, "JPEG")
+        path.write_bytes(encoded(np.full((8, 10, 3), place * 20, np.uint8), kind))
+    return root
+
+
+def names(source: ImageFolderSource) -> list[str]:
+    return [os.path.relpath(source[i]["path"], source.root) for i in range(len(source))]
+
+
+# --- what is served
+
+
+def test_first_level_folders_are_the_classes_and_all_below_belongs_to_them(tree: Path) -> None:
+    source = ImageFolderSource(tree)
+    assert source.classes == ("cat", "dog")
+    assert names(source) == ["cat/z.png", "cat/deep/a.png", "cat/deep-er/c.bmp", "dog/a.JPEG", "dog/b.jpg"]
+    assert [int(source[i]["label"]) for i in range(5)] == [0, 0, 0, 1, 1]
+    record = source[0]
+    assert list(record) == ["image", "label", "path"]
+    assert record["image"].dtype == np.uint8 and record["image"].shape == (8, 10, 3)
+    assert type(record["label"]) is np.int64
+    assert record["path"] == str(tree / "cat" / "z.png")
+
+
+def test_a_flat_folder_has_labels_only_if_they_are_given(tree: Path) -> None:
+    source = ImageFolderSource(tree / "dog")
+    assert names(source) == ["a.JPEG", "b.jpg"]
+    assert source.classes == ()
+    assert list(source[0]) == ["image", "path"]
+    labelled = ImageFolderSource(tree / "dog", labels=np.array([7, 3], np.uint8))
+    assert [labelled[i]["label"] for i in range(2)] == [7, 3]
+    assert type(labelled[0]["label"]) is np.int64
+
+
+def test_a_list_of_files_keeps_its_order_and_repetitions(tree: Path) -> None:
+    files = ["dog/b.jpg", tree / "cat" / "z.png", b"dog/b.jpg"]
+    source = ImageFolderSource(tree, files, [2, 1, 0])
+    assert names(source) == ["dog/b.jpg", "cat/z.png", "dog/b.jpg"]
+    assert [int(source[i]["label"]) for i in range(3)] == [2, 1, 0]
+
+
+def test_negative_numbers_count_from_the_end(tree: Path) -> None:
+    source = ImageFolderSource(tree)
+    assert source[-1]["path"] == source[np.int64(4)]["path"]
+    for outside in (5, -6):
+        with pytest.raises(IndexError, match=f"image {outside} .* 5 images"):
+            source[outside]
+    with pytest.raises(TypeError):
+        source["0"]  # type: ignore[index]
+
+
+def test_names_with_a_dot_in_front_and_files_of_other_kinds_are_passed_over(tree: Path) -> None:
+    (tree / ".cache").mkdir()
+    (tree / ".cache" / "a.png").write_bytes(b"")
+    (tree / "dog" / "._b.jpg").write_bytes(b"")
+    (tree / "dog" / "notes.txt").write_bytes(b"")
+    (tree / "README.md").write_bytes(b"")
+    assert len(ImageFolderSource(tree)) == 5
+    assert ImageFolderSource(tree).classes == ("cat", "dog")
+
+
+def test_links_are_followed_and_names_need_not_be_utf8(tree: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path / "odd")
+    os.mkdir(odd)
+    with open(os.path.join(odd, b"\xff\xfe.png"), "wb") as file:
+        file.write(encoded(photo(), "PNG"))
+    os.symlink(odd, tree / "linked")
+    source = ImageFolderSource(tree)
+    assert source.classes == ("cat", "dog", "linked")
+    record = source[-1]
+    assert os.fsencode(record["path"]).endswith(b"linked/\xff\xfe.png")
+    assert np.array_equal(record["image"], photo())
+
+
+def test_a_source_keeps_its_folder_when_the_working_directory_changes(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    source = ImageFolderSource("dog")
+    monkeypatch.chdir(tmp_path)
+    assert source[0]["path"] == str(tree / "dog" / "a.JPEG")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"root": "absent"}, FileNotFoundError, "absent, found nothing"),
+        ({"root": "tree/dog/b.jpg"}, NotADirectoryError, "b.jpg, found a file"),
+        ({"root": "empty"}, ValueError, "at least one image, found no file in .*empty"),
+        ({"root": "hollow"}, ValueError, "at least one image"),
+        ({"root": "tree", "files": []}, ValueError, "empty list"),
+        ({"root": "tree", "files": "dog/b.jpg"}, TypeError, "not one str"),
+        ({"root": "tree/dog", "labels": [1]}, ValueError, r"2 images, found labels of shape \(1,\)"),
+        ({"root": "tree/dog", "labels": [1.0, 2.0]}, TypeError, "float64"),
+        ({"root": "tree/dog", "labels": ["a", "b"]}, TypeError, "must be integers"),
+        ({"root": "tree", "labels": [0] * 5}, ValueError, "'cat'.*labels given as an argument"),
+        ({"root": "mixed"}, ValueError, r"'sub'.*images beside them \('a.png'\).*files="),
+        ({"root": "gap"}, ValueError, r"none in 1: \['b'\]"),
+        ({"root": "tree", "min_size": 0}, ValueError, "min_size.*got 0"),
+        ({"root": "tree", "mode": "BGR"}, ValueError, r"\('RGB', 'L'\), got 'BGR'"),
+    ],
+)
+def test_what_cannot_be_served_is_an_error_when_the_source_is_made(
+    tree: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for name in ("empty", "hollow/a", "mixed/sub", "gap/a", "gap/b"):
+        (tree.parent / name).mkdir(parents=True)
+    for name in ("mixed/a.png", "mixed/sub/b.png", "gap/a/a.png"):
+        (tree.parent / name).write_bytes(b"")
+    with pytest.raises(error, match=message):
+        ImageFolderSource(**{**options, "root": tree.parent / options["root"]})
+
+
+def test_a_missing_decoder_is_an_import_error_that_names_the_extra(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("simplejpeg", "PIL"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            with pytest.raises(ImportError, match=r'pip install "datarax-mp\[images\]"') as caught:
+                ImageFolderSource(tree)
+            assert caught.value.name == module
+
+
+def test_importing_and_listing_import_no_decoder(tree: Path, run_script: Any) -> None:
+    run_script(
+        "import sys, datarax_mp.sources\n"
+        f"datarax_mp.ImageFolderSource({str(tree)!r})\n"
+        "assert not {'PIL', 'simplejpeg', 'jax'} & set(sys.modules)\n"
+    )
+    assert {"ImageError", "ImageFolderSource"} <= set(datarax_mp.__all__)
+
+
+# --- memory
+
+
+def test_paths_travel_as_two_buffers_and_no_list(tmp_path: Path) -> None:
+    for place in range(300):
+        (tmp_path / f"photo-{place:04}.jpg").write_bytes(b"")
+    source = ImageFolderSource(tmp_path, labels=range(300))
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(source, 5, buffer_callback=buffers.append)
+    assert b"photo-" not in pickled and len(pickled) < 1000
+    assert sorted(buffer.raw().nbytes for buffer in buffers) == [300 * 8, 301 * 8, 300 * len("photo-0000.jpg")]
+    again = pickle.loads(pickled, buffers=buffers)
+    assert np.shares_memory(again._paths.data, source._paths.data)
+    assert again._paths[299] == b"photo-0299.jpg"
+
+
+def test_no_descriptor_stays_open(tree: Path) -> None:
+    (tree / "dog" / "b.jpg").write_bytes(b"no image")
+    source = ImageFolderSource(tree)
+    before = os.listdir("/proc/self/fd")
+    for number in range(len(source)):
+        try:
+            source[number]
+        except ImageError:
+            pass
+    assert os.listdir("/proc/self/fd") == before
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_formats_without_loss_come_back_as_they_were(kind: str) -> None:
+    pixels = decode_image(encoded(photo(), kind), "p")
+    assert np.array_equal(pixels, photo())
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"subsampling": 2, "optimize": True}, {"keep_rgb": True}, {"restart_marker_rows": 1}],
+)
+def test_jpegs_of_all_kinds(options: dict[str, Any]) -> None:
+    data = jpeg(**options)
+    pixels = decode_image(data, "p")
+    assert difference(pixels, photo()) < 16
+    assert difference(pixels, np.asarray(Image.open(io.BytesIO(data)))) <= 1
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+
+
+def test_webp_and_the_first_frame_of_a_gif() -> None:
+    assert np.array_equal(decode_image(encoded(photo(), "WEBP", lossless=True), "p"), photo())
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.array_equal(decode_image(gif, "p"), np.asarray(frames[0]))
+
+
+def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded(photo(), "PNG"))
+    (tmp_path / "b.png").write_bytes(jpeg())
+    source = ImageFolderSource(tmp_path)
+    assert np.array_equal(source[0]["image"], photo())
+    assert difference(source[1]["image"], photo()) < 16
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_grey_becomes_three_equal_channels(kind: str) -> None:
+    grey = photo()[:, :, 1]
+    pixels = decode_image(encoded(grey, kind), "p")
+    assert pixels.shape == (40, 60, 3)
+    assert (pixels == pixels[:, :, :1]).all()
+    assert difference(pixels[:, :, 0], grey) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "cmyk"])
+def test_mode_l_gives_one_channel(kind: str) -> None:
+    image = Image.fromarray(photo())
+    data = jpeg(image.convert("CMYK")) if kind == "cmyk" else encoded(image, kind)
+    pixels = decode_image(data, "p", mode="L")
+    assert pixels.shape == (40, 60, 1)
+    assert difference(pixels[:, :, 0], np.asarray(image.convert("L"))) < 8
+    assert decode_image(encoded(photo()[:, :, 0], "PNG"), "p", mode="L").shape == (40, 60, 1)
+
+
+@pytest.mark.parametrize("stored", ["CMYK", "YCCK", "CMYK without Adobe's segment"])
+@pytest.mark.parametrize("min_size", [None, 20])
+def test_cmyk_jpegs_become_rgb(stored: str, min_size: int | None) -> None:
+    data = jpeg(Image.fromarray(photo()).convert("CMYK"))  # Pillow stores the inks inverted, as Adobe's programs do
+    start = data.index(b"Adobe") - 4
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    if "without" in stored:
+        data = data[:start] + data[end:]
+    if stored == "YCCK":
+        luma = np.asarray(Image.fromarray(255 - photo()).convert("YCbCr"))
+        no_black = np.full((40, 60, 1), 255, np.uint8)
+        inks = 255 - np.concatenate([luma, no_black], axis=2)
+        data = jpeg(Image.frombytes("CMYK", (60, 40), inks.tobytes()))
+        data = data[: end - 1] + b"\2" + data[end:]  # the segment's last byte says what the values mean
+    assert simplejpeg.decode_jpeg_header(data)[2] == stored[:4]
+    pixels = decode_image(data, "p", min_size=min_size)
+    expected = photo() if min_size is None else photo().reshape(20, 2, 30, 2, 3).mean((1, 3))
+    assert difference(pixels, expected) < 12
+    if min_size is None:
+        assert difference(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))) <= 1
+
+
+def test_a_palette_becomes_its_colours_and_alpha_is_dropped() -> None:
+    few = Image.fromarray(photo()).quantize(8)
+    expected = np.asarray(few.convert("RGB"))
+    assert np.array_equal(decode_image(encoded(few, "PNG"), "p"), expected)
+    assert np.array_equal(decode_image(encoded(few, "PNG", transparency=bytes(range(8))), "p"), expected)
+    clear = np.dstack([photo(), np.zeros((40, 60), np.uint8)])
+    assert np.array_equal(decode_image(encoded(clear, "PNG"), "p"), photo())
+    clear_grey = Image.fromarray(photo()[:, :, 0]).convert("LA")
+    assert np.array_equal(decode_image(encoded(clear_grey, "PNG"), "p")[:, :, 2], photo()[:, :, 0])
+
+
+def test_of_sixteen_bits_the_upper_eight_stay() -> None:
+    deep = (photo()[:, :, 0].astype(np.uint16) << 8) + 255
+    pixels = decode_image(encoded(deep, "PNG"), "p")
+    assert np.array_equal(pixels, np.repeat(photo()[:, :, :1], 3, axis=2))
+    assert np.array_equal(decode_image(encoded(deep, "TIFF"), "p", mode="L"), photo()[:, :, :1])
+    with pytest.raises(ImageError, match="mode F.*no known range"):
+        decode_image(encoded(np.zeros((2, 2), np.float32), "TIFF"), "p")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"  # a tag before it
+    exif[0x0112] = orientation
+    how = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # what makes of an upright picture the one that the camera stores
+    upright = Image.fromarray(photo())
+    stored = upright if orientation == 1 else upright.transpose(how[orientation])
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    pixels = decode_image(encoded(stored, kind, exif=exif, **options), "p")
+    assert difference(pixels, photo()) < 16
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"", b"II*\0", b"MM\0*\0\0\0\x08\0\x09\x01\x12", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0\x12\x01"],
+)
+def test_damaged_exif_data_is_no_reason_to_refuse_a_photograph(exif: bytes) -> None:
+    for make in (lambda **options: jpeg(**options), lambda **options: encoded(photo(), "PNG", **options)):
+        assert difference(decode_image(make(exif=b"Exif\0\0" + exif), "p"), photo()) < 16
+
+
+# --- min_size
+
+
+@pytest.mark.parametrize(
+    ("min_size", "shape"),
+    [
+        (None, (301, 403)),
+        (1, (38, 51)),
+        (38, (38, 51)),
+        (39, (76, 101)),
+        (76, (76, 101)),
+        (77, (151, 202)),
+        (151, (151, 202)),
+        (152, (301, 403)),
+        (9999, (301, 403)),
+    ],
+)
+def test_min_size_reduces_by_8_4_or_2_as_far_as_the_shorter_side_allows(
+    min_size: int | None, shape: tuple[int, int]
+) -> None:
+    for turned in (False, True):
+        original = photo(301, 403).swapaxes(0, 1) if turned else photo(301, 403)
+        data = jpeg(original)
+        pixels = decode_image(data, "p", min_size=min_size)
+        assert pixels.shape == ((*shape[::-1], 3) if turned else (*shape, 3))
+        assert np.array_equal(pixels, decode_image(data, "p", min_size=min_size))
+        small = np.asarray(Image.fromarray(original).resize(pixels.shape[1::-1], Image.Resampling.BOX))
+        assert difference(pixels, small) < 16
+
+
+def test_min_size_leaves_other_formats_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(photo(), "PNG"))
+    (tmp_path / "b.jpg").write_bytes(jpeg())
+    source = ImageFolderSource(tmp_path, min_size=10)
+    assert [source[i]["image"].shape for i in range(2)] == [(40, 60, 3), (10, 15, 3)]
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("min_size", [None, 40])
+def test_a_truncated_jpeg_is_an_error(options: dict[str, Any], keep: float, min_size: int | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    data = jpeg(noise, **options)
+    with pytest.raises(
+        ImageError, match=r"^p: expected an image, found \d+ bytes that do not decode: .*Replace"
+    ) as caught:
+        decode_image(data[: int(len(data) * keep)], "p", min_size=min_size)
+    assert isinstance(caught.value.__cause__, ValueError | OSError)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_other_truncated_files_are_an_error(kind: str, keep: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    data = encoded(noise, kind)
+    with pytest.raises(ImageError, match="^p: ") as caught:
+        decode_image(data[: int(len(data) * keep)], "p")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_file_whose_middle_is_missing_is_an_error(kind: str) -> None:
+    data = encoded(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8), kind)
+    middle = len(data) // 2
+    with pytest.raises(ImageError):
+        decode_image(data[:middle] + data[-2:], "p")
+
+
+def test_a_png_with_a_changed_byte_is_an_error() -> None:
+    data = bytearray(encoded(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8), "PNG"))
+    data[len(data) // 2] ^= 255
+    with pytest.raises(ImageError):
+        decode_image(bytes(data), "p")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "found 0 bytes.*the file is empty"),
+        (b"hello, this is text", r"b'hello, t', which is no intact header of PNG, JPEG"),
+        (b"\xff\xd8\xff", "no intact header"),
+        (b"\x89PNG\r\n\x1a\n", "no intact header"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no intact header"),
+    ],
+)
+def test_what_is_no_image_is_an_error(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        decode_image(data, "p")
+
+
+def with_junk_at_the_end(data: bytes) -> bytes:
+    return data[:-2] + b"\x12" * 40 + data[-2:]
+
+
+def with_a_sloppy_scan(data: bytes) -> bytes:
+    place = data.index(b"\0\x3f\0", data.index(b"\xff\xda")) + 1
+    return data[:place] + b"\0" + data[place + 1 :]
+
+
+def with_an_unknown_version(data: bytes) -> bytes:
+    place = data.index(b"JFIF\0") + 5
+    return data[:place] + b"\0\0" + data[place + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (with_junk_at_the_end, "extraneous bytes before marker 0xd9"),
+        (with_a_sloppy_scan, "Invalid SOS"),
+        (with_an_unknown_version, "unknown JFIF revision"),
+    ],
+)
+def test_jpegs_with_a_harmless_fault_are_served_but_not_if_they_are_truncated_too(
+    change: Callable[[bytes], bytes], warning: str
+) -> None:
+    data = jpeg()
+    odd = change(data)
+    with pytest.raises(ValueError, match=warning):
+        simplejpeg.decode_jpeg(odd)
+    assert np.array_equal(decode_image(odd, "p"), decode_image(data, "p"))
+    with pytest.raises(ImageError, match="truncated|Premature end"):
+        decode_image(odd[: len(odd) * 3 // 4], "p")
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_not_looked_at() -> None:
+    assert np.array_equal(decode_image(jpeg() + b"trailing", "p"), decode_image(jpeg(), "p"))
+
+
+def test_a_subsampling_that_simplejpeg_does_not_know_is_left_to_pillow() -> None:
+    data = bytearray(jpeg(photo(8, 24)))
+    data[data.index(b"\xff\xc0") + 11] = 0x31  # one unit has three luma blocks side by side, Cb and Cr
+    scan = data.index(b"\xff\xda") + 14
+    # By the standard's Huffman tables: 63 steps of 2 above the middle grey, no detail; twice the same; no colour.
+    bits = "1110" + "111111" + "1010" + 2 * ("00" + "1010") + 2 * ("00" + "00") + "111111"
+    odd = bytes(data[:scan]) + int(bits, 2).to_bytes(5, "big") + b"\xff\xd9"
+    with pytest.raises(ValueError, match="subsampling"):
+        simplejpeg.decode_jpeg_header(odd)
+    assert difference(decode_image(odd, "p"), np.full((8, 24, 3), 128 + 63 * 2 // 8)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_an_image_that_claims_too_many_pixels_is_refused_by_its_header(kind: str) -> None:
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), kind))
+    if kind == "JPEG":
+        frame = data.index(b"\xff\xc0")
+        data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+    elif kind == "PNG":
+        data[16:24] = (60000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    else:
+        data[6:10] = b"\xff\xff\xff\xff"
+    with pytest.raises(ImageError, match=str(decode.MAX_PIXELS)):
+        decode_image(bytes(data), "p")
+
+
+def test_the_error_names_the_file_and_pickles(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(encoded(photo(), "PNG")[:100])
+    with pytest.raises(ImageError, match="bad.png: ") as caught:
+        ImageFolderSource(tmp_path)[0]
+    error = caught.value
+    error.add_note("where")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is ImageError and isinstance(again, ValueError)
+    assert (str(again), again.path, again.reason) == (str(error), str(tmp_path / "bad.png"), error.reason)
+    assert again.__notes__ == ["where"]
+
+
+def test_a_file_that_has_gone_is_the_systems_error(tree: Path) -> None:
+    source = ImageFolderSource(tree, ["absent.png"])
+    with pytest.raises(FileNotFoundError, match="absent.png"):
+        source[0]
+
+
+# --- in a pipeline
+
+
+def crop(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "image": record["image"][:8, :10]}
+
+
+def test_workers_give_the_same_images_as_the_calling_process(tree: Path) -> None:
+    (tree / "cat" / "large.jpg").write_bytes(jpeg())
+    source = ImageFolderSource(tree, min_size=8)
+    batches = {}
+    for num_workers in (0, 2):
+        with Pipeline(source=source, stages=[crop], batch_size=4, num_workers=num_workers, output="numpy") as pipeline:
+            batches[num_workers] = [
+                (np.array(batch["image"]), np.array(batch["label"]), [m.source_info for m in batch.metadata])
+                for batch in pipeline
+            ]
+    images, labels, info = map(list, zip(*batches[2], strict=True))
+    assert [array.shape for array in images] == [(4, 8, 10, 3), (2, 8, 10, 3)]
+    assert np.concatenate(labels).tolist() == [0, 0, 0, 0, 1, 1] and labels[0].dtype == np.int64
+    assert [entry["path"] for rows in info for entry in rows] == [source[i]["path"] for i in range(6)]
+    for one, two in zip(batches[0], batches[2], strict=True):
+        assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1]) and one[2] == two[2]
+
+
+def test_a_damaged_file_in_a_worker_is_an_image_error_that_names_it(tree: Path) -> None:
+    data = jpeg()
+    (tree / "dog" / "b.jpg").write_bytes(data[: len(data) // 2])
+    pipeline = Pipeline(source=ImageFolderSource(tree), stages=[crop], batch_size=2, num_workers=2, output="numpy")
+    with pipeline, pytest.raises(ImageError, match="dog/b.jpg: .*Premature end") as caught:
+        list(pipeline)
+    assert any("record 4" in note for note in caught.value.__notes__)
