@@ -338,6 +338,21 @@ def test_damaged_exif_data_is_no_reason_to_refuse_a_photograph(exif: bytes) -> N
         assert difference(decode_image(make(exif=b"Exif\0\0" + exif), "p"), photo()) < 16
 
 
+def test_the_orientation_is_found_wherever_a_format_lets_it_stand() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = photo()[::-1, ::-1]
+    data = jpeg(exif=exif)
+    place = data.index(b"\xff\xe1")
+    filled = data[:place] + b"\xff\xff" + data[place:]  # any segment may have fill bytes before it
+    assert difference(decode_image(filled, "p"), turned) < 16
+    png = encoded(photo(), "PNG", exif=exif)
+    start, pixels, end = (png.index(name) - 4 for name in (b"eXIf", b"IDAT", b"IEND"))
+    moved = png[:start] + png[pixels:end] + png[start:pixels] + png[end:]
+    assert start < pixels and moved.index(b"IDAT") < moved.index(b"eXIf")
+    assert np.array_equal(decode_image(moved, "p"), turned)
+
+
 # --- min_size
 
 
@@ -486,7 +501,7 @@ def test_an_image_that_claims_too_many_pixels_is_refused_by_its_header(kind: str
     data = bytearray(encoded(Image.new("RGB", (8, 8)), kind))
     if kind == "JPEG":
         frame = data.index(b"\xff\xc0")
-        data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+        data[frame + 5 : frame + 9] = (60000).to_bytes(2, "big") * 2
     elif kind == "PNG":
         data[16:24] = (60000).to_bytes(4, "big") * 2
         data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
