@@ -4,16 +4,18 @@ simplejpeg decodes JPEGs and Pillow everything else; what a file is, its content
 stream never depends on what happens to be installed. Time per photograph on one core of two (200 JPEGs of 110 kB and
 0.2 megapixels, Python 3.11.7, 2026-11-24; ``scripts/measure_decoders.py`` has the whole table):
 
-    decoder             whole     reduced to a shorter side >= 256, then resized to 256
-    ------------------  -------   -----------------------------------------------------
-    simplejpeg 1.9.0    1.42 ms   3.05 ms by 1/2, 1/4 or 1/8; 3.08 ms by M/8
-    PyTurboJPEG 1.8.3   1.41 ms   3.10 ms by M/8
-    OpenCV 5.0.0        1.42 ms   3.07 ms by 1/2, 1/4 or 1/8
-    Pillow 13.0.0       1.89 ms   3.39 ms by 1/2, 1/4 or 1/8
+    decoder             whole     whole, then resized    reduced, then resized
+                                  to 256     to 128      to 256     to 128
+    ------------------  -------   --------------------   ---------------------
+    simplejpeg 1.9.0    1.42 ms   3.23 ms    2.66 ms     3.03 ms    1.64 ms
+    PyTurboJPEG 1.8.3   1.41 ms   3.23 ms    2.66 ms     3.08 ms    1.68 ms
+    OpenCV 5.0.0        1.43 ms   3.28 ms    2.71 ms     3.05 ms    1.71 ms
+    Pillow 13.0.0       1.79 ms   3.60 ms    3.09 ms     3.26 ms    1.83 ms
 
 All four decode to the same pixels. PyTurboJPEG needs a library of the system's; OpenCV weighs 150 MB against 1 MB and
-lets damage pass that libjpeg-turbo only warns of. Of libjpeg-turbo's scales M/8 only 1/2, 1/4 and 1/8 are used: 5/8,
-6/8 and 7/8 take 1.2 to 2.2 times as long as the whole image, 3/8 longer than 1/2 (it has vector code for the others).
+lets damage pass that libjpeg-turbo only warns of. Of libjpeg-turbo's scales M/8, those of 5/8 and more are not used:
+they take 1.2 to 2.2 times as long as the whole image, for lack of vector code, and the quicker resize only just makes
+up for it.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def decode_image(data: bytes, path: str, *, mode: Mode = "RGB", min_size: int | 
         data: the content of the file.
         path: its name, for messages.
         mode: "RGB" for three channels, "L" for one, grey.
-        min_size: a JPEG is reduced by 8, 4 or 2 while it is decoded if its shorter side stays at least this long;
+        min_size: a JPEG is decoded at 1/8, 2/8, 3/8 or 4/8 of its size if its shorter side stays at least this long;
             except for the few that simplejpeg does not take.
 
     Returns:
@@ -113,14 +115,13 @@ def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None) -> np.ndarray:
         return _decode_by_pillow(data, mode)
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that are decoded")
-    shorter = min(height, width)
-    by = next((by for by in (8, 4, 2) if min_size is not None and -(-shorter // by) >= min_size), 1)
     try:
         pixels = decode_jpeg(
             data,
             colorspace="RGB" if mode == "RGB" else "GRAY",
-            min_height=-(-height // by),
-            min_width=-(-width // by),
+            min_height=min_size or 0,
+            min_width=min_size or 0,
+            min_factor=2,
             strict=True,
         )
     except ValueError as error:

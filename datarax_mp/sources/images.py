@@ -44,9 +44,9 @@ class ImageFolderSource:
             whether a file exists shows when it is read.
         labels: integers, one for each of ``files``, or for each image of a flat folder in the order of the names.
         mode: "RGB", or "L" for one channel of grey, ``(height, width, 1)``.
-        min_size: reduce JPEGs while they are decoded: by 8, 4 or 2, the most that leaves the shorter side at least this
-            long (sides are rounded up). Cheaper, and the resize that follows has less to do. A file gives the same
-            pixels every time, though not those of the whole image resized. Other formats, and the few
+        min_size: decode JPEGs at the smallest of 1/8, 2/8, 3/8, 4/8 and the whole of their size whose shorter side is
+            still at least this long (sides are rounded up). Cheaper, and the resize that follows has less to do. A file
+            gives the same pixels every time, though not those of the whole image resized. Other formats, and the few
             JPEGs that simplejpeg does not take, are decoded whole.
 
     Attributes:

@@ -364,13 +364,15 @@ def test_the_orientation_is_found_wherever_a_format_lets_it_stand() -> None:
         (38, (38, 51)),
         (39, (76, 101)),
         (76, (76, 101)),
-        (77, (151, 202)),
+        (77, (113, 152)),
+        (113, (113, 152)),
+        (114, (151, 202)),
         (151, (151, 202)),
         (152, (301, 403)),
         (9999, (301, 403)),
     ],
 )
-def test_min_size_reduces_by_8_4_or_2_as_far_as_the_shorter_side_allows(
+def test_min_size_reduces_to_eighths_up_to_a_half_as_far_as_the_shorter_side_allows(
     min_size: int | None, shape: tuple[int, int]
 ) -> None:
     for turned in (False, True):
