@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from datarax_mp.core.spec import RecordError as RecordError
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
+    from datarax_mp.sources import ImageError as ImageError
+    from datarax_mp.sources import ImageFolderSource as ImageFolderSource
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
     from datarax_mp.stages.device import DeviceStage as DeviceStage
@@ -32,6 +34,8 @@ _HOME = {
     "BatchOps": "core.element_batch",
     "DeviceStage": "stages.device",
     "Element": "core.element_batch",
+    "ImageError": "sources",
+    "ImageFolderSource": "sources",
     "MapBatch": "stages.host",
     "MapElement": "stages.host",
     "MemorySource": "sources",

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from datarax_mp import ImageError
+from datarax_mp.sources import decode
+from datarax_mp.sources.decode import decode_image
+
+
+def photo(height: int = 40, width: int = 60) -> np.ndarray:
+    """Smooth colours, so that JPEG changes them little; no two corners are alike."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [255 * y // height, 255 * x // width, 255 * (x + y) // (height + width)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def encoded(image: Any, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def jpeg(image: Any = None, **options: Any) -> bytes:
+    return encoded(photo() if image is None else image, "JPEG", **{"quality": 95, "subsampling": 0, **options})
+
+
+def difference(one: np.ndarray, two: np.ndarray) -> int:
+    assert one.shape == two.shape
+    return int(np.abs(one.astype(int) - two).max())
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_formats_without_loss_come_back_as_they_were(kind: str) -> None:
+    pixels = decode_image(encoded(photo(), kind), "p")
+    assert np.array_equal(pixels, photo())
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"subsampling": 2, "optimize": True}, {"keep_rgb": True}, {"restart_marker_rows": 1}],
+)
+def test_jpegs_of_all_kinds(options: dict[str, Any]) -> None:
+    data = jpeg(**options)
+    pixels = decode_image(data, "p")
+    assert difference(pixels, photo()) < 16
+    assert difference(pixels, np.asarray(Image.open(io.BytesIO(data)))) <= 1
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+
+
+def test_webp_and_the_first_frame_of_a_gif() -> None:
+    assert np.array_equal(decode_image(encoded(photo(), "WEBP", lossless=True), "p"), photo())
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.array_equal(decode_image(gif, "p"), np.asarray(frames[0]))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_grey_becomes_three_equal_channels(kind: str) -> None:
+    grey = photo()[:, :, 1]
+    pixels = decode_image(encoded(grey, kind), "p")
+    assert pixels.shape == (40, 60, 3)
+    assert (pixels == pixels[:, :, :1]).all()
+    assert difference(pixels[:, :, 0], grey) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "cmyk"])
+def test_mode_l_gives_one_channel(kind: str) -> None:
+    image = Image.fromarray(photo())
+    data = jpeg(image.convert("CMYK")) if kind == "cmyk" else encoded(image, kind)
+    pixels = decode_image(data, "p", mode="L")
+    assert pixels.shape == (40, 60, 1)
+    assert difference(pixels[:, :, 0], np.asarray(image.convert("L"))) < 8
+    assert decode_image(encoded(photo()[:, :, 0], "PNG"), "p", mode="L").shape == (40, 60, 1)
+
+
+@pytest.mark.parametrize("stored", ["CMYK", "YCCK", "CMYK without Adobe's segment"])
+@pytest.mark.parametrize("min_size", [None, 20])
+def test_cmyk_jpegs_become_rgb(stored: str, min_size: int | None) -> None:
+    data = jpeg(Image.fromarray(photo()).convert("CMYK"))  # Pillow stores the inks inverted, as Adobe's programs do
+    start = data.index(b"Adobe") - 4
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    if "without" in stored:
+        data = data[:start] + data[end:]
+    if stored == "YCCK":
+        luma = np.asarray(Image.fromarray(255 - photo()).convert("YCbCr"))
+        no_black = np.full((40, 60, 1), 255, np.uint8)
+        inks = 255 - np.concatenate([luma, no_black], axis=2)
+        data = jpeg(Image.frombytes("CMYK", (60, 40), inks.tobytes()))
+        data = data[: end - 1] + b"\2" + data[end:]  # the segment's last byte says what the values mean
+    assert simplejpeg.decode_jpeg_header(data)[2] == stored[:4]
+    pixels = decode_image(data, "p", min_size=min_size)
+    expected = photo() if min_size is None else photo().reshape(20, 2, 30, 2, 3).mean((1, 3))
+    assert difference(pixels, expected) < 12
+    if min_size is None:
+        assert difference(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))) <= 1
+
+
+def test_a_palette_becomes_its_colours_and_alpha_is_dropped() -> None:
+    few = Image.fromarray(photo()).quantize(8)
+    expected = np.asarray(few.convert("RGB"))
+    assert np.array_equal(decode_image(encoded(few, "PNG"), "p"), expected)
+    assert np.array_equal(decode_image(encoded(few, "PNG", transparency=bytes(range(8))), "p"), expected)
+    clear = np.dstack([photo(), np.zeros((40, 60), np.uint8)])
+    assert np.array_equal(decode_image(encoded(clear, "PNG"), "p"), photo())
+    clear_grey = Image.fromarray(photo()[:, :, 0]).convert("LA")
+    assert np.array_equal(decode_image(encoded(clear_grey, "PNG"), "p")[:, :, 2], photo()[:, :, 0])
+
+
+def test_of_sixteen_bits_the_upper_eight_stay() -> None:
+    deep = (photo()[:, :, 0].astype(np.uint16) << 8) + 255
+    pixels = decode_image(encoded(deep, "PNG"), "p")
+    assert np.array_equal(pixels, np.repeat(photo()[:, :, :1], 3, axis=2))
+    assert np.array_equal(decode_image(encoded(deep, "TIFF"), "p", mode="L"), photo()[:, :, :1])
+    with pytest.raises(ImageError, match="mode F.*no known range"):
+        decode_image(encoded(np.zeros((2, 2), np.float32), "TIFF"), "p")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"  # a tag before it
+    exif[0x0112] = orientation
+    how = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # what makes of an upright picture the one that the camera stores
+    upright = Image.fromarray(photo())
+    stored = upright if orientation == 1 else upright.transpose(how[orientation])
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    pixels = decode_image(encoded(stored, kind, exif=exif, **options), "p")
+    assert difference(pixels, photo()) < 16
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"", b"II*\0", b"MM\0*\0\0\0\x08\0\x09\x01\x12", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0\x12\x01"],
+)
+def test_damaged_exif_data_is_no_reason_to_refuse_a_photograph(exif: bytes) -> None:
+    for make in (lambda **options: jpeg(**options), lambda **options: encoded(photo(), "PNG", **options)):
+        assert difference(decode_image(make(exif=b"Exif\0\0" + exif), "p"), photo()) < 16
+
+
+def test_the_orientation_is_found_wherever_a_format_lets_it_stand() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = photo()[::-1, ::-1]
+    data = jpeg(exif=exif)
+    place = data.index(b"\xff\xe1")
+    filled = data[:place] + b"\xff\xff" + data[place:]  # any segment may have fill bytes before it
+    assert difference(decode_image(filled, "p"), turned) < 16
+    png = encoded(photo(), "PNG", exif=exif)
+    start, pixels, end = (png.index(name) - 4 for name in (b"eXIf", b"IDAT", b"IEND"))
+    moved = png[:start] + png[pixels:end] + png[start:pixels] + png[end:]
+    assert start < pixels and moved.index(b"IDAT") < moved.index(b"eXIf")
+    assert np.array_equal(decode_image(moved, "p"), turned)
+
+
+# --- min_size
+
+
+@pytest.mark.parametrize(
+    ("min_size", "shape"),
+    [
+        (None, (301, 403)),
+        (1, (38, 51)),
+        (38, (38, 51)),
+        (39, (76, 101)),
+        (76, (76, 101)),
+        (77, (113, 152)),
+        (113, (113, 152)),
+        (114, (151, 202)),
+        (151, (151, 202)),
+        (152, (301, 403)),
+        (9999, (301, 403)),
+    ],
+)
+def test_min_size_reduces_to_eighths_up_to_a_half_as_far_as_the_shorter_side_allows(
+    min_size: int | None, shape: tuple[int, int]
+) -> None:
+    for turned in (False, True):
+        original = photo(301, 403).swapaxes(0, 1) if turned else photo(301, 403)
+        data = jpeg(original)
+        pixels = decode_image(data, "p", min_size=min_size)
+        assert pixels.shape == ((*shape[::-1], 3) if turned else (*shape, 3))
+        assert np.array_equal(pixels, decode_image(data, "p", min_size=min_size))
+        small = np.asarray(Image.fromarray(original).resize(pixels.shape[1::-1], Image.Resampling.BOX))
+        assert difference(pixels, small) < 16
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("min_size", [None, 40])
+def test_a_truncated_jpeg_is_an_error(options: dict[str, Any], keep: float, min_size: int | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    data = jpeg(noise, **options)
+    with pytest.raises(
+        ImageError, match=r"^p: expected an image, found \d+ bytes that do not decode: .*Replace"
+    ) as caught:
+        decode_image(data[: int(len(data) * keep)], "p", min_size=min_size)
+    assert isinstance(caught.value.__cause__, ValueError | OSError)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_other_truncated_files_are_an_error(kind: str, keep: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    data = encoded(noise, kind)
+    with pytest.raises(ImageError, match="^p: ") as caught:
+        decode_image(data[: int(len(data) * keep)], "p")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_file_whose_middle_is_missing_is_an_error(kind: str) -> None:
+    data = encoded(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8), kind)
+    middle = len(data) // 2
+    with pytest.raises(ImageError):
+        decode_image(data[:middle] + data[-2:], "p")
+
+
+def test_a_png_with_a_changed_byte_is_an_error() -> None:
+    data = bytearray(encoded(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8), "PNG"))
+    data[len(data) // 2] ^= 255
+    with pytest.raises(ImageError):
+        decode_image(bytes(data), "p")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "found 0 bytes.*the file is empty"),
+        (b"hello, this is text", r"b'hello, t', which is no intact header of PNG, JPEG"),
+        (b"\xff\xd8\xff", "no intact header"),
+        (b"\x89PNG\r\n\x1a\n", "no intact header"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no intact header"),
+    ],
+)
+def test_what_is_no_image_is_an_error(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        decode_image(data, "p")
+
+
+def with_junk_at_the_end(data: bytes) -> bytes:
+    return data[:-2] + b"\x12" * 40 + data[-2:]
+
+
+def with_a_sloppy_scan(data: bytes) -> bytes:
+    place = data.index(b"\0\x3f\0", data.index(b"\xff\xda")) + 1
+    return data[:place] + b"\0" + data[place + 1 :]
+
+
+def with_an_unknown_version(data: bytes) -> bytes:
+    place = data.index(b"JFIF\0") + 5
+    return data[:place] + b"\0\0" + data[place + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (with_junk_at_the_end, "extraneous bytes before marker 0xd9"),
+        (with_a_sloppy_scan, "Invalid SOS"),
+        (with_an_unknown_version, "unknown JFIF revision"),
+    ],
+)
+def test_jpegs_with_a_harmless_fault_are_served_but_not_if_they_are_truncated_too(
+    change: Callable[[bytes], bytes], warning: str
+) -> None:
+    data = jpeg()
+    odd = change(data)
+    with pytest.raises(ValueError, match=warning):
+        simplejpeg.decode_jpeg(odd)
+    assert np.array_equal(decode_image(odd, "p"), decode_image(data, "p"))
+    with pytest.raises(ImageError, match="truncated|Premature end"):
+        decode_image(odd[: len(odd) * 3 // 4], "p")
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_not_looked_at() -> None:
+    assert np.array_equal(decode_image(jpeg() + b"trailing", "p"), decode_image(jpeg(), "p"))
+
+
+def test_a_subsampling_that_simplejpeg_does_not_know_is_left_to_pillow() -> None:
+    data = bytearray(jpeg(photo(8, 24)))
+    data[data.index(b"\xff\xc0") + 11] = 0x31  # one unit has three luma blocks side by side, Cb and Cr
+    scan = data.index(b"\xff\xda") + 14
+    # By the standard's Huffman tables: 63 steps of 2 above the middle grey, no detail; twice the same; no colour.
+    bits = "1110" + "111111" + "1010" + 2 * ("00" + "1010") + 2 * ("00" + "00") + "111111"
+    odd = bytes(data[:scan]) + int(bits, 2).to_bytes(5, "big") + b"\xff\xd9"
+    with pytest.raises(ValueError, match="subsampling"):
+        simplejpeg.decode_jpeg_header(odd)
+    assert difference(decode_image(odd, "p"), np.full((8, 24, 3), 128 + 63 * 2 // 8)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_an_image_that_claims_too_many_pixels_is_refused_by_its_header(kind: str) -> None:
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), kind))
+    if kind == "JPEG":
+        frame = data.index(b"\xff\xc0")
+        data[frame + 5 : frame + 9] = (60000).to_bytes(2, "big") * 2
+    elif kind == "PNG":
+        data[16:24] = (60000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    else:
+        data[6:10] = b"\xff\xff\xff\xff"
+    with pytest.raises(ImageError, match=str(decode.MAX_PIXELS)):
+        decode_image(bytes(data), "p")
