@@ -16,7 +16,7 @@ from datarax_mp.core.pickling import dumps
 from datarax_mp.core.spec import Layout, Path, RecordError, as_array, field_name, flatten, nest, split_record
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
-from datarax_mp.stages.host import HostStage, MapBatch, MapElement, generator_for, stage_name
+from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, stage_name
 
 
 class Program:
@@ -116,13 +116,14 @@ class Program:
     def _records(self, epoch: int, numbers: NDArray[np.int64]) -> list[Any]:
         records = self._read(numbers)
         for place, stage in enumerate(self.element_stages):
+            generators = Generators(self.order.seed, epoch, place)
             for row, number in enumerate(numbers.tolist()):
                 try:
                     if isinstance(stage, MapElement):
                         records[row] = stage.fn(records[row])
                     else:
-                        generator = generator_for(self.order.seed, epoch, number, place)
-                        records[row] = stage.fn(records[row], generator)  # type: ignore[call-arg, arg-type]
+                        # Never bound to a name here, so that the next one may reuse it.
+                        records[row] = stage.fn(records[row], generators.of(number))  # type: ignore[call-arg, arg-type]
                 except Exception as error:
                     error.add_note(f"while stage {stage_name(stage)} worked on record {number}")
                     raise
