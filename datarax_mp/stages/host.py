@@ -39,8 +39,8 @@ class RandomMapElement:
     batch size or where a run was resumed. Two random stages never share a stream.
 
     Attributes:
-        fn: ``(record, np.random.Generator) -> record``. The generator is for this call; ``Generator.spawn`` is a
-            TypeError, for its children could not be the same in every run.
+        fn: ``(record, np.random.Generator) -> record``. The generator is this record's alone, also when the stage
+            keeps it. ``Generator.spawn`` is a TypeError, for its children could not be the same in every run.
 
     >>> flip = RandomMapElement(lambda record, rng: {"x": record["x"][::-1] if rng.random() < 0.5 else record["x"]})
     """
@@ -126,8 +126,8 @@ def _epoch_key(seed: int, epoch: int) -> int:
 def generator_for(seed: int, epoch: int, record: int, stage: int) -> np.random.Generator:
     """The random generator that a random stage gets for one record of one epoch.
 
-    Making one costs 4 µs (14 µs by ``np.random.Philox(key=...)``), a small draw (one ``random``, one ``integers``)
-    2 µs; so the pipeline takes them from ``Generators``, at 1 µs. ``scripts/measure_augment.py`` measures it.
+    Making one costs 6 µs (14 µs by ``np.random.Philox(key=...)``), a small draw (one ``random``, one ``integers``) 3;
+    so the pipeline takes them from ``Generators``, at 2 µs. ``scripts/measure_augment.py`` measures it.
 
     >>> bool(generator_for(0, 0, 5, 1).random() == generator_for(0, 0, 5, 1).random())
     True
@@ -137,7 +137,7 @@ def generator_for(seed: int, epoch: int, record: int, stage: int) -> np.random.G
 
 
 class Generators:
-    """The generators of one stage in one epoch, record by record: ``generator_for``, for a quarter of the cost.
+    """The generators of one stage in one epoch, record by record: ``generator_for``, for a third of the cost.
 
     One object is given the next record's key as long as nobody else refers to it. If the stage has kept it (or its bit
     generator, or a bound method), the reference count says so, the stage may have it, and the next record gets a
