@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from datarax_mp.stages.host import MapBatch as MapBatch
     from datarax_mp.stages.host import MapElement as MapElement
     from datarax_mp.stages.host import RandomMapElement as RandomMapElement
+    from datarax_mp.stages.image import CenterCrop as CenterCrop
+    from datarax_mp.stages.image import ColorJitter as ColorJitter
+    from datarax_mp.stages.image import RandomCrop as RandomCrop
+    from datarax_mp.stages.image import RandomFlip as RandomFlip
+    from datarax_mp.stages.image import RandomResizedCrop as RandomResizedCrop
+    from datarax_mp.stages.image import Resize as Resize
+    from datarax_mp.stages.normalize import IMAGENET_MEAN as IMAGENET_MEAN
+    from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
+    from datarax_mp.stages.normalize import Normalize as Normalize
     from datarax_mp.workers.errors import WorkerError as WorkerError
     from datarax_mp.workers.errors import WorkerTimeoutError as WorkerTimeoutError
 
@@ -32,8 +41,12 @@ __version__ = "0.1.0"
 _HOME = {
     "Batch": "core.element_batch",
     "BatchOps": "core.element_batch",
+    "CenterCrop": "stages.image",
+    "ColorJitter": "stages.image",
     "DeviceStage": "stages.device",
     "Element": "core.element_batch",
+    "IMAGENET_MEAN": "stages.normalize",
+    "IMAGENET_STD": "stages.normalize",
     "ImageError": "sources",
     "ImageFolderSource": "sources",
     "MapBatch": "stages.host",
@@ -41,9 +54,14 @@ _HOME = {
     "MemorySource": "sources",
     "MemorySourceConfig": "sources",
     "Metadata": "core.metadata",
+    "Normalize": "stages.normalize",
     "Pipeline": "pipeline",
+    "RandomCrop": "stages.image",
+    "RandomFlip": "stages.image",
     "RandomMapElement": "stages.host",
+    "RandomResizedCrop": "stages.image",
     "RecordError": "core.spec",
+    "Resize": "stages.image",
     "SharedMemoryError": "ring",
     "WorkerError": "workers.errors",
     "WorkerTimeoutError": "workers.errors",

@@ -17,7 +17,7 @@ from datarax_mp.core.pickling import dumps
 from datarax_mp.core.spec import Layout, Path, RecordError, as_array, field_name, flatten, nest, split_record
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
-from datarax_mp.stages.host import HostStage, MapBatch, MapElement, generator_for, stage_name
+from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, RandomMapElement, stage_name
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError, one_line
@@ -98,7 +98,8 @@ class Program:
 
     def _layout_of(self, number: int) -> Layout:
         together = self._read_together(np.array([number]))
-        record = self._prepared(0, number, self._read(number) if together is None else together[0])
+        record = self._read(number) if together is None else together[0]
+        record = self._prepared(number, record, self._generators(0))
         if not self.batch_stages:
             return Layout.of(record, number=number, batch_size=self._rows, x64=self.x64)
         collated = Layout.of(record, number=number, batch_size=self._rows, x64=None)
@@ -207,10 +208,11 @@ class Program:
         infos: Infos = []
         row = 0
         together = self._read_together(numbers)
+        generators = self._generators(epoch)
         for place, number in enumerate(numbers.tolist()):
             try:
                 record = self._read(number) if together is None else together[place]
-                arrays, info = split_record(self._prepared(epoch, number, record), number)
+                arrays, info = split_record(self._prepared(number, record, generators), number)
                 board.here[PHASE] = Phase.WRITING
                 _put(layout, arrays, info, number, targets, row)
             except Exception as error:
@@ -249,7 +251,12 @@ class Program:
             error.add_note(f"while reading record {number} of {type(self.source).__name__}")
             raise
 
-    def _prepared(self, epoch: int, number: int, record: Any) -> Any:
+    def _generators(self, epoch: int) -> dict[int, Generators]:
+        """Those of the random stages, by the stage's place."""
+        places = [place for place, stage in enumerate(self.element_stages) if isinstance(stage, RandomMapElement)]
+        return {place: Generators(self.order.seed, epoch, place) for place in places}
+
+    def _prepared(self, number: int, record: Any, generators: dict[int, Generators]) -> Any:
         """A record after the stages for single records."""
         at = board.here
         at[RECORD] = number
@@ -259,8 +266,8 @@ class Program:
                 if isinstance(stage, MapElement):
                     record = stage.fn(record)
                 else:
-                    generator = generator_for(self.order.seed, epoch, number, place)
-                    record = stage.fn(record, generator)  # type: ignore[call-arg, arg-type]
+                    # Never bound to a name here, so that the next record may reuse it.
+                    record = stage.fn(record, generators[place].of(number))  # type: ignore[call-arg, arg-type]
             except Exception as error:
                 error.add_note(f"while stage {stage_name(stage)} worked on record {number}")
                 raise
