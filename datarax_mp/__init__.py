@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources import ImageFolderSource as ImageFolderSource
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
+    from datarax_mp.sources import PackedSource as PackedSource
     from datarax_mp.stages.device import DeviceStage as DeviceStage
     from datarax_mp.stages.host import Filter as Filter
     from datarax_mp.stages.host import MapBatch as MapBatch
@@ -58,6 +59,7 @@ _HOME = {
     "MemorySourceConfig": "sources",
     "Metadata": "core.metadata",
     "Normalize": "stages.normalize",
+    "PackedSource": "sources",
     "Pipeline": "pipeline",
     "RandomCrop": "stages.image",
     "RandomFlip": "stages.image",
