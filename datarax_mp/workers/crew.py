@@ -308,10 +308,12 @@ class Crew:
             WorkerError: a record has killed as many workers as it may, or workers die one after the other.
         """
         status, sighting = pool().exit_status(worker), worker.sighting()
-        death = f"{worker} died of {describe_exit(status)} {whereabouts(sighting, self._program)}"
+        how = "died with its parent, the nursery," if status is None else f"died of {describe_exit(status)}"
+        death = f"{worker} {how} {whereabouts(sighting, self._program)}"
         if sighting.phase == Phase.IDLE and lost:
             death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
-        death += likely_cause(status)
+        if status is not None:
+            death += likely_cause(status)
         idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
         if idle or worker.was_doomed():
             log.debug("%s; nobody waited for it", death)

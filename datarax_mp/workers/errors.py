@@ -77,20 +77,16 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
 
 
-def describe_exit(status: int | None) -> str:
+def describe_exit(status: int) -> str:
     """Put a process's end into words: ``SIGKILL(-9)``, ``exit code 3``."""
-    if status is None:
-        return "the death of its parent, the nursery"
     if status < 0:
         name = next((known.name for known in signal.Signals if known == -status), "signal")
         return f"{name}({status})"
     return f"exit code {status}"
 
 
-def likely_cause(status: int | None) -> str:
+def likely_cause(status: int) -> str:
     """What such an end often comes from, as the continuation of a sentence; empty if there is nothing to say."""
-    if status is None:
-        return ""
     if status >= 0:
         return "; something in the source or a stage ended the process"
     return {

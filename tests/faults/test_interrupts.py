@@ -112,6 +112,8 @@ def lines_of(use: Any, workers: int) -> int:
     return 10**9 - counter.left
 
 
+# A socket that has no owner yet when the interrupt comes is closed by the garbage collection, with this warning.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", USES)
 def test_an_interrupt_at_any_line_leaves_a_pipeline_that_works(name: str, workers: int) -> None:
@@ -120,7 +122,7 @@ def test_an_interrupt_at_any_line_leaves_a_pipeline_that_works(name: str, worker
     total = lines_of(use, workers)
     gc.collect()
     descriptors = len(os.listdir("/proc/self/fd"))
-    step = max(1, total // int(os.environ.get("LINES", 150)))
+    step = max(1, total // 150)
     for line in range(1, total, step):
         pipeline = make(workers)
         try:

@@ -50,7 +50,6 @@ def test_what_does_not_survive_the_journey_arrives_as_text(error: BaseException)
 def test_ends_in_words() -> None:
     assert describe_exit(-signal.SIGKILL).startswith("SIGKILL(-9)")
     assert describe_exit(3).startswith("exit code 3")
-    assert describe_exit(None) == "the death of its parent, the nursery"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
