@@ -240,8 +240,8 @@ class Soak:
         """Ctrl-C at some moment, and then the whole epoch."""
         timer = threading.Timer(self.chance.random() * 0.1, os.kill, (os.getpid(), signal.SIGINT))
         epoch = 0
-        timer.start()
         try:
+            timer.start()
             while True:  # until the interrupt comes; how many epochs had begun by then is asked below
                 for _ in checked.walk(epoch, 0):
                     pass
