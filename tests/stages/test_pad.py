@@ -1,0 +1,544 @@
+"""Records of unequal length: what Pad makes of them, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from flax import nnx
+
+from datarax_mp import (
+    DeviceStage,
+    MapBatch,
+    MemorySource,
+    MemorySourceConfig,
+    Pad,
+    Pipeline,
+    RandomMapElement,
+    RecordError,
+)
+from datarax_mp.stages.split import split_stages
+from datarax_mp.workers.padding import close_up
+
+LENGTHS = np.random.default_rng(0).integers(0, 13, 41).tolist()
+BUCKETS = (4, 8, 12)
+both = pytest.mark.parametrize("workers", [0, 2])
+
+
+def tokens(number: int, length: int | None = None) -> np.ndarray:
+    return 100 * number + np.arange(LENGTHS[number] if length is None else length, dtype=np.int32) + 1
+
+
+class Ragged:
+    """Record n has LENGTHS[n] tokens; they are read into one buffer, which the next record reuses."""
+
+    def __init__(self) -> None:
+        self.buffer = np.zeros(16, np.int32)
+
+    def __len__(self) -> int:
+        return len(LENGTHS)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        found = self.buffer[: LENGTHS[number]]
+        found[:] = tokens(number)
+        return {"n": number, "text": {"tokens": found, "name": f"record {number}"}}
+
+
+def width(to: Any, longest: int) -> int:
+    if to == "fixed":
+        return 12
+    return longest if to == "longest" else next(bucket for bucket in to if bucket >= longest)
+
+
+def expected(numbers: list[int], to: Any, value: int = 0, rows: int | None = None) -> dict[str, Any]:
+    found = [tokens(number) for number in numbers]
+    length = width(to, max(map(len, found)))
+    padded = np.full((len(numbers), length), value, np.int32)
+    for row, one in zip(padded, found, strict=True):
+        row[: len(one)] = one
+    counts = np.array([len(one) for one in found], np.int32)
+    there = {"tokens": padded, "mask": np.arange(length) < counts[:, None], "count": counts}
+    if rows is None:
+        return there
+    return {
+        name: np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1)) for name, array in there.items()
+    }
+
+
+def check(batch: Any, wanted: dict[str, Any]) -> None:
+    for name, array in wanted.items():
+        found = np.asarray(batch["text"][name])
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array, strict=True)
+
+
+def pad(to: Any, **more: Any) -> Pad:
+    return Pad("text/tokens", 12, to=to, **{"mask": "text/mask", "lengths": "text/count", "value": -1, **more})
+
+
+@pytest.mark.parametrize("output", ["jax", "numpy"])
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("to", ["fixed", "longest", BUCKETS])
+def test_each_batch_is_padded_as_its_longest_record_asks(to: Any, workers: int, output: Any) -> None:
+    options: dict[str, Any] = {"batch_size": 4, "num_workers": workers, "output": output}
+    with Pipeline(
+        source=Ragged(), stages=[pad(to)], shuffle=True, rngs=np.random.default_rng(3), **options
+    ) as pipeline:
+        epochs = [list(pipeline), list(pipeline)]
+    for batches in epochs:  # all are kept till here, and none has changed
+        numbers = [batch["n"].tolist() for batch in batches]
+        assert sorted(number for there in numbers for number in there) == list(range(len(LENGTHS)))
+        assert len(batches[-1]["n"]) == 1
+        for batch, there in zip(batches, numbers, strict=True):
+            check(batch, expected(there, to, -1))
+            assert [item.source_info["text"]["name"] for item in batch.metadata] == [f"record {n}" for n in there]
+            assert isinstance(batch["text"]["tokens"], np.ndarray if output == "numpy" else jax.Array)
+    assert epochs[0][0]["n"].tolist() != epochs[1][0]["n"].tolist()
+
+
+def test_the_stream_is_the_same_for_every_worker_count() -> None:
+    def stream(workers: int) -> list[list[Any]]:
+        with Pipeline(
+            source=Ragged(),
+            batch_size=4,
+            num_workers=workers,
+            output="numpy",
+            shuffle=True,
+            rngs=np.random.default_rng(3),
+            stages=[pad("longest")],
+        ) as pipeline:
+            return [[batch["n"].tolist(), batch["text"]["tokens"].tolist()] for batch in pipeline]
+
+    assert stream(0) == stream(1) == stream(3)
+
+
+@both
+def test_rows_that_pad_last_adds_are_zeros_without_data(workers: int) -> None:
+    with Pipeline(source=Ragged(), batch_size=6, num_workers=workers, pad_last=True, stages=[pad(BUCKETS)]) as pipeline:
+        batches = list(pipeline)
+    for step, batch in enumerate(batches):
+        check(batch, expected(list(range(6 * step, min(6 * step + 6, 41))), BUCKETS, -1, rows=6))
+    assert batches[-1].valid_mask.tolist() == [True] * 5 + [False]
+
+
+@both
+def test_drop_last_leaves_out_the_short_batch(workers: int) -> None:
+    with Pipeline(
+        source=Ragged(), batch_size=6, num_workers=workers, drop_last=True, stages=[pad("longest")], output="numpy"
+    ) as pipeline:
+        batches = list(pipeline)
+    assert len(batches) == 6
+    for step, batch in enumerate(batches):
+        check(batch, expected(list(range(6 * step, 6 * step + 6)), "longest", -1))
+
+
+@pytest.mark.parametrize("output", ["jax", "numpy"])
+@both
+def test_a_single_element_is_as_long_as_it_is_or_as_its_bucket(workers: int, output: Any) -> None:
+    for to in ("longest", BUCKETS, "fixed"):
+        with Pipeline(
+            source=Ragged(),
+            batch_size=5,
+            num_workers=workers,
+            enforce_batch=False,
+            stages=[pad(to)],
+            output=output,
+        ) as pipeline:
+            elements = list(pipeline)
+        assert len(elements) == len(LENGTHS)
+        for number, element in enumerate(elements):
+            check(element, {name: array[0] for name, array in expected([number], to, -1).items()})
+
+
+@both
+def test_stages_for_batches_see_the_padded_arrays_and_may_return_what_depends_on_their_length(workers: int) -> None:
+    def pairs(batch: dict[str, Any]) -> dict[str, Any]:
+        mask = batch["text"]["mask"]
+        assert batch["text"]["tokens"].shape == mask.shape == (len(batch["n"]), width(BUCKETS, int(mask.sum(1).max())))
+        return {**batch, "pairs": mask[:, :, None] & mask[:, None, :], "sum": batch["text"]["tokens"].sum(1)}
+
+    with Pipeline(
+        source=Ragged(),
+        batch_size=4,
+        num_workers=workers,
+        pad_last=True,
+        stages=[pad(BUCKETS, value=0), MapBatch(pairs)],
+    ) as pipeline:
+        batches = list(pipeline)
+    for step, batch in enumerate(batches):
+        wanted = expected(list(range(4 * step, min(4 * step + 4, 41))), BUCKETS, 0, rows=4)
+        check(batch, wanted)
+        np.testing.assert_array_equal(batch["pairs"], wanted["mask"][:, :, None] & wanted["mask"][:, None, :])
+        np.testing.assert_array_equal(batch["sum"], wanted["tokens"].sum(1))
+    assert len({batch["pairs"].shape for batch in batches}) > 1
+
+
+@both
+def test_a_stage_for_batches_that_makes_more_of_less_is_an_error(workers: int) -> None:
+    grow = MapBatch(lambda batch: {"x": np.zeros((len(batch["n"]), 16 - batch["text"]["tokens"].shape[1]))})
+    with (
+        Pipeline(source=Ragged(), batch_size=4, num_workers=workers, stages=[pad(BUCKETS), grow]) as pipeline,
+        pytest.raises(RecordError, match=r"field 'x': expected at most shape \(4,\).*found \(12,\)"),
+    ):
+        list(pipeline)
+
+
+@both
+def test_what_is_too_long_is_an_error_that_names_everything(workers: int) -> None:
+    number = next(number for number, length in enumerate(LENGTHS) if length > 7)
+    with (
+        Pipeline(source=Ragged(), batch_size=4, num_workers=workers, stages=[Pad("text/tokens", 7)]) as pipeline,
+        pytest.raises(
+            RecordError,
+            match=rf"record {number}, field 'text/tokens': expected a length of at most 7, as Pad\('text/tokens'\) "
+            rf"says, found {LENGTHS[number]}\. Set truncate=True to cut it, or a larger length",
+        ),
+    ):
+        list(pipeline)
+
+
+@both
+def test_what_is_too_long_is_cut_if_allowed(workers: int) -> None:
+    with Pipeline(
+        source=Ragged(),
+        batch_size=4,
+        num_workers=workers,
+        stages=[Pad("text/tokens", 7, to="longest", mask="mask", lengths="count", truncate=True)],
+        output="numpy",
+    ) as pipeline:
+        for step, batch in enumerate(pipeline):
+            numbers = range(4 * step, min(4 * step + 4, 41))
+            assert batch["count"].tolist() == [min(7, LENGTHS[number]) for number in numbers]
+            assert batch["mask"].sum(1).tolist() == batch["count"].tolist()
+            assert batch["text"]["tokens"].shape[1] == max(batch["count"])
+            for row, number in zip(batch["text"]["tokens"], numbers, strict=True):
+                assert row[row > 0].tolist() == tokens(number)[:7].tolist()
+
+
+@pytest.mark.parametrize("pad_last", [True, False])
+@both
+def test_a_record_that_is_too_long_can_be_skipped(workers: int, pad_last: bool) -> None:
+    left = [number for number in range(41) if LENGTHS[number] <= 8]
+    with Pipeline(
+        source=Ragged(),
+        batch_size=6,
+        num_workers=workers,
+        on_error="skip",
+        pad_last=pad_last,
+        stages=[Pad("text/tokens", 8, to="longest", value=-1)],
+    ) as pipeline:
+        batches = list(pipeline)
+        assert pipeline.skipped == 41 - len(left)
+    assert [item.index for batch in batches for item in batch.metadata if item.index is not None] == left
+    for batch in batches:
+        numbers = [item.index for item in batch.metadata if item.index is not None]
+        check(batch, {"tokens": expected(numbers, "longest", -1, rows=6 if pad_last else None)["tokens"]})
+
+
+def test_a_batch_that_has_lost_all_records_has_the_full_length() -> None:
+    source = [{"x": np.ones(20 if 2 <= number < 4 else 1, np.int32)} for number in range(6)]
+    with Pipeline(
+        source=source,
+        batch_size=2,
+        num_workers=1,
+        on_error="skip",
+        pad_last=True,
+        stages=[Pad("x", 5, to="longest")],
+    ) as pipeline:
+        batches = list(pipeline)
+    assert [batch["x"].tolist() for batch in batches] == [[[1], [1]], [[0] * 5] * 2, [[1], [1]]]
+
+
+@both
+def test_a_value_that_does_not_fit_is_skipped_and_the_others_are_padded(workers: int) -> None:
+    source = [{"x": np.full(number % 4, 2**40 if number == 3 else number), "y": number} for number in range(8)]
+    with Pipeline(
+        source=source,
+        batch_size=4,
+        num_workers=workers,
+        on_error="skip",
+        stages=[Pad("x", 6, to="longest", value=-1, lengths="n")],
+    ) as pipeline:
+        first, second = list(pipeline)
+        assert pipeline.skipped == 1
+    assert first["y"].tolist() == [0, 1, 2]
+    assert first["x"].tolist() == [[-1, -1, -1], [1, -1, -1], [2, 2, -1]]
+    assert first["n"].tolist() == [0, 1, 2]
+    assert second["x"].tolist() == [[-1, -1, -1], [5, -1, -1], [6, 6, -1], [7, 7, 7]]
+
+
+def test_several_fields_are_padded_together_or_each_on_its_own() -> None:
+    source = [
+        {"a": np.arange(n), "b": np.ones((n, 2), np.float32), "c": np.full(2 * n, True), "d": n} for n in (1, 3, 2)
+    ]
+    stages = [
+        Pad(("a", "b"), 8, to="longest", mask="ab", lengths="n"),
+        Pad("c", 8, to=(6,), value=True, mask="mask"),
+    ]
+    for workers in (0, 1):
+        with Pipeline(source=source, batch_size=3, num_workers=workers, stages=stages) as pipeline:
+            [batch] = list(pipeline)
+        shapes = {name: array.shape for name, array in batch.items()}
+        assert shapes == {
+            "a": (3, 3),
+            "b": (3, 3, 2),
+            "c": (3, 6),
+            "d": (3,),
+            "ab": (3, 3),
+            "n": (3,),
+            "mask": (3, 6),
+        }
+        assert batch["b"].sum((1, 2)).tolist() == [2, 6, 4]
+        assert batch["c"].all()
+        assert batch["mask"].sum(1).tolist() == [2, 6, 4]
+        assert batch["n"].tolist() == batch["d"].tolist() == batch["ab"].sum(1).tolist()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint64", "float16", "float64", "complex64", ml_dtypes.bfloat16, "datetime64[s]"]
+)
+def test_any_dtype_can_be_padded(dtype: Any) -> None:
+    source = [{"x": np.ones((n, 2), dtype)} for n in (2, 0, 3)]
+    with Pipeline(
+        source=source, batch_size=3, num_workers=1, output="numpy", stages=[Pad("x", 4, to="longest", value=0)]
+    ) as pipeline:
+        [batch] = list(pipeline)
+    assert batch["x"].dtype == np.dtype(dtype)
+    assert (batch["x"] == np.ones((), dtype)).sum((1, 2)).tolist() == [4, 0, 6]
+    assert (batch["x"] == np.zeros((), dtype)).sum((1, 2)).tolist() == [2, 6, 0]
+
+
+def test_lists_and_bare_arrays_are_padded_and_an_empty_list_fits_any_dtype() -> None:
+    source = [{"x": [1, 2]}, {"x": []}, {"x": [3, 4, 5]}]
+    [batch] = list(Pipeline(source=source, batch_size=3, stages=[Pad("x", 4, to="longest")]))
+    assert batch["x"].tolist() == [[1, 2, 0], [0, 0, 0], [3, 4, 5]]
+    columns = {"x": [[1, 2], [], [3, 4, 5]], "y": np.arange(3)}
+    [batch] = list(Pipeline(source=columns, batch_size=3, stages=[Pad("x", 4)]))
+    assert batch["x"].tolist() == [[1, 2, 0, 0], [0, 0, 0, 0], [3, 4, 5, 0]]
+    bare = [np.arange(2.0), np.arange(1.0)]
+    [batch] = list(Pipeline(source=bare, batch_size=2, stages=[Pad("value", 4, to="longest", value=np.inf)]))
+    assert batch["value"].tolist() == [[0, 1], [0, np.inf]]
+
+
+def test_columns_of_one_array_are_padded_too() -> None:
+    source = MemorySource(MemorySourceConfig(), {"x": np.arange(6).reshape(3, 2)})
+    [batch] = list(Pipeline(source=source, batch_size=3, stages=[Pad("x", 3, value=9)]))
+    assert batch["x"].tolist() == [[0, 1, 9], [2, 3, 9], [4, 5, 9]]
+
+
+@both
+def test_stages_for_records_see_them_unpadded(workers: int) -> None:
+    def repeat(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {"x": np.repeat(record["n"], rng.integers(1, 9)), "rank": record["text"]["tokens"].ndim}
+
+    with Pipeline(
+        source=Ragged(),
+        batch_size=8,
+        num_workers=workers,
+        rngs=np.random.default_rng(0),
+        stages=[RandomMapElement(repeat), Pad("x", 8, to="longest", value=-1, lengths="n")],
+    ) as pipeline:
+        batches = list(pipeline)
+    assert all((batch["x"] >= 0).sum(1).tolist() == batch["n"].tolist() for batch in batches)
+    assert len({batch["x"].shape for batch in batches}) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_goes_on_with_the_same_lengths(workers: int) -> None:
+    def make(workers: int) -> Pipeline:
+        return Pipeline(
+            source=Ragged(),
+            batch_size=4,
+            num_workers=workers,
+            shuffle=True,
+            rngs=np.random.default_rng(1),
+            stages=[pad("longest")],
+        )
+
+    with make(workers) as pipeline:
+        iterator = iter(pipeline)
+        for _ in range(3):
+            next(iterator)
+        state = json.dumps(pipeline.get_state())
+        rest = [batch["text"]["tokens"].tolist() for batch in iterator]
+    with make(1) as resumed:
+        resumed.set_state(json.loads(state))
+        assert [batch["text"]["tokens"].tolist() for batch in resumed] == rest
+
+
+def test_a_jitted_step_compiles_once_for_each_bucket() -> None:
+    traced: list[tuple[int, ...]] = []
+
+    @jax.jit
+    def step(batch: Any) -> jax.Array:
+        traced.append(batch["text"]["tokens"].shape)
+        return (batch["text"]["tokens"] * batch["text"]["mask"]).sum()
+
+    with Pipeline(
+        source=Ragged(),
+        batch_size=2,
+        num_workers=2,
+        pad_last=True,
+        shuffle=True,
+        rngs=nnx.Rngs(0),
+        stages=[pad(BUCKETS)],
+    ) as pipeline:
+        sums = [sum(int(step(batch)) for batch in pipeline) for _ in range(3)]
+    assert set(sums) == {sum(int(tokens(number).sum()) for number in range(41))}
+    assert sorted(traced) == [(2, 4), (2, 8), (2, 12)]
+
+
+def test_device_stages_and_sharding_take_padded_batches() -> None:
+    sharding = jax.sharding.NamedSharding(jax.make_mesh((4,), ("data",)), jax.sharding.PartitionSpec("data"))
+    double = DeviceStage(lambda batch: {"x": batch["text"]["tokens"] * 2})
+    with Pipeline(
+        source=Ragged(),
+        batch_size=8,
+        num_workers=2,
+        sharding=sharding,
+        pad_last=True,
+        stages=[pad("longest", value=0), double],
+    ) as pipeline:
+        for step, batch in enumerate(pipeline):
+            numbers = list(range(8 * step, min(8 * step + 8, 41)))
+            np.testing.assert_array_equal(batch["x"], 2 * expected(numbers, "longest", rows=8)["tokens"])
+            assert len(batch["x"].sharding.device_set) == 4
+
+
+@both
+@pytest.mark.parametrize(
+    ("record", "stage", "message"),
+    [
+        ({"x": 3}, Pad("x", 4), r"field 'x': expected an array for Pad\('x'\) to pad.*found a scalar of dtype int64"),
+        ({"x": "text"}, Pad("x", 4), "field 'x': expected an array.*found str"),
+        ({"y": np.ones(2)}, Pad("x", 4), r"field 'x': expected an array.*found no such field among \['y'\]"),
+        ({"x": np.ones(2), "m": 1}, Pad("x", 4, mask="m"), "field 'm': expected no such field.*Choose another name"),
+        ({"x": np.ones(2), "m": {"a": 1}}, Pad("x", 4, mask="m"), "field 'm': expected no such field"),
+        ({"x": np.ones(2), "m": 1}, Pad("x", 4, lengths="m/a"), "field 'm/a': expected no such field"),
+        (
+            {"x": np.ones(2, np.uint8)},
+            Pad("x", 4, value=-1),
+            "field 'x': expected a value of Pad that fits uint8, found -1",
+        ),
+        ({"x": np.ones(2, int)}, Pad("x", 4, value=0.5), "that fits int64, found 0.5"),
+        ({"x": np.ones(2, int)}, Pad("x", 4, value=2**40), f"that fits int32, found {2**40}"),
+        ({"x": np.ones(2)}, Pad("x", 4, value=1j), "that fits float64, found 1j"),
+        (
+            {"x": np.ones(2), "y": np.ones(3)},
+            Pad(("x", "y"), 4),
+            "field 'y': expected length 2 like field 'x'.*found 3",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_padded_is_an_error(workers: int, record: Any, stage: Pad, message: str) -> None:
+    with (
+        Pipeline(source=[record] * 4, batch_size=2, num_workers=workers, stages=[stage]) as pipeline,
+        pytest.raises(RecordError, match=f"record 0, {message}" if message.startswith("field") else message),
+    ):
+        list(pipeline)
+
+
+@both
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (
+            {"x": np.ones((2, 4))},
+            r"record 3, field 'x': expected shape \(n, 3\) with n up to 5, found \(2, 4\).*resize",
+        ),
+        ({"x": np.ones(3)}, r"record 3, field 'x': expected shape \(n, 3\)"),
+        ({"x": np.ones((2, 3), complex)}, "record 3, field 'x': expected dtype float64"),
+        ({"x": np.ones((2, 3)), "y": 1}, r"record 3, field 'y': expected the first record's fields \['m', 'x'\]"),
+        ({"x": np.ones((2, 3)), "m": True}, "record 3, field 'm': expected no such field"),
+        ({"x": np.ones((6, 3))}, "record 3, field 'x': expected a length of at most 5"),
+    ],
+)
+def test_a_later_record_that_differs_is_named(workers: int, record: Any, message: str) -> None:
+    source = [{"x": np.ones((n, 3))} for n in (5, 2, 0)] + [record]
+    with (
+        Pipeline(source=source, batch_size=2, num_workers=workers, stages=[Pad("x", 5, mask="m")]) as pipeline,
+        pytest.raises(RecordError, match=message),
+    ):
+        list(pipeline)
+
+
+@both
+def test_records_of_unequal_length_without_pad_are_an_error_that_names_it(workers: int) -> None:
+    records = [{"text": {"tokens": tokens(number, 3 + number)}} for number in range(5)]
+    columns = {"text": {"tokens": [record["text"]["tokens"] for record in records]}}
+    for source in (records, columns):
+        with (
+            Pipeline(source=source, batch_size=2, num_workers=workers) as pipeline,
+            pytest.raises(
+                RecordError,
+                match=r"record 1, field 'text/tokens': expected shape \(3,\) as in the first record, found \(4,\)\. .*"
+                r"add the stage Pad\('text/tokens', length=N\).*to='longest'",
+            ),
+        ):
+            list(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"field": ()}, ValueError, "no field"),
+        ({"field": 3}, TypeError, "expected field names such as 'tokens' or 'text/tokens', got 3"),
+        ({"field": "a//b"}, TypeError, "got 'a//b'"),
+        ({"length": 0}, ValueError, r"Pad\('x'\): length must be at least 1, got 0"),
+        ({"length": 4.0}, TypeError, "length must be an int, got 4.0 of type float"),
+        ({"to": "shortest"}, ValueError, "'fixed', 'longest' or a sequence of lengths, got 'shortest'"),
+        ({"to": 4}, TypeError, "'fixed', 'longest' or a sequence of lengths, got 4"),
+        ({"to": (4, 2)}, ValueError, r"must rise and end at length=8, got \(4, 2\)"),
+        ({"to": (4, 9)}, ValueError, r"must rise and end at length=8, got \(4, 9\)"),
+        ({"to": (0, 4)}, ValueError, "each length in to must be at least 1, got 0"),
+        ({"value": "a"}, TypeError, "value must be a single number, got 'a'"),
+        ({"value": [1]}, TypeError, "value must be a single number"),
+        ({"value": None}, TypeError, "value must be a single number, got None"),
+        ({"mask": "x"}, ValueError, "'x' would be padded or added twice"),
+        ({"mask": "m", "lengths": "m"}, ValueError, "'m' would be padded or added twice"),
+        ({"mask": "x/m"}, ValueError, "'x/m' would be padded or added twice, or lie within another"),
+        ({"mask": True}, TypeError, "expected field names"),
+        ({"truncate": 1}, TypeError, "truncate must be a bool"),
+    ],
+)
+def test_wrong_arguments_are_an_error_at_once(arguments: dict[str, Any], error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        Pad(**{"field": "x", "length": 8, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            [Pad("x", 4), lambda record: record],
+            r"stages\[1\], MapElement.*takes single records but comes after Pad\('x'\), which makes a batch of them",
+        ),
+        (
+            [MapBatch(lambda batch: batch), Pad("x", 4)],
+            r"stages\[1\], Pad\('x'\), takes single records but comes after",
+        ),
+        ([DeviceStage(lambda batch: batch), Pad("x", 4)], r"stages\[1\], Pad\('x'\), runs on the host"),
+        ([Pad("x", 4), Pad(("y", "x"), 4)], r"Pad\('y', 'x'\): the field 'x' would be padded or added twice"),
+    ],
+)
+def test_pad_has_its_place_among_the_stages(stages: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_stages(stages)
+
+
+def test_rows_are_closed_up_in_place_whatever_their_lengths() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        bound = int(rng.integers(1, 9))
+        lengths = rng.integers(0, bound + 1, rng.integers(1, 9)).tolist()
+        long = int(rng.integers(max(lengths), bound + 1))
+        rows = rng.integers(0, 99, (len(lengths) + 2, bound, 2))
+        wanted = [rows[row, :length].tolist() + [[-1, -1]] * (long - length) for row, length in enumerate(lengths)]
+        closed = close_up(rows, lengths, long, -1)
+        assert closed.tolist() == wanted
+        assert closed.flags.c_contiguous
+        assert closed.size == 0 or np.shares_memory(closed, rows)
