@@ -337,7 +337,7 @@ class Layout:
         ``shapes`` are the rows' shapes in a batch whose arrays are smaller than the layout says.
         """
         if shapes is None:
-            shapes = [spec.shape for spec in self.fields]
+            return [np.ndarray((rows, *spec.shape), spec.dtype, memory, start + spec.offset) for spec in self.fields]
         return [
             np.ndarray((rows, *shape), spec.dtype, memory, start + spec.offset)
             for spec, shape in zip(self.fields, shapes, strict=True)

@@ -31,10 +31,11 @@ class Pad:
             Nested names are joined by a slash, ``"text/tokens"``. Several names in a tuple are padded together: in
             each record they must be equally long.
         length: the most that a record may have. A batch has this much room in shared memory, whatever ``to`` says.
-        to: ``"fixed"`` pads every batch to ``length``. ``"longest"`` pads to the longest record of the batch: least to
-            compute, but a jitted step compiles anew for each length. A sequence of rising lengths, buckets, pads to the
-            smallest of them that holds the longest record, so that a jitted step compiles once for each; ``length`` is
-            the last and need not be listed. With ``enforce_batch=False`` the record is a batch of its own.
+        to: ``"fixed"`` pads every batch to ``length``. ``"longest"`` pads to the longest record of the batch (0 if all
+            are empty): least to compute, but a jitted step compiles anew for each length. A sequence of rising lengths,
+            buckets, pads to the smallest of them that holds the longest record, so that a jitted step compiles once for
+            each; ``length`` is the last and need not be listed. With ``enforce_batch=False`` a record is a batch of its
+            own.
         value: what the padding is filled with; it must be a value of the field's dtype.
         mask: the name of a field to add, bool ``(rows, L)``: True where there is data.
         lengths: the name of a field to add, int32 ``(rows,)``: how much data a record has, after ``truncate``.
@@ -46,8 +47,8 @@ class Pad:
 
     Raises:
         TypeError: names that are no strings, lengths that are no integers, a value that is no single number.
-        ValueError: no field, a name that is used twice, a length below 1, buckets that do not rise or end
-            above ``length``.
+        ValueError: no field, a name that is used twice, a length below 1, buckets that do not rise or end above
+            ``length``.
         RecordError: (from ``iter`` and ``next``) a record that is too long; the field is missing, is no array or has no
             axis; fields padded together differ in length; a field to be added is there already; ``value`` does not
             fit the dtype. ``on_error="skip"`` leaves such a record out.

@@ -175,7 +175,7 @@ class Program:
             out = layout.rows(memory, start, len(numbers), shapes)
         fits = np.ones(len(numbers) - len(skips), bool)
         for spec, rows_out in zip(layout.fields, out, strict=True):
-            if spec.dtype != spec.source_dtype:
+            if targets[spec.path] is not rows_out and spec.dtype != spec.source_dtype:
                 fits &= spec.convert(targets[spec.path][: len(fits)], rows_out[: len(fits)])
         if not fits.all():
             infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jax
@@ -21,8 +22,13 @@ from datarax_mp import (
     RandomMapElement,
     RecordError,
 )
+from datarax_mp.order import Order
+from datarax_mp.pipeline import transfer
 from datarax_mp.stages.split import split_stages
+from datarax_mp.workers.errors import RemoteError, WorkerTimeoutError
 from datarax_mp.workers.padding import close_up
+from datarax_mp.workers.program import Program
+from datarax_mp.workers.protocol import Done, Run
 
 LENGTHS = np.random.default_rng(0).integers(0, 13, 41).tolist()
 BUCKETS = (4, 8, 12)
@@ -239,6 +245,14 @@ def test_a_record_that_is_too_long_can_be_skipped(workers: int, pad_last: bool) 
         check(batch, {"tokens": expected(numbers, "longest", -1, rows=6 if pad_last else None)["tokens"]})
 
 
+@both
+def test_a_batch_of_empty_records_has_no_length(workers: int) -> None:
+    source = [{"x": np.ones(0, np.int32), "n": n} for n in range(3)]
+    stages = [Pad("x", 5, to="longest", mask="mask", lengths="length")]
+    with Pipeline(source=source, batch_size=2, num_workers=workers, stages=stages) as pipeline:
+        assert [batch["x"].shape for batch in pipeline] == [(2, 0), (1, 0)]
+
+
 def test_a_batch_that_has_lost_all_records_has_the_full_length() -> None:
     source = [{"x": np.ones(20 if 2 <= number < 4 else 1, np.int32)} for number in range(6)]
     with Pipeline(
@@ -390,6 +404,41 @@ def test_a_jitted_step_compiles_once_for_each_bucket() -> None:
         sums = [sum(int(step(batch)) for batch in pipeline) for _ in range(3)]
     assert set(sums) == {sum(int(tokens(number).sum()) for number in range(41))}
     assert sorted(traced) == [(2, 4), (2, 8), (2, 12)]
+
+
+def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device() -> None:
+    with Pipeline(source=Ragged(), batch_size=2, stages=[pad("longest")]) as pipeline:
+        iterator = iter(pipeline)
+        shapes = {next(iterator)["text"]["tokens"].shape}
+        before = transfer._identity(None)._cache_size()
+        shapes |= {next(iterator)["text"]["tokens"].shape for _ in range(10)}
+        assert len(shapes) > 4
+        assert transfer._identity(None)._cache_size() == before
+
+
+@pytest.mark.parametrize(("to", "told"), [("fixed", {}), ("longest", {0: ((), (2, 3)), 2: ((), (1, 3))})])
+def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, told: Any) -> None:
+    source = [{"n": number, "x": np.ones((length, 3))} for number, length in enumerate((1, 2, 3, 4, 1, 0))]
+    program = Program(source, (Pad("x", 4, to=to),), Order(length=6, batch_size=2), x64=None)
+    program.layout = program.probe()
+    memory = bytearray(3 * program.layout.block_bytes)
+    answer = program.perform(Run(0, 0, 3, 0), memory, len(memory), RemoteError.of)
+    assert isinstance(answer, Done)
+    assert answer.written.shapes == told
+
+
+def test_a_stage_for_batches_that_is_stuck_after_pad_is_named() -> None:
+    def stuck(batch: dict[str, Any]) -> dict[str, Any]:
+        if 4 in batch["n"]:
+            time.sleep(60)
+        return batch
+
+    stages = [lambda record: record, pad("longest"), MapBatch(stuck)]
+    with (
+        Pipeline(source=Ragged(), batch_size=4, num_workers=1, timeout=1.5, stages=stages) as pipeline,
+        pytest.raises(WorkerTimeoutError, match=r"while stage MapBatch\(stuck\) worked on records 4, 5, 6, 7"),
+    ):
+        list(pipeline)
 
 
 def test_device_stages_and_sharding_take_padded_batches() -> None:
