@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from datarax_mp.core.metadata import Metadata as Metadata
     from datarax_mp.core.spec import RecordError as RecordError
     from datarax_mp.pipeline import Pipeline as Pipeline
+    from datarax_mp.pipeline.scan import scan as scan
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
     from datarax_mp.sources import ImageError as ImageError
     from datarax_mp.sources import ImageFolderSource as ImageFolderSource
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
+    from datarax_mp.sources import PackedSource as PackedSource
     from datarax_mp.stages.device import DeviceStage as DeviceStage
+    from datarax_mp.stages.host import Filter as Filter
     from datarax_mp.stages.host import MapBatch as MapBatch
     from datarax_mp.stages.host import MapElement as MapElement
     from datarax_mp.stages.host import RandomMapElement as RandomMapElement
@@ -46,6 +49,7 @@ _HOME = {
     "ColorJitter": "stages.image",
     "DeviceStage": "stages.device",
     "Element": "core.element_batch",
+    "Filter": "stages.host",
     "IMAGENET_MEAN": "stages.normalize",
     "IMAGENET_STD": "stages.normalize",
     "ImageError": "sources",
@@ -56,6 +60,7 @@ _HOME = {
     "MemorySourceConfig": "sources",
     "Metadata": "core.metadata",
     "Normalize": "stages.normalize",
+    "PackedSource": "sources",
     "Pad": "stages.pad",
     "Pipeline": "pipeline",
     "RandomCrop": "stages.image",
@@ -65,6 +70,7 @@ _HOME = {
     "RecordError": "core.spec",
     "Resize": "stages.image",
     "SharedMemoryError": "ring",
+    "scan": "pipeline.scan",
     "WorkerError": "workers.errors",
     "WorkerTimeoutError": "workers.errors",
 }

@@ -27,10 +27,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+import jax
 import numpy as np
 import psutil
 
@@ -195,10 +195,10 @@ class Soak:
             if self.chance.random() < 0.5:
                 self.beside()
         except WorkerError as error:
-            # Two kills from outside can hit two workers at the same thing by chance.
-            if "the second worker to die there" not in str(error) or self.kills < 2:
+            # A kill from outside can hit a worker, by chance, where another one has died before.
+            if "the second worker to die there" not in str(error) or not self.kills:
                 raise
-            met["pairs of kills that looked like a deadly record"] += 1
+            met["kills that looked like a deadly record"] += 1
         finally:
             killer.join()
         if self.chance.random() < 0.5:
@@ -318,12 +318,12 @@ class Soak:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "threads": threading.active_count(),
             "workers": processes,
-            "names in /dev/shm": len([name for name in os.listdir("/dev/shm") if "datarax" in name]),
+            "names in /dev/shm": sum(f"-{os.getpid()}-" in name for name in os.listdir("/dev/shm")),
             "resident MB": psutil.Process().memory_info().rss // 2**20,
         }
 
 
-BOUNDS = {"descriptors": 300, "threads": 12, "workers": 40, "names in /dev/shm": 0, "resident MB": 3000}
+BOUNDS = {"descriptors": 300, "threads": 12, "workers": 40, "names in /dev/shm": 0, "resident MB": 1000}
 
 
 class Log(logging.Handler):
@@ -341,6 +341,8 @@ def run(soak: Soak, minutes: float, say: Callable[[str], None]) -> None:
     end, told = time.monotonic() + 60 * minutes, time.monotonic()
     while time.monotonic() < end:
         soak.one()
+        if soak.round % 20 == 0:
+            jax.clear_caches()  # JAX keeps what it compiled for every shape, and here shapes are new all the time
         counts = soak.count()
         for name, most in BOUNDS.items():
             assert counts[name] <= most, f"{name}: {counts[name]}, expected at most {most}"
@@ -369,7 +371,7 @@ def main() -> int:
         print(f"{soak.round} rounds, nothing wrong; in the end {soak.count()}")
     for what, count in sorted(met.items()):
         print(f"{count:>10}  {what}")
-    return int(any(Path("/dev/shm").glob("datarax*")))
+    return 0
 
 
 if __name__ == "__main__":

@@ -45,6 +45,13 @@ def test_the_idioms_of_the_quick_reference_run() -> None:
     run("quick_reference.py")
 
 
+def test_text_is_tokenised_and_packed_in_workers_and_a_model_learns_from_it() -> None:
+    out = run("train_text.py")
+    assert "99.9 % full" in out
+    before, after = (float(bits) for bits in re.findall(r"([\d.]+) bits per byte", out))
+    assert after < 3.6 < before
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_every_example_is_run_here(name: str) -> None:
     assert name in Path(__file__).read_text()

@@ -2,12 +2,13 @@
 
 positions of shard k of n:   k, k + n, k + 2n, ...            shard_length of them
 step s takes positions       s * batch_size ... (s + 1) * batch_size - 1   of the shard
-a position's record          position itself, or permute(position) when the order shuffles
+a position's record          position itself, or permute(position) when the order shuffles;
+                             kept[that] where filters have left only some records
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,14 @@ class Order:
     """The order of one shard of a source: an arithmetic description, never a list.
 
     Attributes:
-        length: records in the whole source.
+        length: records in the whole source, or as many as filters have kept of them.
         batch_size: records in a batch.
         shuffle: whether positions are permuted anew every epoch.
         seed: the permutation's seed; only counts when ``shuffle`` is set.
         drop_last: whether a last batch that is not full is left out.
         shard_index: which shard this is, from 0.
         shard_count: how many shards share the source.
+        kept: int64 ``(length,)``, the numbers of the records that filters have kept, or None where there are none.
 
     >>> order = Order(length=10, batch_size=4)
     >>> len(order), [order.rows(step) for step in range(len(order))]
@@ -42,6 +44,7 @@ class Order:
     drop_last: bool = False
     shard_index: int = 0
     shard_count: int = 1
+    kept: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.length < 0 or self.batch_size < 1:
@@ -70,4 +73,6 @@ class Order:
         positions = np.arange(
             self.shard_index + first * self.shard_count, self.shard_index + last * self.shard_count, self.shard_count
         )
-        return permute(positions, self.length, seed=self.seed, epoch=epoch) if self.shuffle else positions
+        if self.shuffle:
+            positions = permute(positions, self.length, seed=self.seed, epoch=epoch)
+        return positions if self.kept is None else self.kept[positions]

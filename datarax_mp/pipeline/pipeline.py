@@ -15,12 +15,13 @@ from datarax_mp.order import Order
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, Deliver, PipelineIterator
+from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.state import Position
 from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources import as_source
 from datarax_mp.sources.seed import draw_seed
-from datarax_mp.stages.host import MapBatch, RandomMapElement, stage_name
+from datarax_mp.stages.host import Filter, MapBatch, RandomMapElement, stage_name
 from datarax_mp.stages.split import split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
@@ -39,8 +40,9 @@ class Pipeline:
             ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. It is serialised
             when the first epoch begins; what is changed in it later does not reach the workers.
         batch_size: records in a batch. A source with fewer records gives one short batch.
-        stages: first host stages (callables, ``MapElement``, ``RandomMapElement``, ``MapBatch``, Grain transforms),
-            which run in the workers; then device stages (``DeviceStage``, ``nnx.Module``), which run on the device.
+        stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
+            ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
+            ``nnx.Module``), which run on the device.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random.
         num_workers: worker processes; 0 works in the calling process.
@@ -139,7 +141,15 @@ class Pipeline:
         config = getattr(self._source, "config", None)
         shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
         random = any(isinstance(stage, RandomMapElement) for stage in host)
-        self._order = Order(
+        self._skip = on_error == "skip"
+        self._pad_last = pad_last
+        self._host_stages, self._device_stages, self._enforce_batch = host, device_stages, enforce_batch
+        self._position, self._next = Position(0, 0), Position(0, 0)
+        self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
+        self._closed = False
+        self._skipped = 0
+        self._session: Session | None = None
+        self._all = Order(
             length=len(self._source),
             batch_size=batch_size if enforce_batch else 1,
             shuffle=shuffle,
@@ -148,26 +158,34 @@ class Pipeline:
             shard_index=getattr(config, "shard_id", None) or 0,
             shard_count=getattr(config, "num_workers", 1),
         )
-        if len(self._order) == 0:
-            log.warning(
-                "an epoch has no batch: %d records, batch_size=%d, drop_last=%s",
-                self._order.shard_length,
-                batch_size,
-                drop_last,
-            )
-        self._skip = on_error == "skip"
-        self._host_stages, self._pad = host, pad_last and (self._skip or self._order.shard_length % batch_size > 0)
-        self._deliver = self._delivery(device_stages, enforce_batch, getattr(config, "track_metadata", False))
-        self._fingerprint = states.fingerprint(
-            self._order, self._source, [stage_name(stage) for stage in (*host, *device_stages)]
-        )
-        self._position, self._next = Position(0, 0), Position(0, 0)
-        self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
-        self._closed = False
-        self._skipped = 0
-        self._open_session()
         if num_workers:
             pool().prepare()  # it starts up while the caller builds a model
+        if not any(isinstance(stage, Filter) for stage in host):
+            self._settle(self._all)
+
+    @property
+    def _order(self) -> Order:
+        """Which records come when. With a filter it is known only after a pass over the source, made at first need."""
+        if self._session is None:
+            kept = survivors(self._source, self._host_stages, self._options, skip=self._skip)
+            self._settle(dataclasses.replace(self._all, length=len(kept), kept=kept))
+        return self._settled
+
+    def _settle(self, order: Order) -> None:
+        """Set up everything that depends on how many records there are."""
+        self._settled = order
+        if len(order) == 0:
+            log.warning(
+                "an epoch has no batch: %d records, batch_size=%d, drop_last=%s",
+                order.shard_length,
+                order.batch_size,
+                order.drop_last,
+            )
+        self._pad = self._pad_last and (self._skip or order.shard_length % order.batch_size > 0)
+        self._deliver = self._delivery()
+        stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
+        self._fingerprint = states.fingerprint(order, self._source, stages)
+        self._open_session(order)
 
     def _draw_seed(self, rngs: Any, why: str) -> int:
         own = getattr(self._source, "rngs", None)
@@ -176,28 +194,30 @@ class Pipeline:
             raise ValueError(f"{why} needs rngs, on the source or on the pipeline: Pipeline(..., rngs=nnx.Rngs(0))")
         return draw_seed(rngs)
 
-    def _delivery(self, device_stages: tuple[Any, ...], enforce_batch: bool, track_metadata: bool) -> Deliver:
+    def _delivery(self) -> Deliver:
         compiled = None
-        if device_stages:
+        if self._device_stages:
             from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
 
-            compiled = compile_stages(device_stages)
-        if not enforce_batch:
+            compiled = compile_stages(self._device_stages)
+        config = getattr(self._source, "config", None)
+        if not self._enforce_batch:
             return ElementDelivery(compiled)
         return BatchDelivery(
             compiled,
             padded=self._pad,
             on_device=self._options.output == "jax",
-            track_name=getattr(self._source, "name", None) if track_metadata else None,
+            track_name=getattr(self._source, "name", None) if getattr(config, "track_metadata", False) else None,
         )
 
-    def _open_session(self) -> None:
+    def _open_session(self, order: Order) -> None:
         x64 = None
         if self._options.output == "jax":
             import jax  # delayed: NumPy output never needs it
 
             x64 = bool(jax.config.jax_enable_x64)
-        program = Program(self._source, self._host_stages, self._order, x64=x64, pad=self._pad, skip=self._skip)
+        stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
+        program = Program(self._source, stages, order, x64=x64, pad=self._pad, skip=self._skip)
         self._session = Session(program, self._options)
         self._net = weakref.finalize(self, Session.close, self._session)
         self._net.atexit = False
@@ -218,6 +238,8 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
+        len(self._order)  # makes the session
+        assert self._session is not None
         position = dataclasses.replace(self._next)
         iterator = PipelineIterator(
             self._session,
@@ -260,14 +282,17 @@ class Pipeline:
         self._position = dataclasses.replace(self._next)
 
     def _dump_state(self, position: Position) -> dict[str, Any]:
-        return states.dump(position, self._order, self._fingerprint)
+        order = self._order
+        return states.dump(position, order, self._fingerprint)
 
     def _resume(self, state: Any) -> tuple[Session, Position]:
-        position, seed = states.load(state, self._fingerprint, len(self._order))
+        steps = len(self._order)
+        position, seed = states.load(state, self._fingerprint, steps)
         if seed != self._order.seed:
             self._net()  # closes the session; iterators that still use it free it when they end
-            self._order = dataclasses.replace(self._order, seed=seed)
-            self._open_session()
+            self._settled = dataclasses.replace(self._order, seed=seed)
+            self._open_session(self._settled)
+        assert self._session is not None
         return self._session, position
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
@@ -283,8 +308,9 @@ class Pipeline:
         self._closed = True
         for iterator in list(self._iterators):
             iterator.close(max(0.0, deadline - time.monotonic()))
-        pool().finish(self._session.number, max(0.0, deadline - time.monotonic()))
-        self._session.close()
+        if self._session is not None:
+            pool().finish(self._session.number, max(0.0, deadline - time.monotonic()))
+            self._session.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -294,8 +320,8 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"Pipeline({type(self._source).__name__}, {self._order.length} records, {len(self)} batches of "
-            f"{self._order.batch_size}, num_workers={self._options.num_workers})"
+            f"Pipeline({type(self._source).__name__}, {self._all.length} records, batch_size={self._all.batch_size}, "
+            f"num_workers={self._options.num_workers})"
         )
 
 

@@ -15,6 +15,8 @@ import functools
 import logging
 import mmap
 import os
+import threading
+from collections.abc import Callable
 
 from datarax_mp.core.spec import align
 from datarax_mp.ring import limits
@@ -61,7 +63,7 @@ class Segment:
         if room is not None and size > room.size:
             raise _too_small(size, purpose, remedy, room)
         try:
-            return cls(_allocated(_unnamed_block(size), size), size)
+            return _undisturbed(lambda: cls(_allocated(_unnamed_block(size), size), size))
         except OSError as error:
             if not hasattr(os, "memfd_create"):
                 raise _too_small(size, purpose, remedy, room) from error
@@ -95,11 +97,33 @@ class Segment:
         self.close()
 
 
+def _undisturbed(make: Callable[[], Segment]) -> Segment:
+    """Make a segment in a thread of its own.
+
+    Signal handlers run in the main thread alone, so Ctrl-C cannot come between a block's name and its removal. The
+    caller can be interrupted meanwhile; then nobody takes the segment, and it goes.
+    """
+    made: list[Segment] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(make())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="datarax_mp segment")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed.pop()
+    return made.pop()
+
+
 def _unnamed_block(size: int) -> int:
     from multiprocessing import shared_memory  # delayed: workers only map what they are given
 
     _reclaim_once()
-    # An interrupt at one of these lines is the resource tracker's matter: it removes the name when the process ends.
     block = shared_memory.SharedMemory(new_name(), create=True, size=size)
     try:
         return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name

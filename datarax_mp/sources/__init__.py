@@ -8,3 +8,4 @@ from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
 from datarax_mp.sources.decode import ImageError as ImageError
 from datarax_mp.sources.images import ImageFolderSource as ImageFolderSource
 from datarax_mp.sources.memory import MemorySource as MemorySource
+from datarax_mp.sources.packing import PackedSource as PackedSource

@@ -50,6 +50,31 @@ class RandomMapElement:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """Leave out the records for which a predicate is false; batches stay full.
+
+    Which records are left is found out once, before the first batch: the workers read the whole source, run the stages
+    before the filter, and ask the predicate. After that a filtered epoch is like one over a shorter source: the order
+    is arithmetic, ``len(pipeline)`` is exact, shards are equally long, and resuming in the middle costs nothing.
+
+    **What that costs:** one pass over the source (reading, and the stages up to the last filter), and 8 bytes a record
+    that is left. The result is kept for as long as the source object lives, for every pipeline over it with the same
+    stages up to there; so define the predicate once, outside of the loop over epochs. What can be decided from an index
+    or a table of labels is better left out of the source to begin with.
+
+    Because a record is in or out for good, a filter must come before all random stages.
+
+    Attributes:
+        fn: ``record -> bool``.
+
+    >>> Filter(lambda record: record["label"] < 5).fn({"label": 3})
+    True
+    """
+
+    fn: Callable[[Record], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class MapBatch:
     """Apply a function to every stacked batch, in the worker, after all stages that take single records.
 
@@ -63,7 +88,7 @@ class MapBatch:
     fn: Callable[[dict[str, Any]], dict[str, Any]]
 
 
-HostStage: TypeAlias = MapElement | RandomMapElement | Pad | MapBatch
+HostStage: TypeAlias = MapElement | RandomMapElement | Filter | Pad | MapBatch
 
 
 def as_host_stage(stage: Any, place: int) -> HostStage:
@@ -79,7 +104,7 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
     """
     if isinstance(stage, Pad):
         return stage
-    if isinstance(stage, (MapElement, RandomMapElement, MapBatch)):
+    if isinstance(stage, (MapElement, RandomMapElement, Filter, MapBatch)):
         if not callable(stage.fn):
             raise TypeError(f"stages[{place}]: {type(stage).__name__} needs a callable, got {type(stage.fn).__name__}")
         return stage
@@ -91,7 +116,7 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
         return MapElement(stage)
     raise TypeError(
         f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
-        "RandomMapElement, Pad, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
+        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
     )
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from datarax_mp.stages.host import HostStage, MapBatch, as_host_stage, stage_name
+from datarax_mp.stages.host import Filter, HostStage, MapBatch, RandomMapElement, as_host_stage, stage_name
 from datarax_mp.stages.pad import Pad, check_pads
 
 
@@ -16,7 +16,7 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
     Raises:
         TypeError: something is no stage.
         ValueError: a host stage comes after a device stage, one for records after one that pads, one of these after
-            one for batches, or two pad the same field.
+            one for batches, a filter after a random stage, or two pad the same field.
     """
     host: list[HostStage] = []
     device: list[Any] = []
@@ -39,6 +39,11 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
             raise ValueError(
                 f"stages[{place}], {stage_name(stage)}, takes single records but comes after {stage_name(host[-1])}, "
                 "which takes batches. Put all stages for records first"
+            )
+        if isinstance(stage, Filter) and (random := [s for s in host if isinstance(s, RandomMapElement)]):
+            raise ValueError(
+                f"stages[{place}], {stage_name(stage)}, comes after the random stage {stage_name(random[0])}, but a "
+                "record must pass or fail alike in every epoch. Put filters before random stages"
             )
         host.append(stage)
     check_pads([stage for stage in host if isinstance(stage, Pad)])

@@ -91,8 +91,10 @@ class Program:
             RecordError: the record is of no known kind or holds no array.
         """
         order = self.order
-        numbers = range(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
-        for tried, number in enumerate(numbers, 1):
+        numbers = np.arange(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
+        if order.kept is not None:
+            numbers = order.kept[numbers]
+        for tried, number in enumerate(numbers.tolist(), 1):
             board.enter(0, 0)
             try:
                 return self._layout_of(number)

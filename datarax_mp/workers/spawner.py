@@ -124,19 +124,23 @@ class Spawner:
 
     def close(self) -> None:
         """End the nursery, which ends its workers."""
-        self._control.close()
+        self._let_go()
         try:
             self.process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._board.close()
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a word to anybody."""
-        self._control.close()
+        self._let_go()
         self.process.returncode = 0  # not our child: nothing to wait for
+
+    def _let_go(self) -> None:
+        self._control.close()
         self._board.close()
+        for worker in list(self._starting.values()):
+            worker.close()
 
     def _hear(self, seconds: float | None) -> bool:
         """Read one notice; False if none came, or the nursery has died."""

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerError
+from datarax_mp.workers.pool import pool
 
 
 class Deadly:
@@ -92,8 +93,6 @@ def test_a_source_that_cannot_be_loaded_without_dying_is_an_error() -> None:
 
 
 def test_a_worker_killed_while_idle_is_never_noticed_by_the_user() -> None:
-    from datarax_mp.workers.pool import pool
-
     for _ in range(2):
         with Pipeline(source=np.arange(40), batch_size=4, num_workers=2, output="numpy") as pipeline:
             assert sum(batch.batch_size for batch in pipeline) == 40
@@ -103,8 +102,6 @@ def test_a_worker_killed_while_idle_is_never_noticed_by_the_user() -> None:
 
 
 def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_works() -> None:
-    from datarax_mp.workers.pool import pool
-
     with Pipeline(source=np.arange(400), batch_size=2, num_workers=2, output="numpy") as pipeline:
         expected = [batch["value"].tolist() for batch in pipeline]
         nursery = pool()._spawner
@@ -114,3 +111,63 @@ def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_work
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
         assert [batch["value"].tolist() for batch in pipeline] == expected
+
+
+def test_without_replacement_every_death_is_an_error(tmp_path: Path) -> None:
+    source = Deadly("SIGKILL", tmp_path / "death", times=1)
+    with Pipeline(source=source, batch_size=4, num_workers=2, output="numpy", restart_workers=False) as pipeline:
+        received = []
+        with pytest.raises(WorkerError, match="while it read record 30 .*restart_workers is False"):
+            for batch in pipeline:
+                received += batch["n"].tolist()
+        assert received == list(range(len(received)))
+        assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(200))  # it dies only once
+
+
+def test_more_than_a_few_deaths_in_a_row_are_an_error(tmp_path: Path) -> None:
+    def everywhere(record: dict[str, Any]) -> dict[str, Any]:
+        if record["n"] >= 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return record
+
+    source = Deadly("SIGKILL", tmp_path / "death", times=0)
+    with (
+        Pipeline(source=source, batch_size=1, num_workers=4, output="numpy", stages=[everywhere]) as pipeline,
+        pytest.raises(WorkerError, match="the second worker to die there|have died in a row"),
+    ):
+        list(pipeline)
+
+
+@pytest.mark.parametrize("moment", ["spawn", "finish"])
+def test_a_nursery_that_is_killed_while_it_starts_workers_is_replaced(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datarax_mp.workers.spawner import Spawner
+
+    kills = []
+    original = getattr(Spawner, moment)
+
+    def killed(spawner: Spawner, argument: Any) -> Any:
+        if not kills:
+            kills.append(spawner.process.pid)
+            spawner.process.kill()
+            spawner.process.wait()
+        return original(spawner, argument)
+
+    pool().close()
+    monkeypatch.setattr(Spawner, moment, killed)
+    with Pipeline(source=np.arange(40), batch_size=4, num_workers=2, output="numpy") as pipeline:
+        assert [n for batch in pipeline for n in batch["value"].tolist()] == list(range(40))
+    assert len(kills) == 1
+
+
+def test_a_worker_whose_channel_is_gone_is_ended_and_replaced(tmp_path: Path) -> None:
+    def closes_everything(record: dict[str, Any]) -> dict[str, Any]:
+        if record["n"] == 30 and not (tmp_path / "closed").exists():
+            (tmp_path / "closed").touch()
+            os.closerange(3, 1000)
+        return record
+
+    source = Deadly("SIGKILL", tmp_path / "death", times=0)
+    with Pipeline(source=source, batch_size=4, num_workers=1, output="numpy", stages=[closes_everything]) as pipeline:
+        assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(200))

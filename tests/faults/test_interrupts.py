@@ -28,13 +28,10 @@ PACKAGE = str(Path(datarax_mp.__file__).parent)
 
 
 def is_spared(frame: FrameType | None) -> bool:
-    """Where Python itself drops an exception, and prints "Exception ignored" whatever we do.
-
-    Also where a block has a name: that it is removed when the process ends is the resource tracker's work.
-    """
+    """Where Python itself drops an exception, and prints "Exception ignored" whatever we do."""
     while frame is not None and frame.f_code.co_filename != __file__:
         code = frame.f_code
-        if code.co_name in ("__del__", "<lambda>", "_unnamed_block") or code.co_filename == weakref.__file__:
+        if code.co_name in ("__del__", "<lambda>") or code.co_filename == weakref.__file__:
             return True
         frame = frame.f_back
     return False

@@ -173,3 +173,32 @@ def test_a_forked_child_of_the_user_neither_ends_nor_keeps_our_processes(run_scr
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
         "assert [int(e['value']) for e in [first, *iterator]] == list(range(99))\n"
     )
+
+
+def test_a_forked_child_can_iterate_the_pipeline_anew_and_is_told_that_an_iterator_is_the_parents(
+    run_script: Callable[..., Any],
+) -> None:
+    done = run_script(
+        "import os, sys\n"
+        "import numpy as np\n"
+        "from datarax_mp import Pipeline\n"
+        "pipeline = Pipeline(source=np.arange(4000), batch_size=4, num_workers=2, output='numpy', "
+        "enforce_batch=False)\n"
+        "def epoch(): return [int(element['value']) for element in pipeline]\n"
+        "assert epoch() == list(range(4000))\n"
+        "iterator = iter(pipeline)\n"
+        "first = next(iterator)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        next(iterator)\n"
+        "    except RuntimeError as error:\n"
+        "        print(str(error).replace(str(os.getppid()), 'A').replace(str(os.getpid()), 'B'), flush=True)\n"
+        "    assert epoch() == list(range(4000))\n"
+        "    pipeline.close()\n"
+        "    sys.exit(5)\n"
+        "assert [int(e['value']) for e in [first, *iterator]] == list(range(4000))\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
+        "assert epoch() == list(range(4000))\n"
+    )
+    assert done.stdout.startswith("this iterator belongs to process A, and process B was forked from it")

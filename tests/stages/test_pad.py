@@ -14,6 +14,7 @@ from flax import nnx
 
 from datarax_mp import (
     DeviceStage,
+    Filter,
     MapBatch,
     MemorySource,
     MemorySourceConfig,
@@ -361,7 +362,16 @@ def test_stages_for_records_see_them_unpadded(workers: int) -> None:
     assert len({batch["x"].shape for batch in batches}) > 1
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@both
+def test_a_filter_before_pad_leaves_full_batches(workers: int) -> None:
+    left = [number for number, length in enumerate(LENGTHS) if length > 4]
+    stages = [Filter(lambda record: len(record["text"]["tokens"]) > 4), pad("longest")]
+    with Pipeline(source=Ragged(), batch_size=4, num_workers=workers, stages=stages) as pipeline:
+        for step, batch in enumerate(pipeline):
+            check(batch, expected(left[4 * step : 4 * step + 4], "longest", -1))
+
+
+@both
 def test_a_resumed_run_goes_on_with_the_same_lengths(workers: int) -> None:
     def make(workers: int) -> Pipeline:
         return Pipeline(

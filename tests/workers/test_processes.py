@@ -118,6 +118,41 @@ def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
     assert after[2] <= before[2] + 15  # a worker may have its last program still open; 25 leaks would show
 
 
+def test_nothing_grows_over_fifty_epochs() -> None:
+    import threading
+
+    pool().close()  # fresh workers: others may have imported what other tests need
+    with make(2) as pipeline:
+
+        def counts() -> dict[str, float]:
+            gc.collect()
+            main, spawner = psutil.Process(), pool()._spawner
+            assert spawner is not None
+            workers = psutil.Process(spawner.process.pid).children()
+            assert len(workers) == 2
+            return {
+                "descriptors of main": main.num_fds(),
+                "descriptors of workers": sum(worker.num_fds() for worker in workers),
+                "threads": threading.active_count(),
+                "names in /dev/shm": len(os.listdir("/dev/shm")),
+                "USS of workers, MB": sum(worker.memory_full_info().uss for worker in workers) / 1e6,
+                "USS of main, MB": main.memory_full_info().uss / 1e6,
+            }
+
+        for _ in range(10):
+            pids(pipeline)
+        before = counts()
+        for epoch in range(50):
+            for step, _ in enumerate(pipeline):
+                if epoch % 5 == 0 and step == 20:
+                    break  # and epochs that are left early
+        after = counts()
+    for name in before:
+        # Workers come to own pages that they shared with the nursery until they touched them; that levels off.
+        most = {"USS of workers, MB": 1.0, "USS of main, MB": 3.0}.get(name, 0)
+        assert after[name] - before[name] <= most, (name, before, after)
+
+
 def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datarax_mp.workers.pool.PARK_SECONDS", 0.1)
     pipeline = make(2)

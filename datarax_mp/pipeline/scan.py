@@ -1,0 +1,152 @@
+"""One pass over a whole source by worker processes, whose results main keeps.
+
+    source --> workers: fn(record) --> numbers and values, in the source's order
+
+``Filter`` finds out in this way which records are left, and packing how long the documents are.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.order import Order
+from datarax_mp.pipeline.iterator import PipelineIterator
+from datarax_mp.pipeline.session import Options, Session, Work
+from datarax_mp.pipeline.state import Position
+from datarax_mp.sources import as_source
+from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
+from datarax_mp.workers.program import Program
+
+if TYPE_CHECKING:
+    from datarax_mp.pipeline.feed import HostBatch
+
+log = logging.getLogger("datarax_mp")
+
+_RECORDS = 64  # that a worker reads at a time
+
+_decided: weakref.WeakKeyDictionary[Any, dict[Hashable, NDArray[np.int64]]] = weakref.WeakKeyDictionary()
+
+
+def scan(source: Any, fn: Callable[[Any], Any], *, num_workers: int = 0) -> np.ndarray:
+    """Apply a function to every record of a source, in worker processes, and stack what it returns.
+
+    Args:
+        source: whatever a ``Pipeline`` takes.
+        fn: ``record -> scalar or array``, the same shape and dtype for every record.
+        num_workers: worker processes; 0 works in the calling process.
+
+    Returns:
+        An array ``(len(source), ...)`` of the function's dtype.
+
+    Raises:
+        Exception: what the source or the function raised; the notes name the record.
+
+    >>> scan(["a", "four", "to"], len).tolist()
+    [1, 4, 2]
+    """
+    options = Options(num_workers, 2, "numpy", None, None, None, True, _RECORDS)
+    parts = list(_passes(as_source(source), MapElement(_Value(fn)), options, skip=False))
+    return np.concatenate([values for _, values, _ in parts])
+
+
+def survivors(source: Any, stages: Sequence[HostStage], options: Options, *, skip: bool) -> NDArray[np.int64]:
+    """The numbers of the records that pass all filters among the stages, ascending.
+
+    Args:
+        source: the source.
+        stages: host stages, of which those after the last filter do not count.
+        options: of the pipeline; workers, time limit and restarts are as it says.
+        skip: whether a record for which something is raised counts as one that passes; then the epoch deals with it.
+
+    Raises:
+        ValueError: none is left.
+    """
+    last = max(place for place, stage in enumerate(stages) if isinstance(stage, Filter))
+    stages = tuple(stages[: last + 1])
+    if (known := _remembered(source, stages)) is not None:
+        return known
+    kept = []
+    scanning = Options(options.num_workers, 2, "numpy", None, None, options.timeout, options.restart_workers, _RECORDS)
+    for numbers, passes, there in _passes(source, MapElement(_Decision(stages)), scanning, skip=skip):
+        fate = np.ones(len(numbers), bool)
+        fate[there] = passes
+        kept.append(numbers[fate])
+    found = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    names = ", ".join(stage_name(stage) for stage in stages if isinstance(stage, Filter))
+    if not len(found):
+        raise ValueError(f"{names} leaves none of the {len(source)} records of {type(source).__name__}")
+    log.info("%s leaves %d of %d records", names, len(found), len(source))
+    _remember(source, stages, found)
+    return found
+
+
+def _passes(
+    source: Any, stage: MapElement, options: Options, *, skip: bool
+) -> Iterator[tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]]:
+    """For each portion of the source: record numbers, the values of those that did not raise, and which those are."""
+
+    def deliver(batch: HostBatch, work: Work, _: int) -> Any:
+        numbers = work.order.records(0, batch.step)
+        there = np.delete(np.arange(len(numbers)), [skip.row for skip in batch.skips])
+        return numbers, batch.arrays[0][: len(there)].copy(), there
+
+    order = Order(length=len(source), batch_size=_RECORDS)
+    # Padded, so that a portion in which every record raises is delivered too.
+    session = Session(Program(source, (stage,), order, x64=None, pad=True, skip=skip), options)
+    iterator = PipelineIterator(session, Position(0, 0), deliver, 2, _no_state, _no_state, lambda _: None)
+    with closing(session), closing(iterator):
+        iterator.begin()
+        yield from iterator
+
+
+def _no_state(_: Any) -> Any:
+    raise AssertionError("a scan has no state")
+
+
+class _Value:
+    """A stage that makes a field of what a function returns."""
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = fn
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
+
+    def __call__(self, record: Any) -> dict[str, Any]:
+        return {"value": self.fn(record)}
+
+
+class _Decision:
+    """A stage that says whether a record passes all filters."""
+
+    def __init__(self, stages: Sequence[HostStage]) -> None:
+        self.stages = stages
+        self.__name__ = " ".join(map(stage_name, stages))
+
+    def __call__(self, record: Any) -> dict[str, bool]:
+        for stage in self.stages:
+            result = stage.fn(record)  # type: ignore[call-arg, arg-type, union-attr]
+            if not isinstance(stage, Filter):
+                record = result
+            elif not result:
+                return {"passes": False}
+        return {"passes": True}
+
+
+def _remembered(source: Any, stages: tuple[HostStage, ...]) -> NDArray[np.int64] | None:
+    try:
+        return _decided.get(source, {}).get(stages)
+    except TypeError:  # neither can be a key
+        return None
+
+
+def _remember(source: Any, stages: tuple[HostStage, ...], kept: NDArray[np.int64]) -> None:
+    try:
+        _decided.setdefault(source, {})[stages] = kept
+    except TypeError:
+        pass
