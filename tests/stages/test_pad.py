@@ -269,6 +269,16 @@ def test_a_batch_that_has_lost_all_records_has_the_full_length() -> None:
 
 
 @both
+def test_a_skipped_record_does_not_lengthen_its_batch(workers: int) -> None:
+    source = [{"x": np.full(n, n), "y": "odd" if n in (3, 5) else 1} for n in (1, 3, 2, 5)]
+    stages = [Pad("x", 6, to="longest", lengths="n")]
+    with Pipeline(source=source, batch_size=4, num_workers=workers, on_error="skip", stages=stages) as pipeline:
+        [batch] = list(pipeline)
+    assert batch["x"].tolist() == [[1, 0], [2, 2]]
+    assert batch["n"].tolist() == [1, 2]
+
+
+@both
 def test_a_value_that_does_not_fit_is_skipped_and_the_others_are_padded(workers: int) -> None:
     source = [{"x": np.full(number % 4, 2**40 if number == 3 else number), "y": number} for number in range(8)]
     with Pipeline(
