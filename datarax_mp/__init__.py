@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datarax_mp.stages.normalize import IMAGENET_MEAN as IMAGENET_MEAN
     from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages.normalize import Normalize as Normalize
+    from datarax_mp.stages.pad import Pad as Pad
     from datarax_mp.workers.errors import WorkerError as WorkerError
     from datarax_mp.workers.errors import WorkerTimeoutError as WorkerTimeoutError
 
@@ -60,6 +61,7 @@ _HOME = {
     "Metadata": "core.metadata",
     "Normalize": "stages.normalize",
     "PackedSource": "sources",
+    "Pad": "stages.pad",
     "Pipeline": "pipeline",
     "RandomCrop": "stages.image",
     "RandomFlip": "stages.image",

@@ -9,7 +9,8 @@ NumPy only: workers import this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -37,6 +38,21 @@ def align(size: int, to: int = ALIGNMENT) -> int:
 def field_name(path: Path) -> str:
     """How a field is called in messages: nested names joined by a slash."""
     return "/".join(path)
+
+
+def as_path(name: str) -> Path:
+    """The field of that name: ``as_path("text/tokens") == ("text", "tokens")``."""
+    return tuple(name.split("/"))
+
+
+def clash(path: Path, other: Path) -> bool:
+    """Whether one record cannot have both fields: they are the same, or one is a dict that holds the other.
+
+    >>> clash(("a",), ("a", "b")), clash(("a", "b"), ("a", "c"))
+    (True, False)
+    """
+    depth = min(len(path), len(other))
+    return path[:depth] == other[:depth]
 
 
 def nest(leaves: Mapping[Path, Any]) -> dict[str, Any]:
@@ -164,10 +180,12 @@ class FieldSpec:
 
     Attributes:
         path: the field's name, nested names as several parts.
-        shape: one record's shape, without the batch axis.
+        shape: one record's shape, without the batch axis; where it may be smaller, the most that it can be.
         source_dtype: the dtype that records have.
         dtype: the dtype that is delivered.
         offset: bytes from the start of the batch's block to this field's rows.
+        ragged: whether records may be shorter along their first axis, to be padded when they are a batch.
+        varies: whether the arrays of a batch may be smaller than ``shape`` says.
     """
 
     path: Path
@@ -175,6 +193,8 @@ class FieldSpec:
     source_dtype: np.dtype
     dtype: np.dtype
     offset: int
+    ragged: bool = False
+    varies: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -187,17 +207,44 @@ class FieldSpec:
         Raises:
             RecordError: its shape differs, or its dtype does not convert safely.
         """
-        if array.shape != self.shape:
-            raise RecordError(
-                f"record {number}, field '{field_name(self.path)}': expected shape {self.shape} as in the first "
-                f"record, found {array.shape}. All records of a stream share one shape: resize, crop or pad in a stage"
-            )
+        if array.shape != self.shape and not self._admits(array.shape):
+            raise RecordError(f"record {number}, field '{field_name(self.path)}': {self._misshapen(array.shape)}")
+        if self.ragged and array.size == 0:
+            return array  # an empty list is float64, whatever the lists of other records hold
         if array.dtype != self.source_dtype and not np.can_cast(array.dtype, self.source_dtype, "safe"):
             raise RecordError(
                 f"record {number}, field '{field_name(self.path)}': expected dtype {self.source_dtype} as in the "
                 f"first record, found {array.dtype}. Convert it in the source or in a stage"
             )
         return array
+
+    def _admits(self, shape: tuple[int, ...]) -> bool:
+        if len(shape) != len(self.shape):
+            return False
+        if self.ragged:
+            return shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
+        return self.varies and all(map(operator.le, shape, self.shape))
+
+    def _misshapen(self, found: tuple[int, ...]) -> str:
+        if self.ragged:
+            expected = str(self.shape).replace(str(self.shape[0]), "n", 1)
+            return (
+                f"expected shape {expected} with n up to {self.shape[0]}, found {found}. Pad evens out the first axis "
+                "alone: resize or crop in a stage before it"
+            )
+        if self.varies:
+            return (
+                f"expected at most shape {self.shape}, which is what the stages make of a record padded to its full "
+                f"length, found {found}. Let no MapBatch make more of a shorter batch than of a longer one"
+            )
+        told = f"expected shape {self.shape} as in the first record, found {found}. All records of a stream share one"
+        if found and len(found) == len(self.shape) and found[1:] == self.shape[1:]:
+            name = field_name(self.path)
+            return (
+                f"{told} shape: add the stage Pad('{name}', length=N) for records of unequal length, N being the most "
+                "that one may have (to='longest' or to=(64, 128, ...) pads to what a batch needs), or crop in a stage"
+            )
+        return f"{told} shape: resize or crop in a stage (Pad evens out the first axis alone)"
 
     def convert(self, values: np.ndarray, out: np.ndarray) -> NDArray[np.bool_]:
         """Write rows of ``source_dtype`` to ``out`` of ``dtype``; return as bool ``(rows,)`` which kept all values."""
@@ -239,7 +286,16 @@ class Layout:
     block_bytes: int
 
     @classmethod
-    def of(cls, record: Any, *, number: int, batch_size: int, x64: bool | None) -> Layout:
+    def of(
+        cls,
+        record: Any,
+        *,
+        number: int,
+        batch_size: int,
+        x64: bool | None,
+        bounds: Mapping[Path, int] | None = None,
+        varying: Collection[Path] = (),
+    ) -> Layout:
         """The layout that a first record fixes.
 
         Args:
@@ -247,6 +303,8 @@ class Layout:
             number: its number, for messages.
             batch_size: rows in a batch.
             x64: whether JAX holds 64-bit types; None keeps every dtype as it is (NumPy output).
+            bounds: for each ragged field, the most that a record may have along its first axis.
+            varying: the fields whose arrays may be smaller from batch to batch.
 
         Raises:
             RecordError: the record is of no known kind, holds no array, or has a dtype that JAX lacks.
@@ -259,19 +317,31 @@ class Layout:
                 "Add a stage that makes an array of it (a tokenizer, a decoder)"
             )
         fields: list[FieldSpec] = []
+        bounds = bounds or {}
         offset = 0
         for path, array in arrays.items():
             try:
                 dtype = array.dtype if x64 is None else jax_dtype(array.dtype, x64=x64)
             except TypeError as error:
                 raise RecordError(f"record {number}, field '{field_name(path)}': {error}") from None
-            fields.append(FieldSpec(path, array.shape, array.dtype, dtype, offset))
+            shape = (bounds[path], *array.shape[1:]) if path in bounds else array.shape
+            fields.append(FieldSpec(path, shape, array.dtype, dtype, offset, path in bounds, path in varying))
             offset += align(batch_size * fields[-1].row_bytes)
         return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT))
 
-    def rows(self, memory: Any, start: int, rows: int) -> list[np.ndarray]:
-        """Map the first ``rows`` rows of every field of the block at byte ``start``, without a copy."""
-        return [np.ndarray((rows, *spec.shape), spec.dtype, memory, start + spec.offset) for spec in self.fields]
+    def rows(
+        self, memory: Any, start: int, rows: int, shapes: Sequence[tuple[int, ...]] | None = None
+    ) -> list[np.ndarray]:
+        """Map the first ``rows`` rows of every field of the block at byte ``start``, without a copy.
+
+        ``shapes`` are the rows' shapes in a batch whose arrays are smaller than the layout says.
+        """
+        if shapes is None:
+            return [np.ndarray((rows, *spec.shape), spec.dtype, memory, start + spec.offset) for spec in self.fields]
+        return [
+            np.ndarray((rows, *shape), spec.dtype, memory, start + spec.offset)
+            for spec, shape in zip(self.fields, shapes, strict=True)
+        ]
 
     def tree(self, leaves: Iterable[Any]) -> dict[str, Any]:
         """Give the fields' values their names, nested as the records were."""

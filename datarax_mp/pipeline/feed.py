@@ -217,7 +217,10 @@ class _RunReader:
         skips = written.skips.get(place, ())
         rows = self._order.rows(step) - len(skips)
         arrays = self._layout.rows(
-            self._memory, place * self._layout.block_bytes, self._layout.batch_size if self._pad else rows
+            self._memory,
+            place * self._layout.block_bytes,
+            self._layout.batch_size if self._pad else rows,
+            written.shapes.get(place),
         )
         if not self._lend:
             arrays = [aligned_copy(array) for array in arrays]

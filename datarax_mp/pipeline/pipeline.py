@@ -40,9 +40,9 @@ class Pipeline:
             ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. It is serialised
             when the first epoch begins; what is changed in it later does not reach the workers.
         batch_size: records in a batch. A source with fewer records gives one short batch.
-        stages: first host stages (callables, ``MapElement``, ``RandomMapElement``, ``Filter``, ``MapBatch``, Grain
-            transforms), which run in the workers; then device stages (``DeviceStage``, ``nnx.Module``), which run on
-            the device.
+        stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
+            ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
+            ``nnx.Module``), which run on the device.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random.
         num_workers: worker processes; 0 works in the calling process.

@@ -130,7 +130,7 @@ class _Decision:
 
     def __call__(self, record: Any) -> dict[str, bool]:
         for stage in self.stages:
-            result = stage.fn(record)  # type: ignore[call-arg, arg-type]
+            result = stage.fn(record)  # type: ignore[call-arg, arg-type, union-attr]
             if not isinstance(stage, Filter):
                 record = result
             elif not result:

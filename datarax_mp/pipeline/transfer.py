@@ -46,7 +46,12 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any)
 
     if sharding is not None:
         return lambda arrays: jax.device_put(arrays, sharding)
-    large = [place for place, spec in enumerate(layout.fields) if layout.batch_size * spec.row_bytes >= _ALIAS_BYTES]
+    # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
+    large = [
+        place
+        for place, spec in enumerate(layout.fields)
+        if spec.varies or layout.batch_size * spec.row_bytes >= _ALIAS_BYTES
+    ]
     placement = None if device is None else jax.sharding.SingleDeviceSharding(device)
     identity = _identity(placement)
     if not large:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,10 +118,9 @@ class MemorySource:
         """
         place(list(self._columns.values()), f"the data of source '{self.name}'")
 
-    @property
-    def reads_columns(self) -> bool:
-        """Whether ``read_into`` can be used: the data is in columns rather than in a list of records."""
-        return not self._whole_records
+    def reads_columns(self, fields: Iterable[Path]) -> bool:
+        """Whether ``read_into`` can fill these fields: each is a column of one array, not of an object per record."""
+        return all(isinstance(self._columns.get(path), ArrayColumn) for path in fields)
 
     def read_into(self, numbers: NDArray[np.int64], out: Arrays) -> list[dict[Path, Any]] | None:
         """Gather records straight into memory.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.order import mix64
+from datarax_mp.stages.pad import Pad
 
 Record: TypeAlias = Any
 
@@ -87,7 +88,7 @@ class MapBatch:
     fn: Callable[[dict[str, Any]], dict[str, Any]]
 
 
-HostStage: TypeAlias = MapElement | RandomMapElement | Filter | MapBatch
+HostStage: TypeAlias = MapElement | RandomMapElement | Filter | Pad | MapBatch
 
 
 def as_host_stage(stage: Any, place: int) -> HostStage:
@@ -101,6 +102,8 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
     Raises:
         TypeError: it is none of these.
     """
+    if isinstance(stage, Pad):
+        return stage
     if isinstance(stage, (MapElement, RandomMapElement, Filter, MapBatch)):
         if not callable(stage.fn):
             raise TypeError(f"stages[{place}]: {type(stage).__name__} needs a callable, got {type(stage.fn).__name__}")
@@ -113,12 +116,14 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
         return MapElement(stage)
     raise TypeError(
         f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
-        "RandomMapElement, Filter, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
+        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
     )
 
 
 def stage_name(stage: Any) -> str:
-    """How messages and states call a stage: its kind and its function."""
+    """How messages and states call a stage: its kind and its function, or what it pads."""
+    if isinstance(stage, Pad):
+        return str(stage)
     fn = getattr(stage, "fn", stage)
     fn = getattr(fn, "__self__", fn)  # a Grain transform's bound method goes by its object
     name = getattr(fn, "__name__", type(fn).__name__)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from datarax_mp.stages.host import Filter, HostStage, MapBatch, RandomMapElement, as_host_stage, stage_name
+from datarax_mp.stages.pad import Pad, check_pads
 
 
 def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[Any, ...]]:
@@ -14,8 +15,8 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
 
     Raises:
         TypeError: something is no stage.
-        ValueError: a host stage comes after a device stage, one for records after one for batches, or a filter after
-            a random stage.
+        ValueError: a host stage comes after a device stage, one for records after one that pads, one of these after
+            one for batches, a filter after a random stage, or two pad the same field.
     """
     host: list[HostStage] = []
     device: list[Any] = []
@@ -29,6 +30,11 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
                 f"stages[{place}], {stage_name(stage)}, runs on the host but comes after {stage_name(device[-1])}, "
                 "which runs on the device. Put all host stages first, or make it a DeviceStage"
             )
+        if host and isinstance(host[-1], Pad) and not isinstance(stage, (Pad, MapBatch)):
+            raise ValueError(
+                f"stages[{place}], {stage_name(stage)}, takes single records but comes after {stage_name(host[-1])}, "
+                "which makes a batch of them. Put it before, or make it a MapBatch"
+            )
         if host and isinstance(host[-1], MapBatch) and not isinstance(stage, MapBatch):
             raise ValueError(
                 f"stages[{place}], {stage_name(stage)}, takes single records but comes after {stage_name(host[-1])}, "
@@ -40,6 +46,7 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
                 "record must pass or fail alike in every epoch. Put filters before random stages"
             )
         host.append(stage)
+    check_pads([stage for stage in host if isinstance(stage, Pad)])
     return tuple(host), tuple(device)
 
 

@@ -20,8 +20,7 @@ def whereabouts(sighting: Sighting, program: Program) -> str:
     step = f"(step {sighting.step} of epoch {sighting.epoch})"
     records = _records(sighting, program)
     if sighting.phase == Phase.STAGE:
-        stages = [*program.element_stages, *program.batch_stages]
-        return f"while stage {stage_name(stages[sighting.stage])} worked on {records} {step}"
+        return f"while stage {stage_name(program.stages[sighting.stage])} worked on {records} {step}"
     did = {Phase.READING: "read", Phase.WRITING: "wrote", Phase.ANSWERING: "sent its answer for"}[sighting.phase]
     return f"while it {did} {records} {step}"
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.pickling import dumps
-from datarax_mp.core.spec import Layout, Path, RecordError, as_array, field_name, flatten, nest, split_record
+from datarax_mp.core.spec import Arrays, Layout, Path, RecordError, nest, split_record
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
 from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, RandomMapElement, stage_name
+from datarax_mp.stages.pad import Pad
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError, one_line
-from datarax_mp.workers.protocol import Done, Failed, Run, Skip, Written
+from datarax_mp.workers.padding import Lengths, Padding, shrunk, smaller
+from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
+from datarax_mp.workers.stacked import apply as stacked_stages
 
 _PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
 
-Targets = Mapping[Path, np.ndarray]
 Infos = list[dict[Path, Any]]
 
 
@@ -34,7 +37,7 @@ class Program:
 
     Args:
         source: where records are read from.
-        stages: host stages; all that take single records come before those that take batches.
+        stages: host stages; first those that take single records, then those that pad, then those that take batches.
         order: which record goes where.
         x64: whether JAX holds 64-bit types; None when the output is NumPy and every dtype stays.
         pad: whether the rows that a short batch lacks are filled with zeros.
@@ -58,8 +61,12 @@ class Program:
         self.skip = skip
         # A batch size above what there is gives one short batch; a slot need not be larger than that.
         self._rows = order.batch_size if pad else min(order.batch_size, max(order.shard_length, 1))
-        self.element_stages = [stage for stage in stages if not isinstance(stage, MapBatch)]
+        self.stages = stages
+        self.element_stages = [stage for stage in stages if isinstance(stage, (MapElement, RandomMapElement))]
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
+        self._first_batch_stage = len(stages) - len(self.batch_stages)
+        pads = [stage for stage in stages if isinstance(stage, Pad)]
+        self.padding = Padding(pads) if pads else None
         self.layout: Layout | None = None
         self._collated: Layout | None = None  # before the batch stages
 
@@ -102,14 +109,23 @@ class Program:
         together = self._read_together(np.array([number]))
         record = self._read(number) if together is None else together[0]
         record = self._prepared(number, record, self._generators(0))
+        fix = partial(Layout.of, number=number, batch_size=self._rows)
+        collated_x64 = None if self.batch_stages else self.x64
+        if self.padding is None:
+            collated = fix(record, x64=collated_x64)
+        else:
+            record, collated = self.padding.first(record, number, partial(fix, x64=collated_x64))
         if not self.batch_stages:
-            return Layout.of(record, number=number, batch_size=self._rows, x64=self.x64)
-        collated = Layout.of(record, number=number, batch_size=self._rows, x64=None)
+            return collated
         arrays, info = split_record(record, number)
-        batch = self._batch_stages({path: array[None] for path, array in arrays.items()}, 1, np.array([number]))
+        if self.padding is not None:
+            arrays = self.padding.whole(arrays)
+        stacked = {path: array[None] for path, array in arrays.items()}
+        batch = stacked_stages(self.batch_stages, self._first_batch_stage, stacked, 1, np.array([number]))
         first = nest({**{path: rows[0] for path, rows in batch.items()}, **info})
         self._collated = collated
-        return Layout.of(first, number=number, batch_size=self._rows, x64=self.x64)
+        varying = batch.keys() if self.padding is not None and self.padding.varying else ()
+        return fix(first, x64=self.x64, varying=varying)
 
     def write(self, memory: Any, start: int, epoch: int, step: int, steps: int, written: Written) -> None:
         """Write consecutive batches, the first at byte ``start``, each in a block of its own.
@@ -132,18 +148,20 @@ class Program:
             first = done * self.order.batch_size
             wanted = numbers[first : first + self.order.rows(step + done)]
             try:
-                info, skips = self._write_batch(memory, start, epoch, wanted)
+                info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
             except Exception as error:
                 error.add_note(f"(step {step + done} of epoch {epoch})")
                 raise
             if skips:
                 written.skips[done] = skips
+            if shapes is not None:
+                written.shapes[done] = shapes
             start += self.layout.block_bytes
 
     def _write_batch(
         self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64]
-    ) -> tuple[Infos | None, tuple[Skip, ...]]:
+    ) -> tuple[Infos | None, tuple[Skip, ...], Shapes | None]:
         layout = self.layout
         assert layout is not None
         out = layout.rows(memory, start, len(numbers))
@@ -154,25 +172,28 @@ class Program:
         }
         skips: dict[int, Skip] = {}  # by row
         infos = self._fill(layout, epoch, numbers, targets, skips)
+        shapes = None
+        if self.padding is not None and (shapes := smaller(layout, targets)) is not None:
+            out = layout.rows(memory, start, len(numbers), shapes)
         fits = np.ones(len(numbers) - len(skips), bool)
         for spec, rows_out in zip(layout.fields, out, strict=True):
-            if targets[spec.path] is not rows_out:
+            if targets[spec.path] is not rows_out and spec.dtype != spec.source_dtype:
                 fits &= spec.convert(targets[spec.path][: len(fits)], rows_out[: len(fits)])
         if not fits.all():
             infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)
         rows = len(numbers) - len(skips)
         if self.pad and rows < layout.batch_size:
-            for whole in layout.rows(memory, start, layout.batch_size):
+            for whole in layout.rows(memory, start, layout.batch_size, shapes):
                 whole[rows:] = 0
-        return infos, tuple(skips[row] for row in sorted(skips))
+        return infos, tuple(skips[row] for row in sorted(skips)), shapes
 
     def _fill(
-        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
         """Write the records' rows to the front of the targets, without gaps where one is skipped."""
         if self.batch_stages:
             return self._fill_stacked(layout, epoch, numbers, targets, skips)
-        if not self.element_stages and getattr(self.source, "reads_columns", False):
+        if not self.element_stages and self.padding is None and self._reads_columns:
             try:
                 board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
                 return self.source.read_into(numbers, targets)  # type: ignore[attr-defined, no-any-return]
@@ -181,8 +202,13 @@ class Program:
                     raise
         return self._collate(layout, epoch, numbers, targets, skips)
 
+    @cached_property
+    def _reads_columns(self) -> bool:
+        asked = getattr(self.source, "reads_columns", None)
+        return asked is not None and self.layout is not None and asked([spec.path for spec in self.layout.fields])
+
     def _fill_stacked(
-        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
         if self._collated is None:
             self.probe()
@@ -196,18 +222,21 @@ class Program:
         if skips:
             stacked = {path: array[:rows] for path, array in stacked.items()}
             numbers = np.delete(numbers, list(skips))
-        batch = self._batch_stages(stacked, rows, numbers)
+        batch = stacked_stages(self.batch_stages, self._first_batch_stage, stacked, rows, numbers)
         board.here[PHASE] = Phase.WRITING
         layout.check_names(batch, dict.fromkeys(layout.info), int(numbers[0]))
         for spec in layout.fields:
-            spec.check(batch[spec.path][0], int(numbers[0]))  # the rows of one array are all alike
+            row = spec.check(batch[spec.path][0], int(numbers[0]))  # the rows of one array are all alike
+            if row.shape != spec.shape:
+                targets[spec.path] = shrunk(targets[spec.path], row.shape)
             np.copyto(targets[spec.path][:rows], batch[spec.path], casting="safe")
         return infos
 
     def _collate(
-        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Targets, skips: dict[int, Skip]
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
         infos: Infos = []
+        padding, lengths = self.padding, list[Lengths]()
         row = 0
         together = self._read_together(numbers)
         generators = self._generators(epoch)
@@ -216,6 +245,8 @@ class Program:
                 record = self._read(number) if together is None else together[place]
                 arrays, info = split_record(self._prepared(number, record, generators), number)
                 board.here[PHASE] = Phase.WRITING
+                if padding is not None:
+                    lengths[row:] = [padding.admit(arrays, info, number)]
                 _put(layout, arrays, info, number, targets, row)
             except Exception as error:
                 if not self.skip:
@@ -224,6 +255,8 @@ class Program:
                 continue
             infos.append(info)
             row += 1
+        if padding is not None:
+            padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
         return infos if layout.info else None
 
     def _read_together(self, numbers: NDArray[np.int64]) -> list[Any] | None:
@@ -279,7 +312,7 @@ class Program:
         self,
         fits: NDArray[np.bool_],
         numbers: NDArray[np.int64],
-        targets: Targets,
+        targets: Arrays,
         out: list[np.ndarray],
         infos: Infos | None,
         skips: dict[int, Skip],
@@ -301,38 +334,13 @@ class Program:
             rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
         return None if infos is None else [info for info, fit in zip(infos, fits, strict=True) if fit]
 
-    def _batch_stages(
-        self, stacked: dict[Path, np.ndarray], rows: int, numbers: NDArray[np.int64]
-    ) -> dict[Path, np.ndarray]:
-        at = board.here
-        for place, stage in enumerate(self.batch_stages, len(self.element_stages)):
-            at[PHASE], at[RECORD], at[STAGE] = Phase.STAGE, WHOLE_BATCH, place
-            name = stage_name(stage)
-            try:
-                result = stage.fn(nest(stacked))
-            except Exception as error:
-                error.add_note(f"while stage {name} worked on the batch of records {numbers.tolist()}")
-                raise
-            if not isinstance(result, Mapping):
-                raise RecordError(f"stage {name} must return a dict of arrays, it returned {type(result).__name__}")
-            stacked = {}
-            for path, value in flatten(result).items():
-                array = as_array(value, int(numbers[0]), path)
-                if array is None or array.ndim == 0 or len(array) != rows:
-                    found = type(value).__name__ if array is None else f"shape {array.shape}"
-                    raise RecordError(
-                        f"stage {name}, field '{field_name(path)}': expected an array of {rows} rows, found {found}"
-                    )
-                stacked[path] = array
-        return stacked
-
 
 def _put(
     layout: Layout,
     arrays: Mapping[Path, np.ndarray],
     info: Mapping[Path, Any],
     number: int,
-    targets: Targets,
+    targets: Arrays,
     row: int,
 ) -> None:
     """Write one record's arrays into its row."""
@@ -343,6 +351,9 @@ def _put(
         if array is None:
             layout.check_names(dict(arrays), info, number)
         assert array is not None
-        if array.shape != spec.shape or array.dtype != spec.source_dtype:
-            spec.check(array, number)
-        targets[spec.path][row] = array
+        if array.shape == spec.shape and array.dtype == spec.source_dtype:
+            targets[spec.path][row] = array
+            continue
+        spec.check(array, number)
+        # What a row lacks is filled when all are there.
+        targets[spec.path][row if array.shape == spec.shape else (row, slice(len(array)))] = array

@@ -27,6 +27,8 @@ from typing import Any, TypeAlias
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
 
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 64
 _CHUNK = 1 << 16
@@ -113,10 +115,13 @@ class Written:
     Attributes:
         infos: for each step the pickled info of its records, or None where all fields are arrays.
         skips: by place in the run, what was skipped there; places without skips are not in it.
+        shapes: by place in the run, the shape of each field's rows there, in the layout's order; places where all are
+            as the layout says are not in it.
     """
 
     infos: list[bytes | None] = field(default_factory=list)
     skips: dict[int, tuple[Skip, ...]] = field(default_factory=dict)
+    shapes: dict[int, Shapes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class _Unpickler(pickle.Unpickler):
 def _explain(program: Any, error: Exception) -> str:
     """Find the attribute that does not pickle, however deep it lies in the source or in a stage."""
     named = {"source": program.source}
-    named |= {f"stages[{place}]": stage for place, stage in enumerate(program.element_stages + program.batch_stages)}
+    named |= {f"stages[{place}]": stage for place, stage in enumerate(program.stages)}
     for name, value in named.items():
         if not _pickles(value):
             where, culprit = _culprit(f"{name} ({type(value).__name__})", value, depth=0)

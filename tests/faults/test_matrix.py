@@ -85,7 +85,8 @@ class Source:
 
 
 class Columns(Source):
-    reads_columns = True
+    def reads_columns(self, fields):
+        return True
 
     def read_into(self, numbers, out):
         out["n",][:] = numbers

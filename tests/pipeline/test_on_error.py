@@ -40,7 +40,8 @@ class DamagedTogether(Damaged):
 
 
 class DamagedColumns(Damaged):
-    reads_columns = True
+    def reads_columns(self, fields: Any) -> bool:
+        return True
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         record = super().__getitem__(number)

@@ -1,0 +1,213 @@
+"""How records of unequal length become one array, in place and without a second buffer.
+
+    written, record by record      a a . . . . | b b b . . . | c . . . . .     each row has room for the longest allowed
+    closed up, row by row          a a - | b b b | c - -                       (rows, L): contiguous, "-" is the fill
+
+A row only ever moves towards the front, to where the rows before it have left, so nothing is overwritten before it has
+moved. What is beyond the last row is not looked at: main maps ``(rows, L)`` at the same address, without a copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datarax_mp.core.spec import Arrays, Layout, Path, RecordError, as_path, clash, field_name, nest, split_record
+from datarax_mp.stages.pad import Pad
+
+Lengths = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The fields of one stage, ready for use."""
+
+    pad: Pad
+    fields: tuple[Path, ...]
+    mask: Path | None
+    lengths: Path | None
+    ones: np.ndarray
+    fills: dict[Path, Any]  # of each field of unequal length; a mask is one more of them
+
+    @classmethod
+    def of(cls, pad: Pad) -> _Group:
+        mask, lengths = (None if name is None else as_path(name) for name in (pad.mask, pad.lengths))
+        fields = tuple(map(as_path, pad.names))
+        fills = dict.fromkeys(fields, pad.value) | ({} if mask is None else {mask: False})
+        return cls(pad, fields, mask, lengths, np.ones(pad.length, bool), fills)
+
+    def admit(self, arrays: Arrays, info: Mapping[Path, Any], number: int) -> int:
+        """Cut the record's arrays where that is allowed, add what is to be added, and return the length."""
+        length: int | None = None
+        for path in self.fields:
+            array = self._array(path, arrays, info, number)
+            if length is not None and len(array) != length:
+                first = field_name(self.fields[0])
+                raise RecordError(
+                    f"record {number}, field '{field_name(path)}': expected length {length} like field '{first}', "
+                    f"which {self.pad} pads together with it, found {len(array)}. Give each field a Pad of its own"
+                )
+            length = len(array)
+        assert length is not None
+        if length > self.pad.length:
+            if not self.pad.truncate:
+                raise RecordError(
+                    f"record {number}, field '{field_name(self.fields[0])}': expected a length of at most "
+                    f"{self.pad.length}, as {self.pad} says, found {length}. Set truncate=True to cut it, or a larger "
+                    "length"
+                )
+            length = self.pad.length
+            arrays.update({path: arrays[path][:length] for path in self.fields})
+        for added, array in ((self.mask, self.ones[:length]), (self.lengths, np.array(length, np.int32))):
+            if added is not None:
+                if added in arrays:
+                    raise self.taken(added, number)
+                arrays[added] = array
+        return length
+
+    def _array(self, path: Path, arrays: Arrays, info: Mapping[Path, Any], number: int) -> np.ndarray:
+        array = arrays.get(path)
+        if array is not None and array.ndim:
+            return array
+        if array is not None:
+            found = f"a scalar of dtype {array.dtype}"
+        elif path in info:
+            found = type(info[path]).__name__
+        else:
+            found = f"no such field among {sorted(map(field_name, [*arrays, *info]))}"
+        raise RecordError(
+            f"record {number}, field '{field_name(path)}': expected an array for {self.pad} to pad, of one axis or "
+            f"more, found {found}"
+        )
+
+    def taken(self, path: Path, number: int) -> RecordError:
+        """The error for a field that is to be added and is there already."""
+        return RecordError(
+            f"record {number}, field '{field_name(path)}': expected no such field, for {self.pad} adds it, found one. "
+            "Choose another name for mask or lengths"
+        )
+
+
+class Padding:
+    """The stages of a program that pad.
+
+    Attributes:
+        bounds: for each field of unequal length, the most that a record may have.
+        varying: those that differ in length from batch to batch.
+    """
+
+    def __init__(self, pads: Sequence[Pad]) -> None:
+        self._groups = [_Group.of(pad) for pad in pads]
+        self._fills = {path: value for group in self._groups for path, value in group.fills.items()}
+        self.bounds = {path: group.pad.length for group in self._groups for path in group.fills}
+        self.varying = {path for group in self._groups if group.pad.to != "fixed" for path in group.fills}
+
+    def first(self, record: Any, number: int, fix: Callable[..., Layout]) -> tuple[dict[str, Any], Layout]:
+        """Fix the layout by the first record; return the record, too, with the fields that are added.
+
+        Args:
+            record: the record.
+            number: its number.
+            fix: what remains of ``Layout.of``.
+
+        Raises:
+            RecordError: a name is taken, or is a part of one that is; the fill is no value of a field's dtype; see
+                ``Pad`` for others.
+        """
+        arrays, info = split_record(record, number)
+        for group in self._groups:
+            for path in (group.mask, group.lengths):
+                if path is not None and any(clash(path, other) for other in (*arrays, *info)):
+                    raise group.taken(path, number)
+        self.admit(arrays, info, number)
+        record = nest({**arrays, **info})
+        layout = fix(record, bounds=self.bounds, varying=self.varying)
+        self._check_fills(layout, number)
+        return record, layout
+
+    def _check_fills(self, layout: Layout, number: int) -> None:
+        for spec in layout.fields:
+            for dtype in (spec.source_dtype, spec.dtype):
+                if spec.ragged and not _fits(value := self._fills[spec.path], dtype):
+                    raise RecordError(
+                        f"record {number}, field '{field_name(spec.path)}': expected a value of Pad that fits {dtype}, "
+                        f"found {value!r}. Choose another value, or convert the field in a stage"
+                    )
+
+    def admit(self, arrays: Arrays, info: Mapping[Path, Any], number: int) -> Lengths:
+        """Make a record's arrays ready to be written, and return their length, stage by stage.
+
+        Raises:
+            RecordError: see ``Pad``.
+        """
+        return tuple([group.admit(arrays, info, number) for group in self._groups])
+
+    def whole(self, arrays: Arrays) -> Arrays:
+        """One record's arrays, padded to the most that a record can have."""
+        padded = dict(arrays)
+        for path, value in self._fills.items():
+            array = arrays[path]
+            padded[path] = np.full((self.bounds[path], *array.shape[1:]), value, array.dtype)
+            padded[path][: len(array)] = array
+        return padded
+
+    def close_up(self, targets: Arrays, lengths: Sequence[Lengths]) -> None:
+        """Pad the records that have been written to the front of the targets.
+
+        Args:
+            targets: arrays ``(rows, length, ...)``; for those of unequal length, replaced by what they are padded to.
+            lengths: what ``admit`` returned for each record. If there is none, the targets stay as they are.
+        """
+        if not lengths:
+            return
+        for group, found in zip(self._groups, zip(*lengths, strict=True), strict=True):
+            width = group.pad.width(max(found))
+            for path, value in group.fills.items():
+                targets[path] = close_up(targets[path], found, width, value)
+
+
+def close_up(rows: np.ndarray, lengths: Sequence[int], width: int, value: Any) -> np.ndarray:
+    """Move the rows of a contiguous array together, each ``width`` long, and fill what they lack; in place.
+
+    >>> rows = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 5, 6, 0]])
+    >>> close_up(rows, [2, 1, 3], 3, -1).tolist()
+    [[1, 2, -1], [3, -1, -1], [4, 5, 6]]
+    """
+    closed = shrunk(rows, (width, *rows.shape[2:]))[: len(lengths)]
+    moves = width < rows.shape[1]
+    for row, length in enumerate(lengths):
+        if moves:
+            closed[row, :length] = rows[row, :length]
+        if length < width:
+            closed[row, length:] = value
+    return closed
+
+
+def shrunk(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A contiguous array's memory seen as as many smaller rows; only for writing, for the rows do not move.
+
+    >>> shrunk(np.arange(6).reshape(2, 3), (2,)).tolist()
+    [[0, 1], [2, 3]]
+    """
+    return rows.reshape(-1)[: len(rows) * math.prod(shape)].reshape(len(rows), *shape)
+
+
+def smaller(layout: Layout, targets: Arrays) -> tuple[tuple[int, ...], ...] | None:
+    """The shape of each field's rows, or None if all are as the layout says."""
+    shapes = tuple([targets[spec.path].shape[1:] for spec in layout.fields])
+    return shapes if any(shape != spec.shape for shape, spec in zip(shapes, layout.fields, strict=True)) else None
+
+
+def _fits(value: Any, dtype: np.dtype) -> bool:
+    number = np.asarray(value)
+    if number.dtype.kind == "c" and dtype.kind != "c":
+        return False
+    with np.errstate(all="ignore"):
+        converted = number.astype(dtype)
+        if dtype.kind in "iub":
+            return bool(converted == number)
+        return dtype.kind not in "fc" or bool(np.isinf(converted) == np.isinf(number))
