@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -37,8 +39,31 @@ def test_train_digits_reaches_97_percent_and_says_how_long_it_waited() -> None:
     assert "waiting for data" in out
 
 
-def test_photographs_are_decoded_in_workers_by_a_script_on_standard_input() -> None:
-    assert "images" in run("decode_photos.py", "--images", "64", stdin=True)
+def test_train_photos_recognises_crops_and_draws_a_sheet_as_a_script_on_standard_input(tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    out = run("train_photos.py", "--sheet", str(sheet), stdin=True)
+    accuracy = re.search(r"held-out accuracy ([\d.]+) %", out)
+    assert accuracy is not None, out
+    assert float(accuracy[1]) > 60  # 76 to 89 over four seeds; guessing gives 6
+    assert "images per second" in out
+    assert "waiting for data" in out
+    with Image.open(sheet) as picture:
+        tiles = np.asarray(picture).reshape(8, 132, 8, 132, 3).swapaxes(1, 2)
+    for row in tiles:
+        assert len({tile.tobytes() for tile in row}) == 8  # no two augmentations of a photograph are the same
+
+
+def test_train_photos_takes_a_folder_of_class_folders(tmp_path: Path) -> None:
+    for label in range(2):
+        (tmp_path / f"class {label}").mkdir()
+        for number in range(5):
+            pixels = np.random.default_rng(number).integers(0, 256, (40, 60, 3)) // (1 + 3 * label)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"class {label}" / f"{number}.png")
+    sheet = tmp_path / "class 0" / ".sheet.png"
+    out = run("train_photos.py", "--folder", str(tmp_path), "--epochs", "1", "--sheet", str(sheet))
+    assert "2 classes, 10 photographs" in out
+    assert "% of 18 crops" in out  # two of the ten are held out, and nine crops made of each
+    assert sheet.exists()
 
 
 def test_the_idioms_of_the_quick_reference_run() -> None:
