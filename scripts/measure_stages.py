@@ -1,0 +1,221 @@
+"""Work in the workers, beside torch, Grain, SPDL and a plain loop: records per second, and CPU time per record.
+
+    photographs   decode a JPEG, random resized crop to 224, random flip; 64 x 224x224x3 uint8, shuffled
+    busy          pure Python that holds the GIL for 5 ms a record; 16 x 16 float32, in order
+    stragglers    the same for 1 to 100 ms, log-uniform by record number (21 ms in the mean)
+
+    pip install "datarax-mp[bench,images]"
+    python scripts/measure_stages.py --folder FOLDER                         # all, some 25 minutes
+    python scripts/measure_stages.py --folder FOLDER --work photographs      # some 9 minutes
+    python scripts/measure_stages.py --work busy stragglers --workers 2      # some 10 minutes; no photographs needed
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from _loaders import AHEAD, Busy, Loader, Numbers, Work, by_grain, by_spdl, by_torch, ours, single
+from _rounds import conditions, fresh, median_ratio, spread
+
+CHILD_SECONDS = 120  # beyond the measurement, for start, warm-up and end; only reached in case of a hang
+RECORDS = 128_000  # in an epoch, which nobody gets to the end of
+# One thread per process, for all alike: datarax_mp's workers set this for themselves, torch's do so in part.
+ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """One row for each number of workers.
+
+    Attributes:
+        loader: makes the batches.
+        needs: the module that must be installed.
+        only: the kind of work that it is for; None is all.
+    """
+
+    loader: Loader
+    needs: str | None = None
+    only: str | None = None
+
+
+SINGLE, OURS = "single process, no loader", "datarax_mp"
+SYSTEMS = {
+    SINGLE: System(single),
+    OURS: System(ours),
+    "torch DataLoader": System(by_torch, "torch"),
+    "torch, in_order=False": System(functools.partial(by_torch, in_order=False), "torch", "stragglers"),
+    "Grain mp_prefetch": System(by_grain, "grain"),
+    "SPDL subprocesses": System(by_spdl, "spdl.pipeline"),
+}
+WORK = ("photographs", "busy", "stragglers")
+
+
+def make_work(name: str, folder: Path | None) -> Work:
+    """What every system has to do."""
+    if name != "photographs":
+        return Work(Numbers(RECORDS), (Busy(0.005, 0.005 if name == "busy" else 0.1),), 16, False, "x")
+    from datarax_mp import ImageFolderSource, RandomFlip, RandomResizedCrop
+
+    assert folder is not None
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
+    files = list(itertools.islice(itertools.cycle(files), RECORDS))
+    return Work(ImageFolderSource(folder, files), (RandomResizedCrop(224), RandomFlip()), 64, True, "image")
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and all its descendants, those that have ended included."""
+    total = 0.0
+    this = psutil.Process()
+    for process in (*this.children(recursive=True), this):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:  # its parent, which has waited for it, is asked later
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def run_child(work: Work, loader: Loader, workers: int, seconds: float) -> dict[str, float]:
+    """Measure one system in this process.
+
+    Returns:
+        ``rate``, records per second; ``cpu``, CPU seconds per 1,000 records; ``cores``, how many were kept busy.
+    """
+    batches = loader(work, workers)
+    first = next(batches)
+    # Delayed: whoever forks has done so by now, and JAX's threads are not forked. Ours has imported it itself.
+    import jax
+
+    def bring(batch: dict[str, Any]) -> Any:
+        return jax.block_until_ready(batch if loader is ours else jax.device_put(batch))
+
+    assert bring(first)[work.field].shape == (work.batch_size, *work[0][work.field].shape)
+    del first
+    for _ in range(workers * (AHEAD + 1) + 2):
+        batch = bring(next(batches))
+    count, cpu, began = 0, cpu_seconds(), time.perf_counter()
+    now = began
+    while now - began < seconds:
+        batch = bring(next(batches))
+        count += work.batch_size
+        now = time.perf_counter()
+    cpu = cpu_seconds() - cpu
+    del batch
+    return {"rate": count / (now - began), "cpu": 1000 * cpu / count, "cores": cpu / (now - began)}
+
+
+def measure(name: str, row: tuple[str, int], options: argparse.Namespace) -> dict[str, float] | None:
+    """Measure one system in a fresh process; None and a line on standard error when that fails."""
+    system, workers = row
+    arguments = ["--system", system, "--work", name, "--workers", str(workers), "--seconds", str(options.seconds)]
+    if options.folder:
+        arguments += ["--folder", str(options.folder)]
+    try:
+        result: dict[str, float] = fresh(__file__, arguments, options.seconds + CHILD_SECONDS, ONE_THREAD)
+    except (subprocess.SubprocessError, ValueError) as error:
+        print(f"{name}: {system}, {workers} workers has failed: {error}", file=sys.stderr)
+        return None
+    figures = ", ".join(f"{key} {value:.2f}" for key, value in result.items())
+    print(f"{name}: {system}, {workers} workers: {figures}", file=sys.stderr)
+    return result
+
+
+def report(name: str, results: dict[tuple[str, int], list[dict[str, float]]], rounds: int) -> None:
+    """Print the lines of one kind of work."""
+    whole = len(os.sched_getaffinity(0))
+
+    def rates(row: tuple[str, int]) -> list[float]:
+        return [result["rate"] for result in results.get(row, [])]
+
+    for row, measured in results.items():
+        cells = f"{name:11} | {row[0]:25} | {row[1]:7}"
+        if len(measured) < rounds:
+            print(f"{cells} | failed in {rounds - len(measured)} of {rounds} rounds")
+            continue
+        cells += f" | {spread(rates(row), 1)}"
+        reference = rates((OURS, row[1]))
+        cells += f" | {median_ratio(rates(row), reference):5.2f}" if len(reference) == rounds else f" | {'':5}"
+        unit = rates((SINGLE, 0))
+        cells += f" | {median_ratio(rates(row), unit) / whole:6.0%}" if len(unit) == rounds else f" | {'':6}"
+        cpu = statistics.median(result["cpu"] for result in measured)
+        print(f"{cells} | {cpu:6.2f} | {statistics.median(result['cores'] for result in measured):5.2f}", flush=True)
+
+
+def installed() -> list[str]:
+    """The names of the systems that can be measured; a line for each that cannot."""
+    found = []
+    for name, system in SYSTEMS.items():
+        if system.needs is None or find_spec(system.needs.partition(".")[0]) is not None:
+            found.append(name)
+        else:
+            print(f'{name} is left out, it is not installed: pip install "datarax-mp[bench]"')
+    return found
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Work in the workers, beside other loaders.")
+    parser.add_argument("--folder", type=Path, help="photographs, JPEG, for the work of that name")
+    parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK), help="which (all)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers (1 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over all systems (default: 3)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds to measure for, each (default: 8)")
+    parser.add_argument("--json", type=Path, help="a file for every round's figures")
+    parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if "photographs" in options.work and options.folder is None:
+        parser.error("the work photographs needs --folder")
+    return options
+
+
+def main() -> None:
+    """Measure and print a table."""
+    options = parse()
+    if options.system:
+        work, loader = make_work(options.work[0], options.folder), SYSTEMS[options.system].loader
+        print(json.dumps(run_child(work, loader, options.workers[0], options.seconds)))
+        return
+
+    systems = installed()
+    print(conditions("datarax-mp", "jax", "numpy", "torch", "grain", "spdl", "opencv-python-headless", "simplejpeg"))
+    print(f"{options.rounds} rounds of {options.seconds:g} s\n")
+    print(f"{'work':11} | {'system':25} | workers | {'records/s (min..max)':25} | ratio | share  | CPU    | cores")
+    print(f"{'-' * 11} | {'-' * 25} | ------: | {'-' * 25} | ----: | -----: | -----: | ----:", flush=True)
+    figures: dict[str, dict[str, Any]] = {}
+    for name in options.work:
+        rows = [
+            (system, workers)
+            for workers in (0, *options.workers)
+            for system in systems
+            if (system == SINGLE) == (workers == 0) and SYSTEMS[system].only in (None, name)
+        ]
+        results: dict[tuple[str, int], list[dict[str, float]]] = {row: [] for row in rows}
+        for _ in range(options.rounds):
+            for row in rows:
+                if (result := measure(name, row, options)) is not None:
+                    results[row].append(result)
+        report(name, results, options.rounds)
+        figures[name] = {f"{system}, {workers} workers": result for (system, workers), result in results.items()}
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
