@@ -29,6 +29,7 @@ class Work:
         batch_size: records in a batch.
         shuffle: whether the order is a permutation, or that of the record numbers.
         field: the array of a record that is wanted; a source may give more than peers can stack.
+        cycle: after how many batches in order the same cost comes again.
     """
 
     source: Any
@@ -36,6 +37,7 @@ class Work:
     batch_size: int
     shuffle: bool
     field: str
+    cycle: int = 1
 
     def __len__(self) -> int:
         """How many records there are."""
@@ -85,10 +87,11 @@ class Numbers:
 class Busy:
     """A stage that holds the GIL until its thread has used so much CPU time.
 
+    Record n takes one of ``CYCLE`` times, evenly spread on a logarithmic scale, in a fixed order that begins anew.
+
     Attributes:
         least: seconds.
-        most: seconds; record n takes one of 128 times between the two, evenly spread on a logarithmic scale, which
-            come in a fixed order that begins anew after 128 records.
+        most: seconds.
     """
 
     least: float
@@ -104,14 +107,15 @@ class Busy:
     def seconds(self, number: int) -> float:
         """How long a record takes.
 
-        >>> bool(Busy(0.001, 0.1).seconds(3) == Busy(0.001, 0.1).seconds(131))
+        >>> busy = Busy(0.001, 0.1)
+        >>> busy.seconds(3) == busy.seconds(CYCLE + 3) != busy.seconds(4)
         True
         """
-        share = (_PLACES[number % 128] + 0.5) / 128
-        return self.least * (self.most / self.least) ** share
+        return self.least * (self.most / self.least) ** ((_PLACES[number % CYCLE] + 0.5) / CYCLE)
 
 
-_PLACES: list[int] = np.random.default_rng(0).permutation(128).tolist()
+CYCLE = 112  # seven batches of 16: no usual number of workers divides it, so none always gets the same batches
+_PLACES: list[int] = np.random.default_rng(0).permutation(CYCLE).tolist()
 
 
 def single(work: Work, workers: int) -> Iterator[dict[str, Any]]:
@@ -139,7 +143,7 @@ def ours(work: Work, workers: int) -> Iterator[dict[str, Any]]:
 
 
 def by_torch(work: Work, workers: int, **options: Any) -> Iterator[dict[str, Any]]:
-    """torch's DataLoader: fork, persistent workers, its own collation to tensors, which are in shared memory."""
+    """DataLoader of torch: fork, persistent workers, its own collation to tensors, which are in shared memory."""
     from torch.utils.data import DataLoader
 
     loader: Any = DataLoader(
@@ -161,7 +165,9 @@ def by_torch(work: Work, workers: int, **options: Any) -> Iterator[dict[str, Any
 def by_grain(work: Work, workers: int) -> Iterator[dict[str, Any]]:
     """Grain: a MapDataset, batched in the workers, one reading thread in each."""
     import grain
+    from absl import flags
 
+    flags.FLAGS(["grain"])  # it reads some that are its own, and absl.app has not parsed them here
     dataset: Any = grain.MapDataset.source(Reader(work)).seed(SEED)
     if work.shuffle:
         dataset = dataset.shuffle()
@@ -196,7 +202,6 @@ def by_spdl(work: Work, workers: int) -> Iterator[dict[str, Any]]:
             Part(work, worker, workers),
             buffer_size=AHEAD,
             arena=SharedMemorySegmentPool(size, AHEAD + 3),
-            daemon=True,
         )
         for worker in range(workers)
     ]

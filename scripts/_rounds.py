@@ -18,6 +18,7 @@ def fresh(script: str, arguments: Sequence[str], seconds: float, env: Mapping[st
     """What ``python script arguments`` prints as JSON, in a process of its own.
 
     The process leads a session, so that whatever it has started ends with it, also when it fails or is interrupted.
+    What it has written to standard error is shown when it fails.
 
     Args:
         script: the path of the script.
@@ -26,22 +27,23 @@ def fresh(script: str, arguments: Sequence[str], seconds: float, env: Mapping[st
         env: added to the environment.
 
     Raises:
-        subprocess.CalledProcessError: it failed; its own message has gone to standard error.
+        subprocess.CalledProcessError: it failed.
         subprocess.TimeoutExpired: it took longer.
     """
     command = [sys.executable, script, *arguments]
     environment = {**os.environ, **(env or {})}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         try:
-            out, _ = process.communicate(timeout=seconds)
+            out, complaints = process.communicate(timeout=seconds)
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
     if process.returncode:
+        print(complaints, file=sys.stderr)
         raise subprocess.CalledProcessError(process.returncode, command)
     return json.loads(out)
 

@@ -1,13 +1,49 @@
 """Work in the workers, beside torch, Grain, SPDL and a plain loop: records per second, and CPU time per record.
 
-    photographs   decode a JPEG, random resized crop to 224, random flip; 64 x 224x224x3 uint8, shuffled
-    busy          pure Python that holds the GIL for 5 ms a record; 16 x 16 float32, in order
-    stragglers    the same for 1 to 100 ms, log-uniform by record number (21 ms in the mean)
+Three kinds of work, each the same functions over the same records for every system:
 
-    pip install "datarax-mp[bench,images]"
-    python scripts/measure_stages.py --folder FOLDER                         # all, some 25 minutes
-    python scripts/measure_stages.py --folder FOLDER --work photographs      # some 9 minutes
-    python scripts/measure_stages.py --work busy stragglers --workers 2      # some 10 minutes; no photographs needed
+    photographs   decode a JPEG, random resized crop to 224, random flip; 64 x 224x224x3 uint8, shuffled
+    busy          pure Python that holds the GIL for 5 ms of CPU time a record; 16 x 16 float32, in order
+    stragglers    the same, for 1 to 100 ms, log-uniform by record number (21 ms in the mean)
+
+    pip install "datarax-mp[bench]"
+    python scripts/measure_stages.py --folder FOLDER                         # all; some 25 minutes
+    python scripts/measure_stages.py --folder FOLDER --work photographs      # some 8 minutes
+    python scripts/measure_stages.py --work busy stragglers --workers 2      # some 9 minutes, needs no photographs
+
+FOLDER holds JPEG files; their list is repeated, so no system comes to the end of an epoch. Every system runs in a
+process of its own; the systems take turns, round by round. Every batch is brought to the JAX device
+(``jax.device_put``; ours has done so itself) and waited for in the main process, and only the current one is kept.
+What the workers may have made ahead is not counted, neither its records nor its CPU time. A system that is not
+installed is left out, with a line that says so.
+
+How to read it: "records/s" is the median of the rounds with the smallest and the largest. "ratio" is to datarax_mp with
+as many workers, in the same round. "share" is the rate by that of "single process, no loader" (a plain loop over the
+same functions) times the cores, also in the same round: 100 % is all that the machine can do. "CPU" is the CPU time,
+user and system, of the main process and all its descendants, in seconds per 1,000 records; "cores" is the same per
+second, so how many cores were kept busy. Where "share" is low and "cores" high, the loader burns the difference; where
+both are low, workers wait. Two logical cores are often one physical core: then a share of 60 % may be the limit of
+the photographs' work (whose CPU time per record grows with both in use), but not of the other two, which count CPU
+time.
+
+What is the same for all: the source (one file read per record), the decoder, the crop and the flip of ``datarax_mp``,
+and one NumPy generator per record: ours and Grain's come from the loader (one for each of the two stages), the other
+systems make ``np.random.default_rng((seed, number))``. Every process has one thread for OpenCV, BLAS and OpenMP
+(variables in the environment; ours sets them by itself), so "2 workers" are two processes that compute. Up to two
+finished batches wait for each worker.
+
+The peers' forms, each the best that was found (``scripts/_loaders.py`` has them):
+
+    torch       @TORCH@
+    Grain       @GRAIN@
+    SPDL        @SPDL@
+
+Workers are forked before the main process uses JAX, as torch and SPDL do on Linux by default; Grain's are spawned.
+
+When a loader is *not* worth using: where one process keeps up with the training step. "share" of one process on two
+cores is 50 %; a loader with one worker cannot do better than that plus what main does meanwhile.
+
+@TABLE@
 """
 
 from __future__ import annotations
@@ -27,17 +63,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-from _loaders import AHEAD, Busy, Loader, Numbers, Work, by_grain, by_spdl, by_torch, ours, single
+from _loaders import AHEAD, CYCLE, Busy, Loader, Numbers, Work, by_grain, by_spdl, by_torch, ours, single
 from _rounds import conditions, fresh, median_ratio, spread
 
 CHILD_SECONDS = 120  # beyond the measurement, for start, warm-up and end; only reached in case of a hang
 RECORDS = 128_000  # in an epoch, which nobody gets to the end of
-# One thread per process, for all alike: datarax_mp's workers set this for themselves, torch's do so in part.
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-}
+# One thread in every process, for all systems alike: datarax_mp's workers set this for themselves, torch's do in part.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+ONE_THREAD = dict.fromkeys(_THREADS, "1")
 
 
 @dataclass(frozen=True)
@@ -69,8 +103,10 @@ WORK = ("photographs", "busy", "stragglers")
 
 def make_work(name: str, folder: Path | None) -> Work:
     """What every system has to do."""
-    if name != "photographs":
-        return Work(Numbers(RECORDS), (Busy(0.005, 0.005 if name == "busy" else 0.1),), 16, False, "x")
+    if name == "busy":
+        return Work(Numbers(RECORDS), (Busy(0.005, 0.005),), 16, False, "x")
+    if name == "stragglers":
+        return Work(Numbers(RECORDS), (Busy(0.001, 0.1),), 16, False, "x", cycle=CYCLE // 16)
     from datarax_mp import ImageFolderSource, RandomFlip, RandomResizedCrop
 
     assert folder is not None
@@ -113,8 +149,9 @@ def run_child(work: Work, loader: Loader, workers: int, seconds: float) -> dict[
     count, cpu, began = 0, cpu_seconds(), time.perf_counter()
     now = began
     while now - began < seconds:
-        batch = bring(next(batches))
-        count += work.batch_size
+        for _ in range(work.cycle):
+            batch = bring(next(batches))
+            count += work.batch_size
         now = time.perf_counter()
     cpu = cpu_seconds() - cpu
     del batch
