@@ -60,14 +60,17 @@ class Work:
         """One record as the source has it, and only its array."""
         return {self.field: self.source[int(number)][self.field]}
 
-    def batches(self, first: int, step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Every ``step``-th batch of the epoch, beginning with number ``first``, and so on with the next epoch."""
+    def batch(self, numbers: list[int]) -> dict[str, np.ndarray]:
+        """The stacked records of these numbers."""
+        return {self.field: np.stack([self[number][self.field] for number in numbers])}
+
+    def orders(self, first: int = 0, step: int = 1) -> Iterator[list[int]]:
+        """The record numbers of every ``step``-th batch, beginning with batch ``first``, epoch after epoch."""
         rng = np.random.default_rng(SEED)
         while True:
             order = rng.permutation(len(self)) if self.shuffle else np.arange(len(self))
             for start in range(first * self.batch_size, len(self) - self.batch_size + 1, step * self.batch_size):
-                records = [self[number] for number in order[start : start + self.batch_size]]
-                yield {self.field: np.stack([record[self.field] for record in records])}
+                yield order[start : start + self.batch_size].tolist()
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ _PLACES: list[int] = np.random.default_rng(0).permutation(CYCLE).tolist()
 def single(work: Work, workers: int) -> Iterator[dict[str, Any]]:
     """The unit: a plain loop in the main process, without any loader."""
     assert workers == 0
-    return work.batches(0, 1)
+    return map(work.batch, work.orders())
 
 
 def ours(work: Work, workers: int) -> Iterator[dict[str, Any]]:
@@ -218,7 +221,21 @@ class Part:
     workers: int
 
     def __call__(self) -> Iterator[dict[str, np.ndarray]]:
-        return self.work.batches(self.worker, self.workers)
+        return map(self.work.batch, self.work.orders(self.worker, self.workers))
+
+
+def by_spdl_pool(work: Work, workers: int) -> Iterator[dict[str, Any]]:
+    """SPDL with a pool of processes: whichever is free takes the next batch, and they still come in order."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from spdl.pipeline import PipelineBuilder
+
+    with ProcessPoolExecutor(workers) as executor:
+        builder: Any = PipelineBuilder().add_source(work.orders())
+        builder.pipe(work.batch, executor=executor, concurrency=workers * (AHEAD + 1), output_order="input")
+        pipeline = builder.add_sink(AHEAD).build(num_threads=1)
+        with pipeline.auto_stop():
+            yield from pipeline
 
 
 Loader = Callable[[Work, int], Iterator[dict[str, Any]]]
