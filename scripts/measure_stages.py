@@ -7,9 +7,9 @@ Three kinds of work, each the same functions over the same records for every sys
     stragglers    the same, for 1 to 100 ms, log-uniform by record number (21 ms in the mean)
 
     pip install "datarax-mp[bench]"
-    python scripts/measure_stages.py --folder FOLDER                         # all; some 25 minutes
-    python scripts/measure_stages.py --folder FOLDER --work photographs      # some 8 minutes
-    python scripts/measure_stages.py --work busy stragglers --workers 2      # some 9 minutes, needs no photographs
+    python scripts/measure_stages.py --folder FOLDER                         # all; some 20 minutes
+    python scripts/measure_stages.py --folder FOLDER --work photographs      # some 6 minutes
+    python scripts/measure_stages.py --work busy stragglers --workers 2      # some 8 minutes, needs no photographs
 
 FOLDER holds JPEG files; their list is repeated, so no system comes to the end of an epoch. Every system runs in a
 process of its own; the systems take turns, round by round. Every batch is brought to the JAX device
@@ -22,9 +22,7 @@ as many workers, in the same round. "share" is the rate by that of "single proce
 same functions) times the cores, also in the same round: 100 % is all that the machine can do. "CPU" is the CPU time,
 user and system, of the main process and all its descendants, in seconds per 1,000 records; "cores" is the same per
 second, so how many cores were kept busy. Where "share" is low and "cores" high, the loader burns the difference; where
-both are low, workers wait. Two logical cores are often one physical core: then a share of 60 % may be the limit of
-the photographs' work (whose CPU time per record grows with both in use), but not of the other two, which count CPU
-time.
+both are low, workers wait. Where two logical cores are one physical core, the photographs' work cannot reach 100 %.
 
 What is the same for all: the source (one file read per record), the decoder, the crop and the flip of ``datarax_mp``,
 and one NumPy generator per record: ours and Grain's come from the loader (one for each of the two stages), the other
@@ -50,8 +48,34 @@ Workers are forked before the main process uses JAX, as torch and SPDL do on Lin
 When a loader is *not* worth using: where one process keeps up with the training step. "share" of one process on two
 cores is 50 %; a loader with one worker cannot do better than that plus what main does meanwhile.
 
-Results: none yet. What was seen while this was written comes from a machine that others used, whose rates mean
-nothing; the CPU times above were within 5 % of each other all the same.
+What other forms cost was seen on a machine that others used too, where CPU times vary by some 10 % and rates mean
+nothing. The following is of one single round of 2 s, 2 workers, with nothing else running as far as "cores" shows, so
+it has no spread, and differences of a few per cent are nothing. To be replaced by a run of the command above:
+
+    2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, torch 2.13.0+cpu, grain 0.2.18, spdl-core 0.8.0,
+    opencv-python-headless 5.0.0.93, simplejpeg 1.9.0, Python 3.11.7, 2026-11-24; 200 photographs of ImageNet, 110 kB
+
+    work        | system                    | workers | records/s | ratio | share  | CPU    | cores
+    ----------- | ------------------------- | ------: | --------- | ----: | -----: | -----: | ----:
+    photographs | single process, no loader |       0 |     524.8 |       |    50% |   1.90 |  1.00
+    photographs | datarax_mp                |       2 |    1060.5 |  1.00 |   101% |   1.88 |  2.00
+    photographs | torch DataLoader          |       2 |     936.9 |  0.88 |    89% |   2.14 |  2.01
+    photographs | Grain mp_prefetch         |       2 |     912.3 |  0.86 |    87% |   2.19 |  2.00
+    photographs | SPDL subprocesses         |       2 |     994.1 |  0.94 |    95% |   2.01 |  2.00
+    busy        | single process, no loader |       0 |     198.6 |       |    50% |   5.05 |  1.00
+    busy        | datarax_mp                |       2 |     395.5 |  1.00 |   100% |   5.05 |  2.00
+    busy        | torch DataLoader          |       2 |     382.4 |  0.97 |    96% |   5.19 |  1.99
+    busy        | Grain mp_prefetch         |       2 |     381.9 |  0.97 |    96% |   5.23 |  2.00
+    busy        | SPDL subprocesses         |       2 |     392.6 |  0.99 |    99% |   5.09 |  2.00
+    stragglers  | single process, no loader |       0 |      46.4 |       |    50% |  21.52 |  1.00
+    stragglers  | datarax_mp                |       2 |      93.2 |  1.00 |   100% |  21.43 |  2.00
+    stragglers  | torch DataLoader          |       2 |      92.4 |  0.99 |   100% |  21.61 |  2.00
+    stragglers  | torch, in_order=False     |       2 |      95.1 |  1.02 |   102% |  20.98 |  1.99
+    stragglers  | Grain mp_prefetch         |       2 |      92.4 |  0.99 |   100% |  21.56 |  1.99
+    stragglers  | SPDL subprocesses         |       2 |      92.2 |  0.99 |    99% |  21.70 |  2.00
+    stragglers  | SPDL pool of processes    |       2 |      92.5 |  0.99 |   100% |  21.61 |  2.00
+
+With two workers and two batches ahead, stragglers part nobody from anybody: sums of 16 records are even enough.
 """
 
 from __future__ import annotations
