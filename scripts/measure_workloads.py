@@ -50,18 +50,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from _rounds import conditions, fresh, median_ratio, spread
 
 PREFETCH = 2
 CHILD_SECONDS = 120  # beyond start, data and measurement; only reached in case of a hang
@@ -185,9 +182,8 @@ def _first_bytes(arrays: list[np.ndarray]) -> None:
 
 def measure(name: str, system: str, seconds: float) -> dict[str, Any]:
     """Measure one system in a fresh process."""
-    command = [sys.executable, __file__, "--child", name, system, "--seconds", str(seconds)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=seconds + CHILD_SECONDS, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
+    arguments = ["--child", name, system, "--seconds", str(seconds)]
+    result: dict[str, Any] = fresh(__file__, arguments, seconds + CHILD_SECONDS)
     return result
 
 
@@ -197,10 +193,10 @@ def report(name: str, results: dict[str, list[dict[str, Any]]]) -> None:
     for system, rounds in results.items():
         rates = [result["rate"] for result in rounds]
         rate = statistics.median(rates)
-        ratio = statistics.median(mine / other for mine, other in zip(rates, baseline, strict=True))
+        ratio = median_ratio(rates, baseline)
         p50, p99 = np.percentile(np.concatenate([result["waits"] for result in rounds]), [50, 99])
         print(
-            f"{name:8} | {system:32} | {rate:9.0f} ({min(rates):6.0f}..{max(rates):6.0f}) "
+            f"{name:8} | {system:32} | {spread(rates)} "
             f"| {rate * WORKLOADS[name].batch_bytes / 1e9:5.2f} | {ratio:5.2f} | {p50:7.0f} | {p99:7.0f}",
             flush=True,
         )
@@ -219,9 +215,7 @@ def main() -> None:
         json.dump(run_child(WORKLOADS[name], system, options.seconds), sys.stdout)
         return
 
-    versions = ", ".join(f"{package} {version(package)}" for package in ("jax", "flax", "numpy"))
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, CPU backend, {versions}, ", end="")
-    print(f"Python {platform.python_version()}; {options.rounds} rounds of {options.seconds:g} s\n")
+    print(f"{conditions('jax', 'flax', 'numpy')}; {options.rounds} rounds of {options.seconds:g} s\n")
     print(f"{'workload':8} | {'system':32} | {'batches/s (min..max)':26} |  GB/s | ratio |  p50 µs |  p99 µs")
     print(f"{'-' * 8} | {'-' * 32} | {'-' * 26} | ----: | ----: | ------: | ------:", flush=True)
     for name in options.workloads:
