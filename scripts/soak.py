@@ -109,6 +109,7 @@ class Checked:
             source = Records(length, width, self.failing, deadly - self.failing, some(), folder)
         stages = [stage for stage in (MapElement(twice), RandomMapElement(draw)) if chance.random() < 0.4]
         self.seed = chance.randrange(2**31)
+        self.output: Any = chance.choice(["numpy", "numpy", "jax"])
         self.pipeline = Pipeline(
             source=source,
             batch_size=batch,
@@ -119,7 +120,7 @@ class Checked:
             drop_last=self.drop,
             pad_last=self.pad,
             shuffle=chance.random() < 0.5,
-            output=chance.choice(["numpy", "numpy", "jax"]),
+            output=self.output,
             on_error="skip" if self.skip else "raise",
             timeout=chance.choice([None, 60.0]) if workers else None,
         )
@@ -243,11 +244,14 @@ class Soak:
         try:
             timer.start()
             while True:  # until the interrupt comes; how many epochs had begun by then is asked below
+                done = timer.finished.is_set()
                 for _ in checked.walk(epoch, 0):
                     pass
                 epoch += 1
-                if timer.finished.is_set():
+                if done:
                     time.sleep(1)  # it may be on its way
+                    met[f"interrupts that nobody raised, output {checked.output}"] += 1
+                    break
         except KeyboardInterrupt:
             met["interrupts"] += 1
         timer.join()
