@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import numbers
 import operator
 import os
 import time
@@ -341,10 +343,10 @@ def _check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None
     if not isinstance(restart_workers, bool):
         raise TypeError(f"restart_workers must be a bool, got {restart_workers!r}")
     if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
             raise TypeError(f"timeout must be seconds or None, got {timeout!r} of type {type(timeout).__name__}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, got {timeout}")
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout must be more than 0 seconds, and None is no limit; got {timeout}")
     without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
     if num_workers == 0 and without is not None:
         raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")

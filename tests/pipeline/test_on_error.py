@@ -292,8 +292,9 @@ def test_bad_options_are_errors_at_once() -> None:
         make(on_error="ignore")
     with pytest.raises(TypeError, match="timeout must be seconds"):
         make(timeout="5", num_workers=1)
-    with pytest.raises(ValueError, match="more than 0"):
-        make(timeout=0, num_workers=1)
+    for timeout in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="more than 0"):
+            make(timeout=timeout, num_workers=1)
     with pytest.raises(ValueError, match="timeout is about worker processes"):
         make(timeout=5.0)
     with pytest.raises(ValueError, match="restart_workers=False is about worker processes"):

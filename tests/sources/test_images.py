@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pickle
 import sys
@@ -271,3 +272,24 @@ def test_a_damaged_file_in_a_worker_is_an_image_error_that_names_it(tree: Path) 
     with pipeline, pytest.raises(ImageError, match="dog/b.jpg: .*Premature end") as caught:
         list(pipeline)
     assert any("record 4" in note for note in caught.value.__notes__)
+
+
+def test_damaged_files_are_counted_and_skipped_on_request(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tree / "dog" / "b.jpg").write_bytes(jpeg()[:300])
+    (tree / "cat" / "text.jpg").write_bytes(b"no image at all")
+    with (
+        caplog.at_level(logging.WARNING, "datarax_mp"),
+        Pipeline(
+            source=ImageFolderSource(tree),
+            stages=[crop],
+            batch_size=3,
+            num_workers=2,
+            output="numpy",
+            on_error="skip",
+        ) as pipeline,
+    ):
+        paths = [Path(item.source_info["path"]).name for batch in pipeline for item in batch.metadata]
+        assert pipeline.skipped == 2
+    assert sorted(paths) == ["a.JPEG", "a.png", "c.bmp", "z.png"]
+    assert "text.jpg" in caplog.text
+    assert "b.jpg" in caplog.text
