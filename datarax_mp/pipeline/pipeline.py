@@ -345,7 +345,7 @@ def _check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None
     if timeout is not None:
         if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
             raise TypeError(f"timeout must be seconds or None, got {timeout!r} of type {type(timeout).__name__}")
-        if not 0 < timeout < math.inf:
+        if not 0 < float(timeout) < math.inf:
             raise ValueError(f"timeout must be more than 0 seconds, and None is no limit; got {timeout}")
     without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
     if num_workers == 0 and without is not None:
