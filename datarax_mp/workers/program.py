@@ -91,10 +91,9 @@ class Program:
             RecordError: the record is of no known kind or holds no array.
         """
         order = self.order
-        numbers = np.arange(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
-        if order.kept is not None:
-            numbers = order.kept[numbers]
-        for tried, number in enumerate(numbers.tolist(), 1):
+        positions = range(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
+        numbers = list(positions) if order.kept is None else order.kept[list(positions)].tolist()
+        for tried, number in enumerate(numbers, 1):
             board.enter(0, 0)
             try:
                 return self._layout_of(number)

@@ -295,3 +295,28 @@ def test_what_comes_out_is_a_batch_without_further_ado() -> None:
     assert isinstance(batch, nnx.Module)
     assert batch.batch_size == 8
     assert not isinstance(vars(batch)["_data"], nnx.Variable)  # made when somebody looks
+
+
+class Endless:
+    """A source that exists only as a function."""
+
+    def __len__(self) -> int:
+        return 10**12
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"n": number}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_source_may_be_longer_than_memory(workers: int) -> None:
+    with Pipeline(
+        source=Endless(),
+        batch_size=4,
+        num_workers=workers,
+        shuffle=True,
+        rngs=np.random.default_rng(0),
+        output="numpy",
+        on_error="skip",
+    ) as pipeline:
+        batch = next(iter(pipeline))
+    assert all(0 <= n < 10**12 for n in batch["n"].tolist())
