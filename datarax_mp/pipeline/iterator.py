@@ -28,7 +28,7 @@ _LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged dat
 Deliver = Callable[["HostBatch", Work, int], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ready:
     """A step that stands ready.
 
@@ -115,45 +115,60 @@ class PipelineIterator:
     def __next__(self) -> Any:
         if self._closing:
             raise StopIteration
-        with self._inside():
-            while True:
-                if self._work is not None:
-                    self._fill(self._work)
-                if not self._ready or self._closing:
-                    break
-                ready = self._ready.popleft()
-                self._position.step = ready.step + 1
-                if ready.skipped:
-                    self._count_skips(ready.skipped)
-                if not ready.empty:
-                    return ready.item
-            error, self._error = self._error, None
-            if error is not None and not self._closing:
-                try:
-                    raise error
-                finally:
-                    del error  # this frame is in its traceback: a cycle
-            if self._exhausted and not self._closing:
-                self._exhausted = False
-                self._position.epoch, self._position.step = self._position.epoch + 1, 0
-            raise StopIteration
+        self._check_process()
+        with self._lock:  # as in ``_inside``, which would cost as much as all the rest
+            self._holder = threading.get_ident()
+            try:
+                return self._next()
+            finally:
+                self._leave()
+
+    def _next(self) -> Any:
+        while True:
+            if self._work is not None:
+                self._fill(self._work)
+            if not self._ready or self._closing:
+                break
+            ready = self._ready.popleft()
+            self._position.step = ready.step + 1
+            if ready.skipped:
+                self._count_skips(ready.skipped)
+            if not ready.empty:
+                return ready.item
+        error, self._error = self._error, None
+        if error is not None and not self._closing:
+            try:
+                raise error
+            finally:
+                del error  # this frame is in its traceback: a cycle
+        if self._exhausted and not self._closing:
+            self._exhausted = False
+            self._position.epoch, self._position.step = self._position.epoch + 1, 0
+        raise StopIteration
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
-        """Let one thread in at a time; on its way out it does what ``close`` could not do meanwhile."""
-        if self._process != os.getpid():
-            raise RuntimeError(
-                f"this iterator belongs to process {self._process}, and process {os.getpid()} was forked from it; "
-                "iterate the pipeline anew in the forked process"
-            )
+        """Let one thread in at a time."""
+        self._check_process()
         with self._lock:
             self._holder = threading.get_ident()
             try:
                 yield
             finally:
-                self._holder = None
-                if self._closing:
-                    self._end()
+                self._leave()
+
+    def _leave(self) -> None:
+        """On the way out, do what ``close`` could not do meanwhile."""
+        self._holder = None
+        if self._closing:
+            self._end()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"this iterator belongs to process {self._process}, and process {os.getpid()} was forked from it; "
+                "iterate the pipeline anew in the forked process"
+            )
 
     def _fill(self, work: Work) -> None:
         ready, feed = self._ready, work.feed

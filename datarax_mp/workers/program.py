@@ -174,17 +174,19 @@ class Program:
         shapes = None
         if self.padding is not None and (shapes := smaller(layout, targets)) is not None:
             out = layout.rows(memory, start, len(numbers), shapes)
-        fits = np.ones(len(numbers) - len(skips), bool)
-        for spec, rows_out in zip(layout.fields, out, strict=True):
-            if targets[spec.path] is not rows_out and spec.dtype != spec.source_dtype:
-                fits &= spec.convert(targets[spec.path][: len(fits)], rows_out[: len(fits)])
-        if not fits.all():
-            infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)
         rows = len(numbers) - len(skips)
+        fits = None
+        for spec, rows_out in zip(layout.fields, out, strict=True):
+            if spec.dtype != spec.source_dtype:
+                kept = spec.convert(targets[spec.path][:rows], rows_out[:rows])
+                fits = kept if fits is None else fits & kept
+        if fits is not None and not fits.all():
+            infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)
+            rows = len(numbers) - len(skips)
         if self.pad and rows < layout.batch_size:
             for whole in layout.rows(memory, start, layout.batch_size, shapes):
                 whole[rows:] = 0
-        return infos, tuple(skips[row] for row in sorted(skips)), shapes
+        return infos, tuple(skips[row] for row in sorted(skips)) if skips else (), shapes
 
     def _fill(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
