@@ -285,9 +285,12 @@ class Soak:
                 self.constant[0].pipeline.close()
             self.constant = (Checked(random.Random(self.round), self.fresh_folder()), 0)
         constant, epoch = self.constant
+        self.constant = (
+            constant,
+            epoch + 1,
+        )  # now, for an error may end this epoch, and the next one comes all the same
         for _ in constant.walk(epoch, 0):
             pass
-        self.constant = (constant, epoch + 1)
         met["epochs of a pipeline that lives on"] += 1
 
     def kill_some(self, seed: int) -> None:
@@ -336,8 +339,8 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Count one record."""
         text = record.getMessage()
-        kind = "deaths that were logged" if "died of" in text else "skips that were logged"
-        met[kind if "died of" in text or "skipped" in text else text] += 1
+        kinds = {" died ": "deaths that were logged", "skipped": "skips that were logged", "no batch": "empty epochs"}
+        met[next((kind for part, kind in kinds.items() if part in text), text)] += 1
 
 
 def run(soak: Soak, minutes: float, say: Callable[[str], None]) -> None:
