@@ -288,7 +288,7 @@ class Soak:
         self.constant = (
             constant,
             epoch + 1,
-        )  # now, for an error may end this epoch, and the next one comes all the same
+        )  # now: should an error end this epoch, the next one comes after it
         for _ in constant.walk(epoch, 0):
             pass
         met["epochs of a pipeline that lives on"] += 1
