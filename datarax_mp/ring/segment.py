@@ -59,7 +59,7 @@ class Segment:
             SharedMemoryError: there is not so much shared memory.
         """
         size = max(align(size, mmap.PAGESIZE), mmap.PAGESIZE)
-        room = limits.room()
+        room = limits.room() if size > _UNASKED else None
         if room is not None and size > room.size:
             raise _too_small(size, purpose, remedy, room)
         try:
@@ -149,6 +149,8 @@ def _reclaim_once() -> None:
     if removed := reclaim():
         log.warning("removed from /dev/shm what killed runs had left: %s", ", ".join(removed))
 
+
+_UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and so little is always there
 
 _logged = False
 
