@@ -48,32 +48,32 @@ Workers are forked before the main process uses JAX, as torch and SPDL do on Lin
 When a loader is *not* worth using: where one process keeps up with the training step. "share" of one process on two
 cores is 50 %; a loader with one worker cannot do better than that plus what main does meanwhile.
 
-What other forms cost was seen on a machine that others used too, where CPU times vary by some 10 % and rates mean
-nothing. The following is of one single round of 2 s, 2 workers, with nothing else running as far as "cores" shows, so
-it has no spread, and differences of a few per cent are nothing. To be replaced by a run of the command above:
+What other forms cost was seen on a machine that others used too, where CPU times vary by some 10 %. The following is of
+an idle one: photographs the median of 2 rounds of 5 s (no system varied by more than 2 %), the rest one round of 4 s, so
+that a difference of one per cent is nothing:
 
     2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, torch 2.13.0+cpu, grain 0.2.18, spdl-core 0.8.0,
     opencv-python-headless 5.0.0.93, simplejpeg 1.9.0, Python 3.11.7, 2026-11-24; 200 photographs of ImageNet, 110 kB
 
     work        | system                    | workers | records/s | ratio | share  | CPU    | cores
     ----------- | ------------------------- | ------: | --------- | ----: | -----: | -----: | ----:
-    photographs | single process, no loader |       0 |     524.8 |       |    50% |   1.90 |  1.00
-    photographs | datarax_mp                |       2 |    1060.5 |  1.00 |   101% |   1.88 |  2.00
-    photographs | torch DataLoader          |       2 |     936.9 |  0.88 |    89% |   2.14 |  2.01
-    photographs | Grain mp_prefetch         |       2 |     912.3 |  0.86 |    87% |   2.19 |  2.00
-    photographs | SPDL subprocesses         |       2 |     994.1 |  0.94 |    95% |   2.01 |  2.00
-    busy        | single process, no loader |       0 |     198.6 |       |    50% |   5.05 |  1.00
-    busy        | datarax_mp                |       2 |     395.5 |  1.00 |   100% |   5.05 |  2.00
-    busy        | torch DataLoader          |       2 |     382.4 |  0.97 |    96% |   5.19 |  1.99
-    busy        | Grain mp_prefetch         |       2 |     381.9 |  0.97 |    96% |   5.23 |  2.00
-    busy        | SPDL subprocesses         |       2 |     392.6 |  0.99 |    99% |   5.09 |  2.00
+    photographs | single process, no loader |       0 |     507.6 |       |    50% |   1.97 |  1.00
+    photographs | datarax_mp                |       2 |    1040.1 |  1.00 |   102% |   1.92 |  1.99
+    photographs | torch DataLoader          |       2 |     939.0 |  0.90 |    93% |   2.12 |  1.99
+    photographs | Grain mp_prefetch         |       2 |     889.8 |  0.86 |    88% |   2.24 |  1.99
+    photographs | SPDL subprocesses         |       2 |     981.3 |  0.94 |    97% |   2.03 |  1.99
+    busy        | single process, no loader |       0 |     198.7 |       |    50% |   5.02 |  1.00
+    busy        | datarax_mp                |       2 |     395.8 |  1.00 |   100% |   5.03 |  1.99
+    busy        | torch DataLoader          |       2 |     384.8 |  0.97 |    97% |   5.19 |  2.00
+    busy        | Grain mp_prefetch         |       2 |     369.2 |  0.93 |    93% |   5.11 |  1.89
+    busy        | SPDL subprocesses         |       2 |     394.9 |  1.00 |    99% |   5.06 |  2.00
     stragglers  | single process, no loader |       0 |      46.4 |       |    50% |  21.52 |  1.00
-    stragglers  | datarax_mp                |       2 |      93.2 |  1.00 |   100% |  21.43 |  2.00
-    stragglers  | torch DataLoader          |       2 |      92.4 |  0.99 |   100% |  21.61 |  2.00
-    stragglers  | torch, in_order=False     |       2 |      95.1 |  1.02 |   102% |  20.98 |  1.99
-    stragglers  | Grain mp_prefetch         |       2 |      92.4 |  0.99 |   100% |  21.56 |  1.99
-    stragglers  | SPDL subprocesses         |       2 |      92.2 |  0.99 |    99% |  21.70 |  2.00
-    stragglers  | SPDL pool of processes    |       2 |      92.5 |  0.99 |   100% |  21.61 |  2.00
+    stragglers  | datarax_mp                |       2 |      92.6 |  1.00 |   100% |  21.50 |  1.99
+    stragglers  | torch DataLoader          |       2 |      91.8 |  0.99 |    99% |  21.52 |  1.97
+    stragglers  | torch, in_order=False     |       2 |      91.5 |  0.99 |    99% |  21.81 |  2.00
+    stragglers  | Grain mp_prefetch         |       2 |      91.6 |  0.99 |    99% |  21.74 |  1.99
+    stragglers  | SPDL subprocesses         |       2 |      92.5 |  1.00 |   100% |  21.58 |  2.00
+    stragglers  | SPDL pool of processes    |       2 |      82.8 |  0.89 |    89% |  21.34 |  1.77
 
 With two workers and two batches ahead, stragglers part nobody from anybody: sums of 16 records are even enough.
 """

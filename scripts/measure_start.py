@@ -7,6 +7,11 @@
 ``Pipeline(...)`` to the first batch of a MemorySource. *Warm* is another Pipeline over another MemorySource in the same
 interpreter afterwards: from ``iter(pipeline)`` to its first batch. For comparison, *bare* starts as many processes of
 ``multiprocessing`` (spawn) that import NumPy and answer once, the least that a loader with spawned workers must do.
+
+8 workers, 2 cores, CPU backend, jax 0.10.2, Python 3.11.7, 2026-11-24; milliseconds, medians of 5 interpreters (the
+worst of five warm ones is the first, which moves the source's 31 MB to shared memory):
+
+    cold  214      warm  18.5      warm, worst of 5  44      bare  590
 """
 
 from __future__ import annotations
