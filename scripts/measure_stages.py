@@ -48,9 +48,9 @@ Workers are forked before the main process uses JAX, as torch and SPDL do on Lin
 When a loader is *not* worth using: where one process keeps up with the training step. "share" of one process on two
 cores is 50 %; a loader with one worker cannot do better than that plus what main does meanwhile.
 
-What other forms cost was seen on a machine that others used too, where CPU times vary by some 10 %. The following is of
-an idle one: photographs the median of 2 rounds of 5 s (no system varied by more than 2 %), the rest one round of 4 s, so
-that a difference of one per cent is nothing:
+What other forms cost was seen on a machine that others used too, where CPU times vary by some 10 %. The following is
+of an idle one: photographs the median of 2 rounds of 5 s (none varied by more than 4 %), the rest one round of 4 s,
+so that a difference of one per cent is nothing:
 
     2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, torch 2.13.0+cpu, grain 0.2.18, spdl-core 0.8.0,
     opencv-python-headless 5.0.0.93, simplejpeg 1.9.0, Python 3.11.7, 2026-11-24; 200 photographs of ImageNet, 110 kB
