@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.element_batch import Element as Element
     from datarax_mp.core.metadata import Metadata as Metadata
     from datarax_mp.core.spec import RecordError as RecordError
+    from datarax_mp.order import ShardOptions as ShardOptions
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline.scan import scan as scan
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
@@ -69,6 +70,7 @@ _HOME = {
     "RandomResizedCrop": "stages.image",
     "RecordError": "core.spec",
     "Resize": "stages.image",
+    "ShardOptions": "order",
     "SharedMemoryError": "ring",
     "scan": "pipeline.scan",
     "WorkerError": "workers.errors",

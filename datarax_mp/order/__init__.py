@@ -2,4 +2,5 @@
 
 from datarax_mp.order.permutation import mix64 as mix64
 from datarax_mp.order.permutation import permute as permute
+from datarax_mp.order.shard import ShardOptions as ShardOptions
 from datarax_mp.order.steps import Order as Order

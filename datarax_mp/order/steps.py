@@ -1,9 +1,14 @@
 """From (epoch, step) to record numbers.
 
-positions of shard k of n:   k, k + n, k + 2n, ...            shard_length of them
-step s takes positions       s * batch_size ... (s + 1) * batch_size - 1   of the shard
-a position's record          position itself, or permute(position) when the order shuffles;
-                             kept[that] where filters have left only some records
+place in the epoch  0 1 2 3 | 4 5 6 7 | 8 9           counted over all shards; "|" parts the steps
+shard 0 of 2        0 1     | 4 5     | 8 9           batch_size 2: each shard has its own rows of a global batch of 4
+shard 1 of 2            2 3 |     6 7 |                the last step has as many rows as are left, maybe none
+
+    place  --(offset + place * stride)-->  position  --permute, if shuffled-->  number  --kept, if filtered-->  record
+
+The steps before step s have used up exactly the places before ``s * global_batch``, whatever the number of shards. So a
+place is a position in the epoch that one can go on from with other shards and another batch size: the epoch then has a
+``start``, and its steps count from there.
 """
 
 from __future__ import annotations
@@ -22,16 +27,20 @@ class Order:
 
     Attributes:
         length: records in the whole source, or as many as filters have kept of them.
-        batch_size: records in a batch.
+        batch_size: records in a batch of one shard.
         shuffle: whether positions are permuted anew every epoch.
         seed: the permutation's seed; only counts when ``shuffle`` is set.
-        drop_last: whether a last batch that is not full is left out.
-        shard_index: which shard this is, from 0.
-        shard_count: how many shards share the source.
+        drop_last: whether a last step that is not full, over all shards, is left out.
+        shard_index: which rows of each global batch are this shard's, from 0.
+        shard_count: how many shards make a global batch.
+        offset: the epoch's first position, where the source serves only a part of its records.
+        stride: from each of its positions to the next.
+        start: the place where epoch ``start_epoch`` begins; all others begin at 0.
+        start_epoch: the epoch that was entered in the middle.
         kept: int64 ``(length,)``, the numbers of the records that filters have kept, or None where there are none.
 
     >>> order = Order(length=10, batch_size=4)
-    >>> len(order), [order.rows(step) for step in range(len(order))]
+    >>> order.steps(epoch=0), [order.rows(epoch=0, step=step) for step in range(3)]
     (3, [4, 4, 2])
     >>> order.records(epoch=0, step=1).tolist()
     [4, 5, 6, 7]
@@ -44,6 +53,10 @@ class Order:
     drop_last: bool = False
     shard_index: int = 0
     shard_count: int = 1
+    offset: int = 0
+    stride: int = 1
+    start: int = 0
+    start_epoch: int = 0
     kept: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,28 +64,69 @@ class Order:
             raise ValueError(f"an order needs length >= 0 and batch_size >= 1; got {self.length=}, {self.batch_size=}")
         if not 0 <= self.shard_index < self.shard_count:
             raise ValueError(f"shard_index must be in [0, {self.shard_count}), got {self.shard_index}")
+        if not 0 <= self.offset < self.stride:
+            raise ValueError(f"offset must be in [0, {self.stride}), got {self.offset}")
+        if not 0 <= self.start <= self.places:
+            raise ValueError(f"start must be in [0, {self.places}], got {self.start}")
 
     @property
-    def shard_length(self) -> int:
-        """Records that this shard serves in an epoch."""
-        return len(range(self.shard_index, self.length, self.shard_count))
+    def places(self) -> int:
+        """Records of an epoch, over all shards."""
+        return len(range(self.offset, self.length, self.stride))
+
+    @property
+    def global_batch(self) -> int:
+        """Records of a step, over all shards."""
+        return self.batch_size * self.shard_count
+
+    @property
+    def ragged(self) -> bool:
+        """Whether some epoch ends with a step that is not full."""
+        return bool(not self.drop_last and (self.places % self.global_batch or self.start % self.global_batch))
+
+    def first(self, epoch: int) -> int:
+        """The place where an epoch begins."""
+        return self.start if epoch == self.start_epoch else 0
 
     def __len__(self) -> int:
-        """Steps in an epoch."""
-        full, rest = divmod(self.shard_length, self.batch_size)
+        """Steps in a whole epoch, the same for every shard."""
+        return self._steps(self.places)
+
+    def steps(self, epoch: int) -> int:
+        """Steps in an epoch, the same for every shard."""
+        return self._steps(self.places - self.first(epoch))
+
+    def _steps(self, places: int) -> int:
+        full, rest = divmod(places, self.global_batch)
         return full + bool(rest and not self.drop_last)
 
-    def rows(self, step: int) -> int:
-        """Records in the batch of one step: ``batch_size``, or fewer in the last."""
-        return min(self.batch_size, self.shard_length - step * self.batch_size)
+    def global_step(self, epoch: int, step: int) -> int:
+        """The number of a step in the whole run; in an epoch that was entered in the middle, of steps of this size."""
+        return epoch * len(self) + self.first(epoch) // self.global_batch + step
+
+    def place(self, epoch: int, step: int) -> int:
+        """How many records of the epoch all shards together have used up before a step."""
+        return min(self.first(epoch) + step * self.global_batch, self.places)
+
+    def rows(self, epoch: int, step: int) -> int:
+        """This shard's records in a step: ``batch_size``, or fewer in the last, even 0 if there are several shards."""
+        left = self.places - self.first(epoch) - step * self.global_batch - self.shard_index * self.batch_size
+        return max(0, min(self.batch_size, left))
 
     def records(self, epoch: int, step: int, steps: int = 1) -> NDArray[np.int64]:
         """Record numbers of ``steps`` consecutive steps, as int64 ``(rows,)``, one step after the other."""
-        first = step * self.batch_size
-        last = min(first + steps * self.batch_size, self.shard_length)
-        positions = np.arange(
-            self.shard_index + first * self.shard_count, self.shard_index + last * self.shard_count, self.shard_count
-        )
+        begin = self.first(epoch) + step * self.global_batch
+        if self.shard_count == 1:
+            places = np.arange(begin, min(begin + steps * self.batch_size, self.places))
+        else:
+            firsts = np.arange(steps) * self.global_batch + (begin + self.shard_index * self.batch_size)
+            places = (firsts[:, None] + np.arange(self.batch_size)).ravel()
+            places = places[places < self.places]
+        return self.at(epoch, places)
+
+    def at(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The records at places of an epoch, both int64 ``(n,)``."""
+        numbers = places if self.stride == 1 else self.offset + places * self.stride
         if self.shuffle:
-            positions = permute(positions, self.length, seed=self.seed, epoch=epoch)
-        return positions if self.kept is None else self.kept[positions]
+            numbers = permute(numbers, self.length, seed=self.seed, epoch=epoch)
+        return numbers if self.kept is None else self.kept[numbers]

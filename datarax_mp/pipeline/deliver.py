@@ -86,7 +86,7 @@ def batch_metadata(
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
     infos = pickle.loads(info) if info is not None else None
-    global_step = epoch * len(order) + step
+    global_step, shard = order.global_step(epoch, step), order.offset * order.shard_count + order.shard_index
     metadata = []
     for row, number in enumerate(np.delete(order.records(epoch, step), missing).tolist()):
         source_info = nest(infos[row]) if infos is not None else {}
@@ -94,6 +94,6 @@ def batch_metadata(
         if track_name is not None:
             key = f"{track_name}:{number}"
             source_info = {"source": track_name, **source_info}
-        metadata.append(Metadata(number, epoch, global_step, step, order.shard_index, None, key, source_info))
-    padding = Metadata(None, epoch, global_step, step, order.shard_index)
+        metadata.append(Metadata(number, epoch, global_step, step, shard, None, key, source_info))
+    padding = Metadata(None, epoch, global_step, step, shard)
     return metadata + [padding] * (size - len(metadata))

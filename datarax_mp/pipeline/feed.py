@@ -57,7 +57,7 @@ def most_steps(layout: Layout) -> int:
 
 
 class Feed:
-    """Hands the steps ``[start, len(order))`` of one epoch to a crew and gives their batches back in order.
+    """Hands the steps ``[start, order.steps(epoch))`` of one epoch to a crew and gives their batches back in order.
 
     Args:
         crew: who does the work.
@@ -89,7 +89,7 @@ class Feed:
         self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
         self._epoch, self._lendable, self._pad = epoch, lendable, pad
         self._timeout = timeout
-        self._next, self._stop = start, len(order)
+        self._next, self._stop = start, order.steps(epoch)
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
         self._reader: _RunReader | None = None
@@ -215,7 +215,7 @@ class _RunReader:
             raise self._answer.error.restore()
         step = self._run.step + place
         skips = written.skips.get(place, ())
-        rows = self._order.rows(step) - len(skips)
+        rows = self._order.rows(self._run.epoch, step) - len(skips)
         arrays = self._layout.rows(
             self._memory,
             place * self._layout.block_bytes,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datarax_mp.pipeline.session import Session, Work
-from datarax_mp.pipeline.state import Position
+from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.workers.crew import Closed
 from datarax_mp.workers.waker import Waker
 
@@ -24,8 +24,6 @@ log = logging.getLogger("datarax_mp")
 
 CLOSE_SECONDS = 2.0
 _LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged data set must not flood the log
-
-Deliver = Callable[["HostBatch", Work, int], Any]
 
 
 @dataclass(slots=True)
@@ -57,8 +55,7 @@ class PipelineIterator:
 
     Args:
         session: where workers and memory come from.
-        position: where to start; it is moved on as batches are received.
-        deliver: makes of a host batch what the user gets.
+        cursor: where to start; it is moved on as batches are received.
         prefetch_size: how many batches stand ready ahead of the user.
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
@@ -68,14 +65,13 @@ class PipelineIterator:
     def __init__(
         self,
         session: Session,
-        position: Position,
-        deliver: Deliver,
+        cursor: Cursor,
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
-        resume: Callable[[Any], tuple[Session, Position]],
+        resume: Callable[[Any, bool], tuple[Session, Position]],
         count_skips: Callable[[int], None],
     ) -> None:
-        self._session, self._position, self._deliver = session, position, deliver
+        self._session, self._cursor = session, cursor
         self._prefetch_size = prefetch_size
         self._dump_state, self._resume, self._count_skips = dump_state, resume, count_skips
         self._process = os.getpid()
@@ -86,6 +82,7 @@ class PipelineIterator:
         self._reset()
 
     def _reset(self) -> None:
+        self._order, self._epoch, _ = self._cursor.at
         self._ready: deque[_Ready] = deque()
         self._error: Exception | None = None
         self._work: Work | None = None
@@ -102,7 +99,7 @@ class PipelineIterator:
         try:
             if self._closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
-            self._work = self._session.start(epoch=self._position.epoch, step=self._position.step, waker=waker)
+            self._work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, waker=waker)
         except Closed:
             raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
@@ -130,7 +127,7 @@ class PipelineIterator:
             if not self._ready or self._closing:
                 break
             ready = self._ready.popleft()
-            self._position.step = ready.step + 1
+            self._cursor.at = Position(self._order, self._epoch, ready.step + 1)
             if ready.skipped:
                 self._count_skips(ready.skipped)
             if not ready.empty:
@@ -143,7 +140,7 @@ class PipelineIterator:
                 del error  # this frame is in its traceback: a cycle
         if self._exhausted and not self._closing:
             self._exhausted = False
-            self._position.epoch, self._position.step = self._position.epoch + 1, 0
+            self._cursor.at = Position(self._order, self._epoch + 1, 0)
         raise StopIteration
 
     @contextmanager
@@ -203,12 +200,12 @@ class PipelineIterator:
             self._log_skips(batch)
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = len(batch.arrays[0]) == 0
-        item = None if empty else self._deliver(batch, work, self._position.epoch)
+        item = None if empty else self._session.deliver(batch, work, self._epoch)
         self._ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
         return True
 
     def _log_skips(self, batch: HostBatch) -> None:
-        epoch = self._position.epoch
+        epoch = self._epoch
         for skip in batch.skips[: max(0, _LOGGED_SKIPS - self._skips_logged)]:
             log.warning("record %d is skipped (step %d of epoch %d): %s", skip.record, batch.step, epoch, skip.reason)
         before, self._skips_logged = self._skips_logged, self._skips_logged + len(batch.skips)
@@ -255,20 +252,22 @@ class PipelineIterator:
                 self._lock.release()
 
     def get_state(self) -> dict[str, Any]:
-        """The position as plain JSON values: the batches that were received, not those that stand ready."""
-        return self._dump_state(self._position)
+        """The position as plain JSON values: the batches that were received, not those that stand ready.
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from where a state was taken.
+        Any thread may ask: a batch counts from the moment at which ``next`` hands it over.
+        """
+        return self._dump_state(self._cursor.at)
+
+    def set_state(self, state: dict[str, Any], *, elastic: bool = False) -> None:
+        """Go on from where a state was taken; ``elastic`` as in ``Pipeline.set_state``.
 
         Raises:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs.
         """
         with self._inside():
-            session, position = self._resume(state)
+            session, position = self._resume(state, elastic)
             self._end()
-            self._session = session
-            self._position.epoch, self._position.step = position.epoch, position.step
+            self._session, self._cursor.at = session, position
             self._reset()
             self._begin()

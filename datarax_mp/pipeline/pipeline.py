@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-import numbers
-import operator
 import os
 import time
 import weakref
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Literal
 
-from datarax_mp.order import Order
+from datarax_mp.order import Order, ShardOptions
+from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
-from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery
-from datarax_mp.pipeline.iterator import CLOSE_SECONDS, Deliver, PipelineIterator
+from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery, Stages
+from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.scan import survivors
-from datarax_mp.pipeline.session import Options, Session
-from datarax_mp.pipeline.state import Position
+from datarax_mp.pipeline.session import Deliver, Options, Session
+from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources import as_source
 from datarax_mp.sources.seed import draw_seed
-from datarax_mp.stages.host import Filter, MapBatch, RandomMapElement, stage_name
+from datarax_mp.stages.host import Filter, RandomMapElement, stage_name
 from datarax_mp.stages.split import split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
@@ -55,6 +54,10 @@ class Pipeline:
         pad_last: fill it up with zeros instead, and mark them in ``batch.valid_mask``, so that all batches have one
             shape. The same is done with a batch that lacks skipped records.
         shuffle: a new permutation every epoch; None means as the source's config says.
+        shard: which of several hosts this one is: a ``ShardOptions``, or ``"jax"`` for JAX's process index and count.
+            Of every global batch, ``batch_size`` records times the number of shards, each gets its own rows. All get
+            equally many batches, so ``drop_last`` or ``pad_last`` must say what becomes of the rest of an epoch; with
+            ``pad_last`` a shard's last batch may be all padding.
         device: the ``jax.Device`` for the arrays; None is JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which the arrays are split.
         output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
@@ -98,6 +101,7 @@ class Pipeline:
         drop_last: bool = False,
         pad_last: bool = False,
         shuffle: bool | None = None,
+        shard: ShardOptions | Literal["jax"] | None = None,
         device: Any = None,
         sharding: Any = None,
         output: Output = "jax",
@@ -105,29 +109,20 @@ class Pipeline:
         timeout: float | None = None,
         restart_workers: bool = True,
     ) -> None:
-        batch_size = _integer("batch_size", batch_size, least=1)
-        num_workers = _integer("num_workers", num_workers, least=0)
-        prefetch_size = _integer("prefetch_size", prefetch_size, least=0)
+        batch_size = arguments.integer("batch_size", batch_size, least=1)
+        num_workers = arguments.integer("num_workers", num_workers, least=0)
+        prefetch_size = arguments.integer("prefetch_size", prefetch_size, least=0)
         if num_workers and not hasattr(os, "fork"):
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
-        if output not in ("jax", "numpy"):
-            raise ValueError(f"output must be 'jax' or 'numpy', got {output!r}")
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-        if on_error == "skip" and sharding is not None and not pad_last:
-            raise ValueError("a batch that lacks skipped records cannot be split evenly: sharding needs pad_last=True")
-        _check_workers(num_workers, timeout, restart_workers)
-        if device is not None and sharding is not None:
-            raise ValueError("device and sharding both say where arrays go; give one of them")
-        if output == "numpy" and (device is not None or sharding is not None):
-            raise ValueError("output='numpy' leaves arrays in host memory; device and sharding need output='jax'")
-        if drop_last and pad_last:
-            raise ValueError("drop_last and pad_last both say what becomes of a short last batch; set one of them")
+        arguments.check_output(output, device=device, sharding=sharding)
+        part = arguments.resolve_shard(shard)
+        arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+        arguments.check_workers(num_workers, timeout, restart_workers)
         host, device_stages = split_stages(stages)
         if output == "numpy" and device_stages:
             raise ValueError(f"{stage_name(device_stages[0])} runs on the device, which output='numpy' does not touch")
         if not enforce_batch:
-            _check_elements(host, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+            arguments.check_elements(host, part, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
 
         self._source = as_source(source)
         self._options = Options(
@@ -146,7 +141,6 @@ class Pipeline:
         self._skip = on_error == "skip"
         self._pad_last = pad_last
         self._host_stages, self._device_stages, self._enforce_batch = host, device_stages, enforce_batch
-        self._position, self._next = Position(0, 0), Position(0, 0)
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
         self._skipped = 0
@@ -157,36 +151,38 @@ class Pipeline:
             shuffle=shuffle,
             seed=self._draw_seed(rngs, "shuffle=True" if shuffle else "a random stage") if shuffle or random else 0,
             drop_last=drop_last,
-            shard_index=getattr(config, "shard_id", None) or 0,
-            shard_count=getattr(config, "num_workers", 1),
+            shard_index=part.index,
+            shard_count=part.count,
+            offset=getattr(config, "shard_id", None) or 0,
+            stride=getattr(config, "num_workers", 1),
         )
         if num_workers:
             pool().prepare()  # it starts up while the caller builds a model
         if not any(isinstance(stage, Filter) for stage in host):
-            self._settle(self._all)
+            self._start(self._all)
 
-    @property
-    def _order(self) -> Order:
-        """Which records come when. With a filter it is known only after a pass over the source, made at first need."""
+    def _prepare(self) -> Session:
+        """Find out which records there are, once. With a filter that takes a pass over the source, at first need."""
         if self._session is None:
             kept = survivors(self._source, self._host_stages, self._options, skip=self._skip)
-            self._settle(dataclasses.replace(self._all, length=len(kept), kept=kept))
-        return self._settled
+            self._start(dataclasses.replace(self._all, length=len(kept), kept=kept))
+        assert self._session is not None
+        return self._session
 
-    def _settle(self, order: Order) -> None:
+    def _start(self, order: Order) -> None:
         """Set up everything that depends on how many records there are."""
-        self._settled = order
         if len(order) == 0:
             log.warning(
-                "an epoch has no batch: %d records, batch_size=%d, drop_last=%s",
-                order.shard_length,
+                "an epoch has no batch: %d records, batch_size=%d, shards=%d, drop_last=%s",
+                order.places,
                 order.batch_size,
+                order.shard_count,
                 order.drop_last,
             )
-        self._pad = self._pad_last and (self._skip or order.shard_length % order.batch_size > 0)
-        self._deliver = self._delivery()
         stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
         self._fingerprint = states.fingerprint(order, self._source, stages)
+        self._next = Position(order, 0, 0)
+        self._cursor = Cursor(self._next)
         self._open_session(order)
 
     def _draw_seed(self, rngs: Any, why: str) -> int:
@@ -196,36 +192,43 @@ class Pipeline:
             raise ValueError(f"{why} needs rngs, on the source or on the pipeline: Pipeline(..., rngs=nnx.Rngs(0))")
         return draw_seed(rngs)
 
-    def _delivery(self) -> Deliver:
-        compiled = None
-        if self._device_stages:
-            from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
+    @cached_property
+    def _compiled(self) -> Stages | None:
+        if not self._device_stages:
+            return None
+        from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
 
-            compiled = compile_stages(self._device_stages)
+        return compile_stages(self._device_stages)
+
+    def _delivery(self, *, pad: bool) -> Deliver:
         config = getattr(self._source, "config", None)
         if not self._enforce_batch:
-            return ElementDelivery(compiled)
+            return ElementDelivery(self._compiled)
         return BatchDelivery(
-            compiled,
-            padded=self._pad,
+            self._compiled,
+            padded=pad,
             on_device=self._options.output == "jax",
             track_name=getattr(self._source, "name", None) if getattr(config, "track_metadata", False) else None,
         )
 
-    def _open_session(self, order: Order) -> None:
+    def _open_session(self, order: Order) -> Session:
         x64 = None
         if self._options.output == "jax":
             import jax  # delayed: NumPy output never needs it
 
             x64 = bool(jax.config.jax_enable_x64)
         stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
-        program = Program(self._source, stages, order, x64=x64, pad=self._pad, skip=self._skip)
-        self._session = Session(program, self._options)
-        self._net = weakref.finalize(self, Session.close, self._session)
+        pad = self._pad_last and (self._skip or order.ragged)
+        program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip)
+        self._order = order
+        self._session = session = Session(program, self._options, self._delivery(pad=pad))
+        self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
+        return session
 
     def __len__(self) -> int:
         """Batches in an epoch (elements, under ``enforce_batch=False``)."""
+        self._prepare()
         return len(self._order)
 
     def __iter__(self) -> PipelineIterator:
@@ -240,21 +243,15 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        len(self._order)  # makes the session
-        assert self._session is not None
-        position = dataclasses.replace(self._next)
+        session = self._prepare()
+        cursor = Cursor(self._next)
         iterator = PipelineIterator(
-            self._session,
-            position,
-            self._deliver,
-            self._options.prefetch_size,
-            self._dump_state,
-            self._resume,
-            self._count_skips,
+            session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._count_skips
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         iterator.begin()
-        self._position, self._next = position, Position(position.epoch + 1, 0)
+        order, epoch, _ = self._next
+        self._cursor, self._next = cursor, Position(order, epoch + 1, 0)
         return iterator
 
     @property
@@ -268,34 +265,48 @@ class Pipeline:
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.
 
-        A state is smaller than 2 kB. It fits every pipeline over the same source with the same batch size, shuffle,
-        shard and stages, whatever its ``num_workers``, ``prefetch_size``, device or output.
+        A state is smaller than 2 kB. It fits every pipeline over the same source with the same seed, batch size,
+        shuffle, number of shards and stages, whatever its ``num_workers``, ``prefetch_size``, device or output, and
+        whichever of the shards it is. Any thread may ask for it.
         """
-        return self._dump_state(self._position)
+        self._prepare()
+        return self._dump_state(self._cursor.at)
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Make the next ``iter`` go on exactly where a state was taken; the state's seed is taken over.
+    def set_state(self, state: dict[str, Any], *, elastic: bool = False) -> None:
+        """Make the next ``iter`` go on exactly where a state was taken. Iterators there are stay where they are.
+
+        Args:
+            state: what ``get_state`` gave.
+            elastic: go on from the same record although ``batch_size``, the number of shards or ``drop_last`` differ,
+                and take over the state's seed. The rest of the epoch then holds exactly the records that had not been
+                received, in the same order; later epochs are whole. Without ``shuffle`` the source may have grown, too.
 
         Raises:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs, with both values.
+
+        >>> data = {"x": np.arange(10)}
+        >>> before = Pipeline(source=data, batch_size=3)
+        >>> next(iter(before))["x"].tolist()
+        [0, 1, 2]
+        >>> after = Pipeline(source=data, batch_size=4)
+        >>> after.set_state(before.get_state(), elastic=True)
+        >>> [batch["x"].tolist() for batch in after]
+        [[3, 4, 5, 6], [7, 8, 9]]
         """
-        _, self._next = self._resume(state)
-        self._position = dataclasses.replace(self._next)
+        _, self._next = self._resume(state, elastic)
+        self._cursor = Cursor(self._next)
 
     def _dump_state(self, position: Position) -> dict[str, Any]:
-        order = self._order
-        return states.dump(position, order, self._fingerprint)
+        return states.dump(position, self._fingerprint)
 
-    def _resume(self, state: Any) -> tuple[Session, Position]:
-        steps = len(self._order)
-        position, seed = states.load(state, self._fingerprint, steps)
-        if seed != self._order.seed:
+    def _resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:
+        session = self._prepare()
+        position = states.load(state, self._fingerprint, self._order, elastic=elastic)
+        if position.order != self._order:
             self._net()  # closes the session; iterators that still use it free it when they end
-            self._settled = dataclasses.replace(self._order, seed=seed)
-            self._open_session(self._settled)
-        assert self._session is not None
-        return self._session, position
+            session = self._open_session(position.order)
+        return session, position
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End running epochs and free memory and workers. Batches that were received stay valid.
@@ -325,36 +336,3 @@ class Pipeline:
             f"Pipeline({type(self._source).__name__}, {self._all.length} records, batch_size={self._all.batch_size}, "
             f"num_workers={self._options.num_workers})"
         )
-
-
-def _integer(name: str, value: Any, *, least: int) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
-
-
-def _check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
-    if not isinstance(restart_workers, bool):
-        raise TypeError(f"restart_workers must be a bool, got {restart_workers!r}")
-    if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
-            raise TypeError(f"timeout must be seconds or None, got {timeout!r} of type {type(timeout).__name__}")
-        if not 0 < float(timeout) < math.inf:
-            raise ValueError(f"timeout must be more than 0 seconds, and None is no limit; got {timeout}")
-    without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
-    if num_workers == 0 and without is not None:
-        raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
-
-
-def _check_elements(host: tuple[Any, ...], *, drop_last: bool, pad_last: bool, sharding: Any) -> None:
-    given = {"drop_last": drop_last, "pad_last": pad_last, "sharding": sharding is not None}
-    given["a MapBatch stage"] = any(isinstance(stage, MapBatch) for stage in host)
-    for name, there in given.items():
-        if there:
-            raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")

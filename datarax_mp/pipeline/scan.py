@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from datarax_mp.order import Order
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.session import Options, Session, Work
-from datarax_mp.pipeline.state import Position
+from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.sources import as_source
 from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
 from datarax_mp.workers.program import Program
@@ -99,14 +99,15 @@ def _passes(
 
     order = Order(length=len(source), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
-    session = Session(Program(source, (stage,), order, x64=None, pad=True, skip=skip), options)
-    iterator = PipelineIterator(session, Position(0, 0), deliver, 2, _no_state, _no_state, lambda _: None)
+    session = Session(Program(source, (stage,), order, x64=None, pad=True, skip=skip), options, deliver)
+    cursor = Cursor(Position(order, 0, 0))
+    iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda _: None)
     with closing(session), closing(iterator):
         iterator.begin()
         yield from iterator
 
 
-def _no_state(_: Any) -> Any:
+def _no_state(*_: Any) -> Any:
     raise AssertionError("a scan has no state")
 
 

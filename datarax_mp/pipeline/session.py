@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
-from datarax_mp.pipeline.feed import Feed, most_steps
+from datarax_mp.pipeline.feed import Feed, HostBatch, most_steps
 from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_transfer
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Crew, CrewLike
@@ -23,6 +24,8 @@ from datarax_mp.workers.pool import pool, program_numbers
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.shipping import Shipment
 from datarax_mp.workers.waker import Waker
+
+Deliver = Callable[[HostBatch, "Work", int], Any]
 
 _SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late
 
@@ -53,10 +56,16 @@ class Options:
 
 
 class Session:
-    """See the module. Made lazily: the first ``start`` serialises the program and starts workers."""
+    """See the module. Made lazily: the first ``start`` serialises the program and starts workers.
 
-    def __init__(self, program: Program, options: Options) -> None:
-        self._program, self._options = program, options
+    Args:
+        program: what is done to records, and in which order they come.
+        options: how it is done.
+        deliver: makes of a host batch what the user gets.
+    """
+
+    def __init__(self, program: Program, options: Options, deliver: Deliver) -> None:
+        self._program, self._options, self.deliver = program, options, deliver
         self.number = next(program_numbers)
         self._process = os.getpid()
         self._shipment: Shipment | None = None
@@ -138,7 +147,8 @@ class Session:
             order, options = self._program.order, self._options
             if options.sharding is not None:
                 steps = () if self._program.pad or not len(order) else (0, len(order) - 1)
-                check_sharding(layout, options.sharding, [order.rows(step) for step in steps] or [order.batch_size])
+                counts = [order.rows(order.start_epoch + 1, step) for step in steps]  # an epoch that is whole
+                check_sharding(layout, options.sharding, counts or [order.batch_size])
             self._transfer = make_transfer(
                 layout, output=options.output, device=options.device, sharding=options.sharding
             )

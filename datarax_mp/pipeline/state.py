@@ -1,33 +1,55 @@
 """A pipeline's position as plain JSON values.
 
-    {"version": 1, "seed": 123, "epoch": 2, "step": 17, "fingerprint": {"length": 50000, "batch_size": 128, ...}}
+    {"version": 2, "seed": 123, "epoch": 2, "start": 0, "step": 17, "fingerprint": {"length": 50000, ...}}
 
-``step`` counts the batches that the *user* has received in ``epoch``, never what was read ahead. The worker count, the
-prefetch depth and the output are no part of it: they do not change the stream.
+``step`` counts the batches that the *user* has received in ``epoch``, never what was read ahead. ``start`` is the
+place in the epoch at which those steps begin; it is 0 unless the epoch was entered by an elastic resume. The worker
+count, the prefetch depth, the output, and which of the shards it was are no part of a state: they do not change the
+stream, and one state serves all hosts.
+
+A step with its batch size and number of shards is a number of records that have been used up; an elastic resume takes
+that number and begins there, whatever its own batch size and number of shards.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from datarax_mp.order import Order
 
-VERSION = 1
+VERSION = 2
+
+# What may differ in an elastic resume: how records are grouped, but neither which there are nor what is done to them.
+_GROUPING = ("batch_size", "shards", "drop_last")
 
 
-@dataclass(slots=True)
-class Position:
-    """Where the user is.
+class Position(NamedTuple):
+    """Where the user is: an immutable value, so that one thread can read it while another moves on.
 
     Attributes:
+        order: which records make a step.
         epoch: the epoch, from 0.
         step: batches received in it.
     """
 
+    order: Order
     epoch: int
     step: int
+
+
+class Cursor:
+    """A position that moves on, by being replaced as a whole.
+
+    Attributes:
+        at: the position.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: Position) -> None:
+        self.at = at
 
 
 def fingerprint(order: Order, source: Any, stages: Sequence[str]) -> dict[str, Any]:
@@ -35,45 +57,80 @@ def fingerprint(order: Order, source: Any, stages: Sequence[str]) -> dict[str, A
     return {
         "source": getattr(source, "name", None) or type(source).__name__,
         "length": order.length,
+        "source_shard": [order.offset, order.stride],
         "batch_size": order.batch_size,
+        "shards": order.shard_count,
         "shuffle": order.shuffle,
         "drop_last": order.drop_last,
-        "shard": [order.shard_index, order.shard_count],
         "stages": list(stages),
     }
 
 
-def dump(position: Position, order: Order, print_: Mapping[str, Any]) -> dict[str, Any]:
+def dump(position: Position, print_: Mapping[str, Any]) -> dict[str, Any]:
     """The state as a new dict of plain JSON values."""
+    order, epoch, step = position
     return {
         "version": VERSION,
         "seed": order.seed,
-        "epoch": position.epoch,
-        "step": position.step,
-        "fingerprint": dict(print_),
+        "epoch": epoch,
+        "start": order.first(epoch),
+        "step": step,
+        "fingerprint": {name: list(value) if isinstance(value, list) else value for name, value in print_.items()},
     }
 
 
-def load(state: Any, print_: Mapping[str, Any], steps: int) -> tuple[Position, int]:
-    """Read a state: the position and the seed.
+def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) -> Position:
+    """Read a state.
+
+    Args:
+        state: what ``dump`` made.
+        print_: the fingerprint of the pipeline that is to go on.
+        order: its order.
+        elastic: whether it may group records differently, and takes over the state's seed.
 
     Raises:
         TypeError: it is no state.
         ValueError: it belongs to a pipeline that differs; the message names what differs, with both values.
     """
-    if not isinstance(state, Mapping) or "fingerprint" not in state:
+    if not isinstance(state, Mapping) or not isinstance(state.get("fingerprint"), Mapping):
         raise TypeError(f"expected a state made by get_state(), found {type(state).__name__}")
     if state.get("version") != VERSION:
         raise ValueError(f"the state is of version {state.get('version')!r}; this release reads version {VERSION}")
     theirs = state["fingerprint"]
-    differing = [
-        f"{name}: the state has {theirs.get(name)!r}, this pipeline has {print_.get(name)!r}"
-        for name in {**print_, **theirs}
-        if theirs.get(name) != print_.get(name)
-    ]
-    if differing:
-        raise ValueError(f"the state belongs to another pipeline ({'; '.join(differing)})")
-    position = Position(int(state["epoch"]), int(state["step"]))
-    if position.epoch < 0 or not 0 <= position.step <= steps:
-        raise ValueError(f"step {position.step} of epoch {position.epoch} does not exist: an epoch has {steps} steps")
-    return position, int(state["seed"])
+    seed, epoch, start, step = (_number(state, name) for name in ("seed", "epoch", "start", "step"))
+    _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
+    order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
+    regrouped = any(theirs[name] != print_[name] for name in _GROUPING)
+    if not 0 <= start <= order.places:
+        raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
+    if regrouped:
+        start, step = min(start + step * theirs["batch_size"] * theirs["shards"], order.places), 0
+        if start % order.global_batch == 0:  # the boundary of a step of ours
+            start, step = 0, start // order.global_batch
+    if start:
+        order = dataclasses.replace(order, start=start, start_epoch=epoch)
+    if not 0 <= step <= order.steps(epoch):
+        raise ValueError(f"step {step} of epoch {epoch} does not exist: the epoch has {order.steps(epoch)} steps")
+    return Position(order, epoch, step)
+
+
+def _number(state: Mapping[str, Any], name: str) -> int:
+    value = state.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"a state's {name} must be an int of at least 0, found {value!r}")
+    return value
+
+
+def _check_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, elastic: bool) -> None:
+    may_differ: tuple[str, ...] = (*_GROUPING, "seed") if elastic else ()
+    if elastic and not ours["shuffle"]:
+        may_differ += ("length",)  # records in their own order: a longer source goes on behind the same ones
+    names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
+    if wrong := [name for name in names if name not in may_differ or name not in theirs]:
+        differing = "; ".join(
+            f"{name}: the state has {theirs.get(name)!r}, this pipeline has {ours.get(name)!r}" for name in wrong
+        )
+        hint = ""
+        if not elastic and set(wrong) <= {*_GROUPING, "seed"}:
+            hint = "; set_state(state, elastic=True) goes on from the same record, with the state's seed"
+        raise ValueError(f"the state belongs to another pipeline ({differing}){hint}")

@@ -159,9 +159,8 @@ class MemorySource:
             1,
             self.config.shuffle,
             self._seed or 0,
-            False,
-            self.config.shard_id or 0,
-            self.config.num_workers,
+            offset=self.config.shard_id or 0,
+            stride=self.config.num_workers,
         )
 
 

@@ -60,7 +60,7 @@ class Program:
         self.pad = pad
         self.skip = skip
         # A batch size above what there is gives one short batch; a slot need not be larger than that.
-        self._rows = order.batch_size if pad else min(order.batch_size, max(order.shard_length, 1))
+        self._rows = order.batch_size if pad else min(order.batch_size, max(order.places, 1))
         self.stages = stages
         self.element_stages = [stage for stage in stages if isinstance(stage, (MapElement, RandomMapElement))]
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
@@ -83,15 +83,16 @@ class Program:
         return Done(time.perf_counter() - began, written)
 
     def probe(self) -> Layout:
-        """Read the first record of the shard, run the stages, and fix the layout by what comes out.
+        """Read the first record of the source, run the stages, and fix the layout by what comes out.
 
-        With ``skip`` set, it is the first record of the shard for which nothing is raised.
+        It is the same for all shards, so that they agree. With ``skip`` set, it is the first record for which nothing
+        is raised.
 
         Raises:
             RecordError: the record is of no known kind or holds no array.
         """
         order = self.order
-        positions = range(order.shard_index, order.length, order.shard_count)[: _PROBES if self.skip else 1]
+        positions = range(order.offset, order.length, order.stride)[: _PROBES if self.skip else 1]
         numbers = list(positions) if order.kept is None else order.kept[list(positions)].tolist()
         for tried, number in enumerate(numbers, 1):
             board.enter(0, 0)
@@ -145,7 +146,7 @@ class Program:
         for done in range(steps):
             board.enter(epoch, step + done)
             first = done * self.order.batch_size
-            wanted = numbers[first : first + self.order.rows(step + done)]
+            wanted = numbers[first : first + self.order.rows(epoch, step + done)]
             try:
                 info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
@@ -192,6 +193,8 @@ class Program:
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
         """Write the records' rows to the front of the targets, without gaps where one is skipped."""
+        if not len(numbers):  # nothing was left for this shard
+            return None
         if self.batch_stages:
             return self._fill_stacked(layout, epoch, numbers, targets, skips)
         if not self.element_stages and self.padding is None and self._reads_columns:

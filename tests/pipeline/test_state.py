@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from flax import nnx
 
-from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pipeline
+from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pipeline, ShardOptions
 
 
 def make(workers: int = 2, *, seed: int = 0, length: int = 50, batch_size: int = 8, **more: Any) -> Pipeline:
@@ -16,8 +18,20 @@ def make(workers: int = 2, *, seed: int = 0, length: int = 50, batch_size: int =
     return Pipeline(source=source, batch_size=batch_size, num_workers=workers, **more)
 
 
-def numbers(batches: Any) -> list[list[int]]:
-    return [np.asarray(batch["n"]).tolist() for batch in batches]
+def numbers(batches: Any, *, masked: bool = False) -> list[list[int]]:
+    """The records of each batch; ``masked`` leaves out the padding."""
+    return [np.asarray(batch["n"])[np.asarray(batch.valid_mask) if masked else ...].tolist() for batch in batches]
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [n for batch in batches for n in batch]
+
+
+def take(pipeline: Pipeline, steps: int, *, masked: bool = False) -> tuple[list[list[int]], dict[str, Any]]:
+    """The next batches of a pipeline, and the state after them."""
+    with pipeline:
+        batches = numbers(itertools.islice(iter(pipeline), steps), masked=masked)
+        return batches, pipeline.get_state()
 
 
 def whole(epochs: int) -> list[list[int]]:
@@ -63,19 +77,6 @@ def test_an_iterator_can_be_set_back() -> None:
         assert numbers(iterator) == rest == whole(1)[1:]
 
 
-def test_a_state_carries_the_seed() -> None:
-    with make(seed=0) as pipeline:
-        iterator = iter(pipeline)
-        next(iterator)
-        state = pipeline.get_state()
-        rest = numbers(iterator)
-    with make(seed=99) as pipeline:
-        pipeline.set_state(state)
-        resumed = list(pipeline)
-        assert numbers(resumed) == rest
-        assert [item.index for item in resumed[0].metadata] == rest[0]
-
-
 def test_single_elements_resume_too() -> None:
     with make(enforce_batch=False) as pipeline:
         iterator = iter(pipeline)
@@ -91,8 +92,10 @@ def test_single_elements_resume_too() -> None:
     ("other", "message"),
     [
         ({"length": 51}, "length: the state has 50, this pipeline has 51"),
-        ({"batch_size": 4}, "batch_size: the state has 8, this pipeline has 4"),
+        ({"batch_size": 4}, "batch_size: the state has 8, this pipeline has 4.*elastic=True"),
+        ({"seed": 1}, r"seed: the state has \d+, this pipeline has \d+.*elastic=True"),
         ({"drop_last": True}, "drop_last: the state has False, this pipeline has True"),
+        ({"drop_last": True, "shard": ShardOptions(0, 2)}, "shards: the state has 1, this pipeline has 2"),
         ({"shuffle": False}, "shuffle: the state has True, this pipeline has False"),
         ({"stages": [MapElement(lambda record: record)]}, r"stages: the state has \[\], this pipeline has \['MapElem"),
     ],
@@ -100,15 +103,182 @@ def test_single_elements_resume_too() -> None:
 def test_a_state_of_another_pipeline_is_an_error_that_names_what_differs(other: Any, message: str) -> None:
     with make() as pipeline:
         state = pipeline.get_state()
-    with make(**other) as pipeline, pytest.raises(ValueError, match=message):
-        pipeline.set_state(state)
+    with make(**other) as pipeline:
+        before = pipeline.get_state()
+        with pytest.raises(ValueError, match=message):
+            pipeline.set_state(state)
+        assert pipeline.get_state() == before
 
 
 def test_what_is_no_state_is_an_error() -> None:
     with make() as pipeline:
-        with pytest.raises(TypeError, match="get_state"):
-            pipeline.set_state({})
+        state = pipeline.get_state()
+        for wrong in ({}, None, "state", {"fingerprint": 3}):
+            with pytest.raises(TypeError, match="get_state"):
+                pipeline.set_state(wrong)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="version 99"):
-            pipeline.set_state({**pipeline.get_state(), "version": 99})
+            pipeline.set_state({**state, "version": 99})
         with pytest.raises(ValueError, match="step 1000"):
-            pipeline.set_state({**pipeline.get_state(), "step": 1000})
+            pipeline.set_state({**state, "step": 1000})
+        with pytest.raises(ValueError, match="record 51 of epoch 0 does not exist"):
+            pipeline.set_state({**state, "start": 51})
+        for wrong in ("3", -1, None, True):
+            with pytest.raises(ValueError, match="step must be an int"):
+                pipeline.set_state({**state, "step": wrong})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("taken", [0, 1, 3, 6, 7])
+def test_an_elastic_resume_goes_on_from_the_same_record(workers: int, taken: int) -> None:
+    received, state = take(make(2), taken)
+    with make(workers, batch_size=5, seed=99) as pipeline:
+        pipeline.set_state(state, elastic=True)
+        rest = numbers(pipeline)
+        second = numbers(pipeline)
+    assert flat(received) + flat(rest) == flat(whole(1))
+    assert all(len(batch) == 5 for batch in rest[:-1])
+    assert flat(second) == flat(whole(2))[50:]
+
+
+def test_elastic_resumes_can_follow_one_another() -> None:
+    received: list[int] = []
+    state = None
+    for batch_size, steps in ((8, 2), (5, 1), (3, 3), (8, 1), (7, 10)):
+        with make(batch_size=batch_size) as pipeline:
+            if state is not None:
+                pipeline.set_state(json.loads(json.dumps(state)), elastic=True)
+                assert pipeline.get_state()["epoch"] == 0
+            batches, state = take(pipeline, steps)
+            received += flat(batches)
+    assert received == flat(whole(1))
+
+
+def test_a_state_taken_after_an_elastic_resume_is_exact_for_the_new_batch_size() -> None:
+    _, state = take(make(), 2)
+    with make(batch_size=5) as pipeline:
+        pipeline.set_state(state, elastic=True)
+        iterator = iter(pipeline)
+        first = next(iterator)
+        state = iterator.get_state()
+        assert (state["start"], state["step"]) == (16, 1)
+        assert [item.batch_idx for item in first.metadata] == [0] * 5
+        assert [item.index for item in first.metadata] == first["n"].tolist()
+        rest = numbers(iterator)
+    with make(0, batch_size=5) as pipeline:
+        pipeline.set_state(state)
+        assert numbers(pipeline) == rest
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (4, 1), (1, 2), (3, 2)])
+def test_another_number_of_hosts_goes_on_exactly_where_the_run_stopped(before: int, after: int) -> None:
+    def hosts(count: int) -> list[Pipeline]:
+        return [make(0, batch_size=4, shard=ShardOptions(index, count), pad_last=True) for index in range(count)]
+
+    seen: list[int] = []
+    for host in hosts(before):
+        batches, state = take(host, 2, masked=True)
+        seen += flat(batches)
+    for host in hosts(after):
+        with host:
+            host.set_state(state, elastic=True)  # the last host's: all of them are alike
+            seen += flat(numbers(host, masked=True))
+    assert sorted(seen) == list(range(50))
+
+
+def test_an_elastic_resume_keeps_what_has_to_be_padded_padded() -> None:
+    # 48 records are whole batches of 8, so nothing is padded; from record 8 on, whole batches of 16 are not.
+    with make(length=48) as pipeline:
+        _, state = take(pipeline, 1)
+    with make(length=48, batch_size=16, pad_last=True) as pipeline:
+        assert [batch.batch_size for batch in pipeline] == [16, 16, 16]
+        pipeline.set_state(state, elastic=True)
+        masks = [batch.valid_mask.tolist() for batch in pipeline]
+    assert masks == [[True] * 16, [True] * 16, [True] * 8 + [False] * 8]
+
+
+def test_an_iterator_resumes_elastically_too_and_others_stay_where_they_are() -> None:
+    _, state = take(make(), 3)
+    with make(batch_size=5) as pipeline:
+        other = iter(pipeline)
+        next(other)
+        iterator = iter(pipeline)
+        iterator.set_state(state, elastic=True)
+        assert (other.get_state()["start"], other.get_state()["step"]) == (0, 1)
+        assert flat(numbers(iterator)) == flat(whole(1))[24:]
+        assert flat(numbers(other)) == flat(whole(1))[5:]
+
+
+def test_an_ordered_source_may_have_grown_and_a_shuffled_one_may_not() -> None:
+    with make(shuffle=False) as pipeline:
+        received, state = take(pipeline, 3)
+    with make(shuffle=False, length=60) as pipeline:
+        with pytest.raises(ValueError, match="length"):
+            pipeline.set_state(state)
+        pipeline.set_state(state, elastic=True)
+        assert flat(received) + flat(numbers(pipeline)) == list(range(60))
+    with make() as pipeline:
+        _, state = take(pipeline, 3)
+    with make(length=60) as pipeline, pytest.raises(ValueError, match="length: the state has 50"):
+        pipeline.set_state(state, elastic=True)
+
+
+def test_a_state_asked_for_in_another_thread_is_always_a_whole_one() -> None:
+    with make(output="numpy", batch_size=1) as pipeline:
+        seen: list[tuple[int, int]] = []
+        done = threading.Event()
+        iterator = iter(pipeline)
+
+        def watch() -> None:
+            while not done.is_set():
+                state = iterator.get_state()
+                seen.append((state["epoch"], state["step"]))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        start = iterator.get_state()
+        for _ in range(30):
+            assert len(numbers(iterator)) == 50
+            iterator.set_state(start)
+        done.set()
+        watcher.join()
+    assert set(seen) <= {(0, step) for step in range(51)} | {(1, 0)}
+    assert len(set(seen)) > 10
+
+
+def test_pipelines_in_step_are_resumed_each_by_its_own_state() -> None:
+    def pair() -> tuple[Pipeline, Pipeline]:
+        return make(2), make(1, seed=5, length=90)
+
+    train, extra = pair()
+    with train, extra:
+        together = zip(train, extra, strict=False)
+        for _ in range(3):
+            next(together)
+        states = train.get_state(), extra.get_state()
+        rest = [(numbers([a]), numbers([b])) for a, b in together]
+    train, extra = pair()
+    with train, extra:
+        train.set_state(states[0])
+        extra.set_state(states[1])
+        assert [(numbers([a]), numbers([b])) for a, b in zip(train, extra, strict=False)] == rest
+
+
+def test_an_evaluation_in_the_middle_of_an_epoch_changes_nothing() -> None:
+    source = MemorySource(MemorySourceConfig(), {"n": np.arange(50)})
+    with (
+        Pipeline(source=source, batch_size=8, num_workers=2, shuffle=True, rngs=nnx.Rngs(0)) as train,
+        Pipeline(source=source, batch_size=16, num_workers=2) as evaluation,
+    ):
+        alone = numbers(train)
+        state = train.get_state()
+        second = numbers(train)
+        train.set_state({**state, "epoch": 0})
+        mixed = []
+        for step, batch in enumerate(train):
+            mixed += numbers([batch])
+            if step == 3:
+                state = train.get_state()
+                assert flat(numbers(evaluation)) == list(range(50))
+                assert train.get_state() == state
+        assert mixed == alone
+        assert numbers(train) == second

@@ -1,0 +1,89 @@
+"""Whether a pipeline's arguments have a meaning, alone and together."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+from datarax_mp.order import ShardOptions
+from datarax_mp.stages.host import MapBatch
+
+
+def integer(name: str, value: Any, *, least: int) -> int:
+    """An argument as an int of at least ``least``."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
+    """``timeout`` and ``restart_workers`` are of their kinds, and there are workers for them to be about."""
+    if not isinstance(restart_workers, bool):
+        raise TypeError(f"restart_workers must be a bool, got {restart_workers!r}")
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
+            raise TypeError(f"timeout must be seconds or None, got {timeout!r} of type {type(timeout).__name__}")
+        if not 0 < float(timeout) < math.inf:
+            raise ValueError(f"timeout must be more than 0 seconds, and None is no limit; got {timeout}")
+    without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
+    if num_workers == 0 and without is not None:
+        raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
+
+
+def check_elements(
+    host: tuple[Any, ...], shard: ShardOptions, *, drop_last: bool, pad_last: bool, sharding: Any
+) -> None:
+    """Single elements are wanted: nothing may concern batches, except that shards drop what they cannot share."""
+    given = {"drop_last": drop_last and shard.count == 1, "pad_last": pad_last, "sharding": sharding is not None}
+    given["a MapBatch stage"] = any(isinstance(stage, MapBatch) for stage in host)
+    for name, there in given.items():
+        if there:
+            raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")
+
+
+def check_output(output: Any, *, device: Any, sharding: Any) -> None:
+    """The output is a known one, and arrays have at most one place to go to."""
+    if output not in ("jax", "numpy"):
+        raise ValueError(f"output must be 'jax' or 'numpy', got {output!r}")
+    if device is not None and sharding is not None:
+        raise ValueError("device and sharding both say where arrays go; give one of them")
+    if output == "numpy" and (device is not None or sharding is not None):
+        raise ValueError("output='numpy' leaves arrays in host memory; device and sharding need output='jax'")
+
+
+def check_rest(shard: ShardOptions, *, on_error: Any, drop_last: bool, pad_last: bool, sharding: Any) -> None:
+    """It is clear what becomes of a batch that is not full."""
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if on_error == "skip" and sharding is not None and not pad_last:
+        raise ValueError("a batch that lacks skipped records cannot be split evenly: sharding needs pad_last=True")
+    if on_error == "skip" and shard.count > 1 and not pad_last:
+        raise ValueError("skipped records would make the shards' batches unequal: with shard, they need pad_last=True")
+    if drop_last and pad_last:
+        raise ValueError("drop_last and pad_last both say what becomes of a short last batch; set one of them")
+    if shard.count > 1 and not (drop_last or pad_last):
+        raise ValueError(
+            f"with {shard.count} shards, the records that do not fill a last batch on each of them must be dropped "
+            "(drop_last=True) or filled up (pad_last=True, see batch.valid_mask), so that all have equally many steps"
+        )
+
+
+def resolve_shard(shard: Any) -> ShardOptions:
+    """Which shard ``Pipeline(shard=...)`` means."""
+    if shard is None:
+        return ShardOptions(0, 1)
+    if isinstance(shard, ShardOptions):
+        return shard
+    if isinstance(shard, str) and shard == "jax":
+        import jax  # delayed: only needed when asked for
+
+        return ShardOptions(jax.process_index(), jax.process_count())
+    raise TypeError(f"shard must be a ShardOptions, 'jax' or None, got {shard!r} of type {type(shard).__name__}")
