@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ _MOST_STEPS = 64
 _RUN_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostBatch:
     """A batch in host memory.
 
@@ -92,7 +93,8 @@ class Feed:
         self._next, self._stop = start, order.steps(epoch)
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
-        self._reader: _RunReader | None = None
+        self._run: Generator[HostBatch, None, None] | None = None  # what is left of the run that is being delivered
+        self._left_in_run = 0
         self._steps = run_steps or 1
         self._most_steps = run_steps or most_steps(layout)
         self._adaptive = run_steps is None
@@ -102,7 +104,7 @@ class Feed:
 
     def ready(self) -> bool:
         """Whether ``next_batch`` has a batch without waiting for another process."""
-        if self._reader is not None:
+        if self._left_in_run:
             return True
         if not self._crew.concurrent:
             return self._next < self._stop or bool(self._handed_out)
@@ -117,7 +119,7 @@ class Feed:
             WorkerError: workers keep dying, or the batch took longer than the time limit.
             Closed: another thread has closed the pipeline.
         """
-        if self._reader is None:
+        if self._run is None or not self._left_in_run:
             now = time.perf_counter()
             self._away_seconds += 0.2 * ((now - self._left) - self._away_seconds)
             self._hand_out()
@@ -128,16 +130,18 @@ class Feed:
             ticket = self._handed_out.popleft()
             answer = self._finished.pop(ticket)
             lend = self._ring.leased < self._lendable
-            self._reader = _RunReader(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            self._left_in_run = ticket.run.steps
             self._left = time.perf_counter()
-        batch, more = self._reader.read()
-        if not more:
-            self._reader = None
+        self._left_in_run -= 1
+        batch = next(self._run)
+        if not self._left_in_run:
+            self._run.close()  # and with it the lease, unless the arrays live on
         return batch
 
     def close(self) -> None:
         """Forget what is not delivered. Runs in hand are discarded when their answers come."""
-        self._reader = None
+        self._run, self._left_in_run = None, 0
         for ticket in self._finished:
             ticket.discard()
         self._finished.clear()
@@ -194,37 +198,29 @@ class Feed:
             self._next += steps
 
 
-class _RunReader:
-    """Gives out the batches of one finished run, one by one."""
+def _batches(
+    ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
+) -> Generator[HostBatch, None, None]:
+    """The batches of one finished run, one by one.
 
-    def __init__(
-        self, ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
-    ) -> None:
-        self._layout, self._order, self._answer, self._lend, self._pad = layout, order, answer, lend, pad
-        self._run, self._place = ticket.run, 0
-        # The lease lives here for as long as there is something to read, and in every array that was read.
-        self._memory = ring.lease(ticket.run.slot)
-
-    def read(self) -> tuple[HostBatch, bool]:
-        """The next batch of the run, and whether there are more."""
-        place, self._place = self._place, self._place + 1
-        written = self._answer.written
-        if place >= len(written.infos):
-            assert isinstance(self._answer, Failed)
-            del self._memory  # an exception keeps the frames it went through, for as long as somebody keeps it
-            raise self._answer.error.restore()
-        step = self._run.step + place
+    The lease lives here for as long as there is something to read, and in every array that was read.
+    """
+    run, written = ticket.run, answer.written
+    memory = ring.lease(run.slot)
+    last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
+    for place, info in enumerate(written.infos):
+        step = run.step + place
         skips = written.skips.get(place, ())
-        rows = self._order.rows(self._run.epoch, step) - len(skips)
-        arrays = self._layout.rows(
-            self._memory,
-            place * self._layout.block_bytes,
-            self._layout.batch_size if self._pad else rows,
-            written.shapes.get(place),
+        rows = (order.batch_size if step < last else order.rows(run.epoch, step)) - len(skips)
+        arrays = layout.rows(
+            memory, place * layout.block_bytes, layout.batch_size if pad else rows, written.shapes.get(place)
         )
-        if not self._lend:
+        if not lend:
             arrays = [aligned_copy(array) for array in arrays]
-        return HostBatch(step, rows, arrays, written.infos[place], skips), self._place < self._run.steps
+        yield HostBatch(step, rows, arrays, info, skips)
+    if isinstance(answer, Failed):
+        del memory  # an exception keeps the frames it went through, for as long as somebody keeps it
+        raise answer.error.restore()
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

@@ -25,14 +25,14 @@ import numpy as np
 
 from datarax_mp.core.spec import Layout, field_name
 
-Transfer = Callable[[list[np.ndarray]], Sequence[Any]]
+Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
 Output = Literal["jax", "numpy"]
 
 _ALIAS_BYTES = 256 * 1024
 
 
 def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any) -> Transfer:
-    """The function that takes a batch's arrays, one per field of the layout, to their place.
+    """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
 
     Args:
         layout: what a batch holds.
@@ -40,12 +40,13 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any)
         device: a ``jax.Device``, or None for JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
     """
+    tree = layout.tree_maker()
     if output == "numpy":
-        return lambda arrays: arrays
+        return tree
     import jax  # delayed: a script with NumPy output never needs it
 
     if sharding is not None:
-        return lambda arrays: jax.device_put(arrays, sharding)
+        return lambda arrays: tree(jax.device_put(arrays, sharding))
     # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
     large = [
         place
@@ -55,17 +56,17 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any)
     placement = None if device is None else jax.sharding.SingleDeviceSharding(device)
     identity = _identity(placement)
     if not large:
-        return lambda arrays: identity(*arrays)
+        return lambda arrays: tree(identity(*arrays))
     small = [place for place in range(len(layout.fields)) if place not in large]
 
-    def transfer(arrays: list[np.ndarray]) -> list[Any]:
+    def transfer(arrays: list[np.ndarray]) -> dict[str, Any]:
         moved: list[Any] = [None] * len(arrays)
         for place in large:
             moved[place] = jax.device_put(arrays[place], placement)
         if small:
             for place, array in zip(small, identity(*[arrays[place] for place in small]), strict=True):
                 moved[place] = array
-        return moved
+        return tree(moved)
 
     return transfer
 

@@ -17,6 +17,7 @@ noticed in any thread at any bytecode, hence the callback does a single atomic a
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import weakref
 from collections import deque
@@ -24,9 +25,14 @@ from collections import deque
 from datarax_mp.core.spec import align
 from datarax_mp.ring.segment import Segment, megabytes
 
+_numbers = itertools.count(1)
+
 
 class Ring:
     """A fixed number of equal slots in one piece of memory.
+
+    Attributes:
+        number: no other ring of this process has it.
 
     Args:
         slots: how many.
@@ -38,6 +44,7 @@ class Ring:
     """
 
     def __init__(self, slots: int, slot_bytes: int, *, shared: bool) -> None:
+        self.number = next(_numbers)
         self.slots = slots
         self.slot_bytes = align(slot_bytes, mmap.PAGESIZE)
         size = slots * self.slot_bytes
@@ -52,14 +59,14 @@ class Ring:
         else:
             self.memory = mmap.mmap(-1, size)
         self._slot_type = ctypes.c_char * self.slot_bytes
-        self._free = deque(range(slots))
+        self._free = list(range(slots))  # the one that came back last goes out first: it may still be in a cache
         self._returned: deque[int] = deque()  # filled by dying leases, emptied by us
         self._leases: dict[int, weakref.ref[ctypes.Array[ctypes.c_char]]] = {}
 
     def acquire(self) -> int | None:
         """Take a free slot to be filled, or None when there is none."""
         self._collect()
-        return self._free.popleft() if self._free else None
+        return self._free.pop() if self._free else None
 
     def release(self, slot: int) -> None:
         """Give back a slot that was acquired and is not leased."""

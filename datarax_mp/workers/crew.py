@@ -66,7 +66,8 @@ class _LoadTicket:
 class CrewLike(Protocol):
     """What a feed needs of a crew."""
 
-    concurrent: bool
+    @property
+    def concurrent(self) -> bool: ...  # noqa: D102
 
     def layout(self) -> Layout: ...  # noqa: D102
     def attach(self, ring: Ring, layout: Layout) -> None: ...  # noqa: D102
@@ -262,7 +263,7 @@ class Crew:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
         if probe or worker.loaded != self._shipment.number:
-            worker.loaded = self._shipment.number
+            worker.loaded, worker.attached = self._shipment.number, None
             worker.pending.append(_LoadTicket())
             try:
                 worker.channel.send(self._shipment.message(probe=probe), self._shipment.descriptors)
@@ -273,6 +274,9 @@ class Crew:
         assert self._attach is not None
         ring, layout = self._attach
         assert ring.segment is not None
+        if worker.attached == ring.number:
+            return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
+        worker.attached = ring.number
         try:
             worker.channel.send(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.fd,))
         except OSError:
