@@ -46,14 +46,16 @@ class LocalCrew:
         if self._program.only_copies and layout.block_bytes >= _THREAD_BYTES:
             self._background = _Background(self._program)
 
-    def submit(self, ticket: Ticket, depth: int) -> bool:
-        """Do the run, unless answers are waiting to be taken or the thread has enough to do."""
+    def has_room(self, depth: int) -> bool:
+        """Whether the thread has less than ``depth`` runs in hand; without one, whether no answer waits to be taken."""
+        return not self._answers if self._background is None else self._background.pending < depth
+
+    def submit(self, ticket: Ticket) -> None:
+        """Do the run, or have it done."""
         if self._background is not None:
-            return self._background.submit(ticket, depth)
-        if self._answers:
-            return False
-        self._answers.append((ticket, _perform(self._program, ticket)))
-        return True
+            self._background.submit(ticket)
+        else:
+            self._answers.append((ticket, _perform(self._program, ticket)))
 
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
         """What has been done since the last call; a thread is waited for, for so many seconds."""
@@ -64,6 +66,10 @@ class LocalCrew:
 
     def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
         """There is no time limit without processes, hence nothing to be stuck."""
+        raise AssertionError
+
+    def grow(self, size: int) -> None:
+        """There is nobody to add."""
         raise AssertionError
 
     def leave(self) -> None:
@@ -82,26 +88,23 @@ class _Background:
     def __init__(self, program: Program) -> None:
         self._todo: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Ticket, Answer]] = queue.SimpleQueue()
-        self._pending = 0
+        self.pending = 0
         # A daemon, because Python waits for others before it lets anybody close what is open.
         self._thread = threading.Thread(
             target=_work, args=(program, self._todo, self._done), name="datarax_mp gather", daemon=True
         )
         self._thread.start()
 
-    def submit(self, ticket: Ticket, depth: int) -> bool:
-        if self._pending >= depth:
-            return False
-        self._pending += 1
+    def submit(self, ticket: Ticket) -> None:
+        self.pending += 1
         self._todo.put(ticket)
-        return True
 
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
         found: list[tuple[Ticket, Answer]] = []
         try:
-            while self._pending:
+            while self.pending:
                 found.append(self._done.get(block=not found and seconds != 0, timeout=seconds))
-                self._pending -= 1
+                self.pending -= 1
         except queue.Empty:
             pass
         return found

@@ -75,7 +75,7 @@ class Program:
     ) -> Done | Failed:
         """Do a run; ``memory`` begins with slot 0, and ``pack`` makes an exception ready for its journey."""
         began = time.perf_counter()
-        written = Written()
+        written = Written.nothing()
         try:
             self.write(memory, run.slot * slot_bytes, run.epoch, run.step, run.steps, written)
         except Exception as error:
