@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 BEGIN = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell runs the tests in the background
 import numpy as np
 from datarax_mp import Pipeline
 from datarax_mp.workers.spawner import Spawner
