@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from _benchmark.runs import Outcome
 from _benchmark.systems import OURS
-from _benchmark.table import PASS
+from _benchmark.table import PASS, digits
 from _benchmark.workloads import WORKLOADS
 
 OURS_COLOUR, PEER_COLOUR, LIMIT_COLOUR = "#0072B2", "#999999", "#D55E00"  # Okabe and Ito, for all kinds of eyes
@@ -43,12 +44,14 @@ def rates(path: Path, outcomes: Sequence[Outcome], conditions: str) -> None:
             colour = OURS_COLOUR if row.system.name.startswith(OURS) else PEER_COLOUR
             panel.barh(place, median, color=colour, height=0.7)
             panel.plot([min(values), max(values)], [place, place], color="black", linewidth=1)
-            panel.annotate(f" {median:.3g}", (max(values), place), va="center", fontsize=8)
+            panel.annotate(f" {digits(median)}", (max(values), place), va="center", fontsize=8)
         panel.set_yticks(range(len(rows)), [row.system.label for row in rows], fontsize=8)
         limit = statistics.median(most["batches_per_s"] for most in outcome.limits)
-        panel.axvline(limit, color=LIMIT_COLOUR, linestyle="--", label=f"limit: {outcome.limits[0]['how']}")
+        panel.axvline(limit, color=LIMIT_COLOUR, linestyle="--")
+        how = f"limit, {outcome.limits[0]['how']}: {digits(limit)} "
+        panel.annotate(how, (limit, 0), ha="right", va="center", fontsize=8, color=LIMIT_COLOUR)
         panel.set_xlim(0, max([limit, *(max(row.values("batches_per_s")) for row in rows)]) * 1.1)
-        panel.legend(loc="lower right", fontsize=8, frameon=False)
+        panel.tick_params(axis="x", labelsize=8)
         panel.set_title(f"{outcome.name}: {WORKLOADS[outcome.name].about}", fontsize=10, loc="left")
         panel.set_xlabel("batches per second", fontsize=8)
     _save(figure, path, conditions)
@@ -102,5 +105,5 @@ def _figure(heights: Sequence[int], inches: float) -> tuple[Any, list[Any]]:
 
 
 def _save(figure: Any, path: Path, conditions: str) -> None:
-    figure.suptitle(conditions, fontsize=8)
+    figure.suptitle(textwrap.fill(conditions, 110), fontsize=8)
     figure.savefig(path, dpi=130)

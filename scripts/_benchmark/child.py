@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from _benchmark import limits, steps
-from _benchmark.processes import cpu_seconds
+from _benchmark.processes import Family
 from _benchmark.systems import Loader, System, systems
 from _benchmark.workloads import WORKLOADS, Work
 
@@ -166,13 +166,13 @@ def _start_jax(system: System) -> None:
 def rate(spec: dict[str, Any], system: System, report: Reporter) -> dict[str, Any]:
     """Batches per second, waits in µs, CPU seconds, and seconds to the first batch."""
     opened = Opened(spec, system, report)
-    load, session = opened.load, os.getsid(0)
+    load, family = opened.load, Family(os.getpid())
     fixed = None if load.pad else _size(opened.first)
     opened.first = {}
     opened.warm_up()
     report("warm")
     waits: list[float] = []
-    size, cpu = 0, cpu_seconds(session)
+    size, cpu = 0, family.cpu_seconds()
     now = began = time.perf_counter()
     while now - began < spec["seconds"]:
         for _ in range(load.cycle):
@@ -182,7 +182,7 @@ def rate(spec: dict[str, Any], system: System, report: Reporter) -> dict[str, An
             if fixed is None:
                 size += _size(batch)
         now = time.perf_counter()
-    elapsed, cpu = now - began, cpu_seconds(session) - cpu
+    elapsed, cpu = now - began, family.cpu_seconds() - cpu
     report("measured")
     batch = {}
     opened.close()

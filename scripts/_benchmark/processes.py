@@ -1,14 +1,10 @@
-"""What the kernel says of the processes of a session, and the end of them.
-
-Every child of the benchmark leads a session of its own, which all that it starts belongs to, orphans included.
-"""
+"""What the kernel says of a process with all that it has started, and the end of them."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,52 +15,70 @@ _MAPPED = re.compile(r" /dev/shm/(.+?)(?: \(deleted\))?$", re.MULTILINE)
 _END_SECONDS = 5.0  # a killed process that is still there then is stuck in the kernel
 
 
-def members(session: int) -> list[int]:
-    """The processes of a session, those left out that have ended and were not asked how."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _in_session(int(name), session)]
+class Family:
+    """A process, its descendants, and whoever is in a session of one of them, orphans included.
 
+    Sessions are remembered, because a loader may start its workers in another session and by a process that ends.
 
-def cpu_seconds(session: int) -> float:
-    """User and system time of all processes of a session, those that have ended and were waited for included."""
-    total = 0
-    for pid in members(session):
-        if fields := _stat(pid):
-            total += sum(map(int, fields[11:15]))  # utime, stime, and both of the children that were waited for
-    return total / _TICKS
+    Args:
+        pid: the process, which leads a session of its own.
+    """
 
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._sessions = {pid}
 
-def pss_bytes(session: int) -> int:
-    """What all processes of a session use, with shared memory counted once."""
-    total = 0
-    for pid in members(session):
-        found = re.search(r"^Pss:\s+(\d+) kB", _read(pid, "smaps_rollup"), re.MULTILINE)
-        total += int(found[1]) * 1024 if found else 0
-    return total
+    def members(self) -> list[int]:
+        """Those that have not ended."""
+        found = {pid: fields for pid in _all_pids() if (fields := _stat(pid)) and fields[0] not in "ZX"}
+        members: set[int] = set()
+        while True:
+            more = {pid for pid, fields in found.items() if pid not in members and self._belongs(pid, fields, members)}
+            if not more:
+                return sorted(members)
+            members |= more
+            self._sessions |= {int(found[pid][3]) for pid in more}
 
+    def cpu_seconds(self) -> float:
+        """User and system time of all, those that have ended and were waited for included."""
+        total = 0
+        for pid in self.members():
+            if fields := _stat(pid):
+                total += sum(map(int, fields[11:15]))  # utime, stime, and both of the children that were waited for
+        return total / _TICKS
 
-def shm_names(session: int) -> set[str]:
-    """The names in /dev/shm that processes of a session have mapped."""
-    return {name for pid in members(session) for name in _MAPPED.findall(_read(pid, "maps"))}
+    def pss_bytes(self) -> int:
+        """What all use, with shared memory counted once."""
+        total = 0
+        for pid in self.members():
+            found = re.search(r"^Pss:\s+(\d+) kB", _read(pid, "smaps_rollup"), re.MULTILINE)
+            total += int(found[1]) * 1024 if found else 0
+        return total
 
+    def shm_names(self) -> set[str]:
+        """The names in /dev/shm that they have mapped."""
+        return {name for pid in self.members() for name in _MAPPED.findall(_read(pid, "maps"))}
 
-def wait(child: subprocess.Popen[str], seconds: float) -> None:
-    """Give a child, the leader of its session, and all others there some time to end by themselves."""
-    deadline = time.monotonic() + seconds
-    while (child.poll() is None or members(child.pid)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    def wait(self, seconds: float) -> None:
+        """Give all of them some time to end by themselves."""
+        deadline = time.monotonic() + seconds
+        while self.members() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
+    def kill(self) -> set[str]:
+        """End all of them; the names in /dev/shm that they had mapped at that moment."""
+        for pid in self.members():  # so that nothing is made between the look at the maps and the end
+            _signal(pid, signal.SIGSTOP)
+        names = self.shm_names()
+        deadline = time.monotonic() + _END_SECONDS
+        while (pids := self.members()) and time.monotonic() < deadline:
+            for pid in pids:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        return names
 
-def end(session: int) -> set[str]:
-    """Kill all processes of a session; the names in /dev/shm that they had mapped at that moment."""
-    for pid in members(session):  # so that nothing is made between the look at the maps and the end
-        _signal(pid, signal.SIGSTOP)
-    names = shm_names(session)
-    deadline = time.monotonic() + _END_SECONDS
-    while (pids := members(session)) and time.monotonic() < deadline:
-        for pid in pids:
-            _signal(pid, signal.SIGKILL)
-        time.sleep(0.01)
-    return names
+    def _belongs(self, pid: int, fields: list[str], members: set[int]) -> bool:
+        return pid == self.pid or int(fields[1]) in members or int(fields[3]) in self._sessions
 
 
 def remove(names: Iterable[str]) -> list[str]:
@@ -79,13 +93,12 @@ def remove(names: Iterable[str]) -> list[str]:
     return removed
 
 
-def _in_session(pid: int, session: int) -> bool:
-    fields = _stat(pid)
-    return bool(fields) and fields[0] not in "ZX" and int(fields[3]) == session
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields after the process's name, which may hold anything; the first is the state."""
+    """The fields after the process's name, which may hold anything: state, parent, group, session and so on."""
     return _read(pid, "stat").rpartition(")")[2].split()
 
 

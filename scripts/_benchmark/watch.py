@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +21,7 @@ END_SECONDS = 5.0  # that a child which has said all may take to go, with all it
 # One thread in every process, for all systems alike: datarax_mp's workers set this for themselves, torch's do in part.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 _ENVIRONMENT = {**dict.fromkeys(_THREADS, "1"), "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu")}
+_SCRIPT = str(Path(__file__).parent.parent / "benchmark.py")
 
 
 class DidNotFinish(Exception):
@@ -30,19 +30,6 @@ class DidNotFinish(Exception):
 
 class Failed(Exception):
     """The child ended without a result."""
-
-
-@dataclass
-class Seen:
-    """What was seen of a child from outside.
-
-    Attributes:
-        pss: the largest sample while the loader was open, in bytes; 0 when no sample was taken.
-        left: names in /dev/shm that it left behind, which are removed now.
-    """
-
-    pss: int = 0
-    left: tuple[str, ...] = ()
 
 
 def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: bool) -> dict[str, Any]:
@@ -54,16 +41,17 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
         seconds: how long the measurement then takes.
         memory: whether to sample the memory of its process tree twice a second.
 
+    Returns:
+        The child's result, and in bytes the largest sample since the loader was made ("pss", 0 without samples).
+
     Raises:
         DidNotFinish: it was not warm in time, or hung afterwards.
         Failed: it ended without a result.
     """
-    script = str(Path(__file__).parent.parent / "benchmark.py")
     before = set(os.listdir(processes.SHM)) if processes.SHM.is_dir() else set()
-    seen, names = Seen(), set()
     with tempfile.TemporaryFile("w+") as complaints:
         child = subprocess.Popen(
-            [sys.executable, script, "--child", json.dumps(spec)],
+            [sys.executable, _SCRIPT, "--child", json.dumps(spec)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -71,65 +59,84 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
             env={**os.environ, **_ENVIRONMENT},
             start_new_session=True,
         )
+        watch = Watch(child, memory=memory)
         try:
-            result = _listen(child, seen, names, limit, seconds, memory)
-            processes.wait(child, END_SECONDS)
+            result = watch.listen(limit, seconds)
+            watch.family.wait(END_SECONDS)
         finally:
-            names |= processes.end(child.pid)
+            watch.names |= watch.family.kill()
             child.wait()
-            seen.left = tuple(processes.remove(names - before))
+            left = processes.remove(watch.names - before)
+            if left:
+                print(f"  {spec.get('system')} has left in /dev/shm, removed now: {' '.join(left)}", file=sys.stderr)
         if result is None:
             complaints.seek(0)
             raise Failed(_last_line(complaints, child.returncode))
-    if seen.left:
-        print(f"  left in /dev/shm, removed now: {' '.join(seen.left)}", file=sys.stderr)
-    return {**result, "pss": seen.pss, "left_in_shm": list(seen.left)}
+    return {**result, "pss": watch.pss, "left_in_shm": left}
 
 
-def _listen(
-    child: subprocess.Popen[str], seen: Seen, names: set[str], limit: float, seconds: float, memory: bool
-) -> dict[str, Any] | None:
-    """Take the child's events until it ends; its result, or None."""
-    assert child.stdout is not None
-    events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=_read, args=(child.stdout, events), daemon=True).start()
-    sampling = False
-    deadline, why = time.monotonic() + limit, f"it was not warm in {limit:g} s"
-    while True:
-        ended = child.poll() is not None  # asked first: all that it has said is in the pipe by then
-        try:
-            event = events.get(timeout=max(0.0, min(SAMPLE_SECONDS, deadline - time.monotonic())))
-        except queue.Empty:
-            if sampling:
-                seen.pss = max(seen.pss, processes.pss_bytes(child.pid))
-            if time.monotonic() >= deadline:
-                raise DidNotFinish(why) from None
-            if ended:  # a process that it forked may hold its end of the pipe open
-                return None
-            continue
-        if event is None:
-            return None
-        if event["event"] == "open":
-            sampling = memory
-        elif event["event"] == "warm":
-            seen.pss = processes.pss_bytes(child.pid) if memory else 0
-            names |= processes.shm_names(child.pid)
-            deadline = time.monotonic() + seconds + GRACE_SECONDS
-            why = f"it was warm, but did not finish {seconds:g} s of measuring in {seconds + GRACE_SECONDS:g} s"
-        elif event["event"] == "measured":  # what follows is its end
-            names |= processes.shm_names(child.pid)
-            sampling = False
-        elif event["event"] == "error":
-            raise Failed(event["result"])
-        elif event["event"] == "result":
-            return event["result"]
+class Watch:
+    """A child seen from outside.
 
+    Args:
+        child: the process.
+        memory: whether to sample its memory.
 
-def _read(pipe: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
-    """Pass the child's lines on; None when it has closed its end, as it does when it ends."""
-    for line in pipe:
-        events.put(json.loads(line))
-    events.put(None)
+    Attributes:
+        family: the child and all that it has started.
+        names: in /dev/shm, that it was seen to have mapped.
+        pss: the largest sample, in bytes.
+    """
+
+    def __init__(self, child: subprocess.Popen[str], *, memory: bool) -> None:
+        self.child, self.memory = child, memory
+        self.family = processes.Family(child.pid)
+        self.names: set[str] = set()
+        self.pss = 0
+        self._sampling = False
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def listen(self, limit: float, seconds: float) -> dict[str, Any] | None:
+        """Take the child's events until its result, which is returned, or its end."""
+        deadline, why = time.monotonic() + limit, f"it was not warm in {limit:g} s"
+        while True:
+            ended = self.child.poll() is not None  # asked first: all that it has said is in the pipe by then
+            try:
+                event = self._events.get(timeout=max(0.0, min(SAMPLE_SECONDS, deadline - time.monotonic())))
+            except queue.Empty:
+                self._sample()
+                if time.monotonic() >= deadline:
+                    raise DidNotFinish(why) from None
+                if ended:  # a process that it forked may hold its end of the pipe open
+                    return None
+                continue
+            if event is None or event["event"] == "result":
+                return event and event["result"]
+            if event["event"] == "error":
+                raise Failed(event["result"])
+            if event["event"] == "warm":
+                deadline = time.monotonic() + seconds + GRACE_SECONDS
+                why = f"it was warm, but did not measure for {seconds:g} s within {seconds + GRACE_SECONDS:g} s"
+            self._look(event["event"])
+
+    def _look(self, event: str) -> None:
+        """What there is to see when an event arrives."""
+        self._sampling = self.memory and event in ("open", "warm")
+        if event in ("warm", "measured"):  # after the latter comes its end
+            self.names |= self.family.shm_names()
+        self._sample()
+
+    def _sample(self) -> None:
+        if self._sampling:
+            self.pss = max(self.pss, self.family.pss_bytes())
+
+    def _read(self) -> None:
+        """Pass the child's lines on; None when it has closed its end, as it does when it ends."""
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            self._events.put(json.loads(line))
+        self._events.put(None)
 
 
 def _last_line(complaints: IO[str], code: int) -> str:
