@@ -27,9 +27,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise SystemExit(
-            '--chart needs matplotlib, which is not installed: pip install "datarax-mp[monitoring]"'
-        ) from None
+        raise SystemExit('--chart needs matplotlib, which is not installed: pip install "datarax-mp[bench]"') from None
 
 
 def rates(path: Path, outcomes: Sequence[Outcome], conditions: str) -> None:

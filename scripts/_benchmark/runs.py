@@ -97,13 +97,17 @@ def measure_rates(options: argparse.Namespace, scratch: Path) -> Iterator[Outcom
         for row in outcome.rows:
             _measure(name, row, options, scratch, "check")
         for number in range(options.rounds):
-            spec = _spec(name, options, scratch, "limit")
-            most = run_child(spec, limit=options.limit, seconds=_most_seconds(name, options.seconds), memory=False)
-            outcome.limits.append(most)
-            _say(f"{name}, round {number + 1}: limit {most['batches_per_s']:.1f} batches/s ({most['how']})")
+            outcome.limits.append(_limit(name, options, scratch))
             for row in outcome.rows:
                 _measure(name, row, options, scratch, "rate", memory=number == 0)
         yield outcome
+
+
+def _limit(name: str, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    seconds = _most_seconds(name, options.seconds)
+    most = run_child(_spec(name, options, scratch, "limit"), limit=options.limit, seconds=seconds, memory=False)
+    _say(f"{name}: limit: {most['batches_per_s']:.1f} batches/s, {most['how']}")
+    return most
 
 
 def measure_mode(mode: str, options: argparse.Namespace, scratch: Path) -> Iterator[Outcome]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-from _rounds import median_ratio
 
 from _benchmark.runs import Outcome, Row
 from _benchmark.workloads import WORKLOADS
@@ -67,6 +69,31 @@ def digits(value: float) -> str:
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3g}"
+
+
+def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the ratios within each round.
+
+    >>> median_ratio([2, 6, 3], [1, 2, 3])
+    2.0
+    """
+    return statistics.median(mine / other for mine, other in zip(values, others, strict=True))
+
+
+def conditions(*packages: str) -> str:
+    """Cores, load, versions and the day; a package that is not installed is left out."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    backend = os.environ.get("JAX_PLATFORMS", "cpu")
+    return (
+        f"{cores} cores, load {load:.1f}, JAX on {backend}, {', '.join(found)}, "
+        f"Python {platform.python_version()}, {date.today()}"
+    )
 
 
 def rates(outcomes: Sequence[Outcome]) -> str:
