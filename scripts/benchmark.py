@@ -1,7 +1,7 @@
 """datarax_mp beside other loaders: one command, one table.
 
     pip install "datarax-mp[bench]"
-    python scripts/benchmark.py --folder FOLDER --json rates.json --chart rates.png     # some 90 minutes
+    python scripts/benchmark.py --folder FOLDER --json rates.json --chart rates.png     # about an hour
     python scripts/benchmark.py --workloads table --rounds 1 --seconds 0.5              # some 2 minutes
     python scripts/benchmark.py --systems datarax_mp torch --workloads large photos --folder FOLDER
     python scripts/benchmark.py --au --folder FOLDER --chart au.png                     # a training step, emulated

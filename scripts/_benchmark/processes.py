@@ -11,7 +11,7 @@ from pathlib import Path
 
 SHM = Path("/dev/shm")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_MAPPED = re.compile(r" /dev/shm/(.+?)(?: \(deleted\))?$", re.MULTILINE)
+_MAPPED = re.compile(r"(\d+) +/dev/shm/", re.MULTILINE)
 _END_SECONDS = 5.0  # a killed process that is still there then is stuck in the kernel
 
 
@@ -55,9 +55,9 @@ class Family:
             total += int(found[1]) * 1024 if found else 0
         return total
 
-    def shm_names(self) -> set[str]:
-        """The names in /dev/shm that they have mapped."""
-        return {name for pid in self.members() for name in _MAPPED.findall(_read(pid, "maps"))}
+    def shm_inodes(self) -> set[int]:
+        """What they have mapped from /dev/shm. Semaphores are mapped by a name that they lose (``sem_open``)."""
+        return {int(inode) for pid in self.members() for inode in _MAPPED.findall(_read(pid, "maps"))}
 
     def wait(self, seconds: float) -> None:
         """Give all of them some time to end by themselves."""
@@ -65,20 +65,28 @@ class Family:
         while self.members() and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def kill(self) -> set[str]:
-        """End all of them; the names in /dev/shm that they had mapped at that moment."""
+    def kill(self) -> set[int]:
+        """End all of them; what they had mapped from /dev/shm at that moment."""
         for pid in self.members():  # so that nothing is made between the look at the maps and the end
             _signal(pid, signal.SIGSTOP)
-        names = self.shm_names()
+        inodes = self.shm_inodes()
         deadline = time.monotonic() + _END_SECONDS
         while (pids := self.members()) and time.monotonic() < deadline:
             for pid in pids:
                 _signal(pid, signal.SIGKILL)
             time.sleep(0.01)
-        return names
+        return inodes
 
     def _belongs(self, pid: int, fields: list[str], members: set[int]) -> bool:
         return pid == self.pid or int(fields[1]) in members or int(fields[3]) in self._sessions
+
+
+def shm_names() -> dict[str, int]:
+    """What has a name in /dev/shm, and its inode."""
+    try:
+        return {entry.name: entry.inode() for entry in os.scandir(SHM)}
+    except OSError:
+        return {}
 
 
 def remove(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 SEED = 1
 Record = dict[str, Any]
@@ -31,7 +32,7 @@ class Columns:
     def __getitem__(self, number: int) -> Record:
         return {name: column[number] for name, column in self.columns.items()}
 
-    def batch(self, numbers: Sequence[int]) -> Arrays:
+    def batch(self, numbers: NDArray[np.integer]) -> Arrays:
         """The rows of these numbers, in one call for each column."""
         return {name: column[numbers] for name, column in self.columns.items()}
 
@@ -66,9 +67,9 @@ class Tokens:
         rows = self.view[numbers].astype(np.int32)
         return [{"tokens": row, "label": np.int32(number)} for row, number in zip(rows, numbers, strict=True)]
 
-    def batch(self, numbers: Sequence[int]) -> Arrays:
+    def batch(self, numbers: NDArray[np.integer]) -> Arrays:
         """The windows of these numbers, in one call."""
-        return {"tokens": self.view[numbers].astype(np.int32), "label": np.asarray(numbers, np.int32)}
+        return {"tokens": self.view[numbers].astype(np.int32), "label": numbers.astype(np.int32)}
 
     @staticmethod
     def write(path: Path, windows: int, length: int) -> None:

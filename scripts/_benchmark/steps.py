@@ -58,7 +58,8 @@ def make_step(batch: dict[str, Any], seconds: float) -> Train:
 def alone(train: Train, batch: dict[str, Any], seconds: float) -> float:
     """The median seconds of a step over the same batch again and again, while nothing else goes on."""
     time.sleep(IDLE_SECONDS)
-    taken, end = [], time.perf_counter() + seconds
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(taken) < LEAST_STEPS:
         taken.append(_time(lambda: train(batch)))
     return statistics.median(taken)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,7 +49,7 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
         DidNotFinish: it was not warm in time, or hung afterwards.
         Failed: it ended without a result.
     """
-    before = set(os.listdir(processes.SHM)) if processes.SHM.is_dir() else set()
+    before = processes.shm_names()
     with tempfile.TemporaryFile("w+") as complaints:
         child = subprocess.Popen(
             [sys.executable, _SCRIPT, "--child", json.dumps(spec)],
@@ -64,11 +65,9 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
             result = watch.listen(limit, seconds)
             watch.family.wait(END_SECONDS)
         finally:
-            watch.names |= watch.family.kill()
+            watch.inodes |= watch.family.kill()
             child.wait()
-            left = processes.remove(watch.names - before)
-            if left:
-                print(f"  {spec.get('system')} has left in /dev/shm, removed now: {' '.join(left)}", file=sys.stderr)
+            left = _clear_up(before, watch.inodes)
         if result is None:
             complaints.seek(0)
             raise Failed(_last_line(complaints, child.returncode))
@@ -84,14 +83,14 @@ class Watch:
 
     Attributes:
         family: the child and all that it has started.
-        names: in /dev/shm, that it was seen to have mapped.
+        inodes: in /dev/shm, that it was seen to have mapped.
         pss: the largest sample, in bytes.
     """
 
     def __init__(self, child: subprocess.Popen[str], *, memory: bool) -> None:
         self.child, self.memory = child, memory
         self.family = processes.Family(child.pid)
-        self.names: set[str] = set()
+        self.inodes: set[int] = set()
         self.pss = 0
         self._sampling = False
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -124,7 +123,7 @@ class Watch:
         """What there is to see when an event arrives."""
         self._sampling = self.memory and event in ("open", "warm")
         if event in ("warm", "measured"):  # after the latter comes its end
-            self.names |= self.family.shm_names()
+            self.inodes |= self.family.shm_inodes()
         self._sample()
 
     def _sample(self) -> None:
@@ -137,6 +136,16 @@ class Watch:
         for line in self.child.stdout:
             self._events.put(json.loads(line))
         self._events.put(None)
+
+
+def _clear_up(before: Mapping[str, int], inodes: set[int]) -> list[str]:
+    """Remove the names that are new in /dev/shm and were the child's; others' are left alone."""
+    new = {name for name, inode in processes.shm_names().items() if inode in inodes and before.get(name) != inode}
+    left = processes.remove(new)
+    if left:
+        shown = f"{' '.join(left[:5])}{' ...' if len(left) > 5 else ''}"
+        print(f"  it has left {len(left)} names in /dev/shm, removed now: {shown}", file=sys.stderr)
+    return left
 
 
 def _last_line(complaints: IO[str], code: int) -> str:

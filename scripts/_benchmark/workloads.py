@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from _benchmark.sources import (
     CYCLE,
@@ -93,7 +94,7 @@ class Work:
             record = stage(record)
         return record
 
-    def batch(self, numbers: Sequence[int]) -> Arrays:
+    def batch(self, numbers: NDArray[np.integer]) -> Arrays:
         """The batch of these records: in one call where the source can, else record by record."""
         if hasattr(self.source, "batch"):
             return self.source.batch(numbers)
