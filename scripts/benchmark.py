@@ -83,6 +83,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -124,9 +125,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.workloads = options.workloads or DEFAULTS[options.mode]
     if options.chart and options.mode == "step":
         parser.error("--cpu-step has no chart")
-    for name, least in (("workers", 1), ("rounds", 1)):
-        if getattr(options, name) < least:
-            parser.error(f"--{name} must be at least {least}")
+    if min(options.workers, options.rounds) < 1:
+        parser.error("--workers and --rounds must be at least 1")
+    if min(options.seconds, options.limit, options.step_ms, *options.steps) <= 0:
+        parser.error("--seconds, --limit, --steps and --step-ms must be more than 0")
     return options
 
 
@@ -143,8 +145,9 @@ def main() -> None:
     if options.folder is None and "photos" in options.workloads:
         print("photos: skipped, they need --folder FOLDER with JPEG files")
         options.workloads.remove("photos")
-    heading = f"{table.conditions(*PACKAGES)}; {options.rounds} rounds of {options.seconds:g} s"
+    heading = f"{table.conditions(*PACKAGES)}; {options.rounds} x {options.seconds:g} s"
     outcomes: list[runs.Outcome] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the child is cleared up behind
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         try:
             for outcome in measure(options, Path(scratch)):
