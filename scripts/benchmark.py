@@ -56,9 +56,9 @@ How to read it:
     p50, p99        waits until the next batch is on the device: ``next()``, transfer and ``block_until_ready``
     CPU             user and system time of the main process and all that it started, those that ended included, while
                     it measured; CPU s/GB means nothing where batches are tiny and work is large, see CPU µs/sample
-    PSS             the process tree's memory, shared memory counted once: the largest of two samples a second since
-                    the loader was made, in the first round. It holds the data, and what the main process imports:
-                    JAX, with jax-dataloader also torch
+    peak, PSS       the process tree's memory, shared memory counted once, in the first round: the largest sample since
+                    the loader was made (ten a second until it is warm) and since it was warm (two a second). It holds
+                    the data, and what the main process imports: JAX, with jax-dataloader also torch
     cold            from making the loader, with everything imported and the data made, to the first batch on the
                     device. Ours puts the data into shared memory meanwhile. Torch's and SPDL's workers are forked
                     before JAX starts, and JAX's start is in nobody's time

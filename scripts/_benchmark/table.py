@@ -28,6 +28,7 @@ RATES = (
     "p99 µs",
     "CPU s/GB",
     "CPU µs/sample",
+    "peak MB",
     "PSS MB",
     "cold ms",
     "warm ms",
@@ -126,7 +127,8 @@ def _rate_cells(outcome: Outcome, row: Row) -> list[str]:
         digits(row.median("wait_p99_us")),
         digits(cpu / (size / 1e9)),
         digits(cpu / samples * 1e6),
-        f"{max(row.values('pss')) / 1e6:.0f}",
+        f"{max(row.values('pss_peak')) / 1e6:.0f}",
+        f"{max(row.values('pss_warm')) / 1e6:.0f}",
         digits(row.median("cold_s") * 1e3),
         digits(row.check["warm_s"] * 1e3),
     ]

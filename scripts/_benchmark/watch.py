@@ -18,6 +18,7 @@ from _benchmark import processes
 
 GRACE_SECONDS = 60.0  # for the end of a measurement, beyond its own time; only reached in case of a hang
 SAMPLE_SECONDS = 0.5
+START_SAMPLE_SECONDS = 0.1  # until it is warm: data may exist twice for a moment
 END_SECONDS = 5.0  # that a child which has said all may take to go, with all its processes
 # One thread in every process, for all systems alike: datarax_mp's workers set this for themselves, torch's do in part.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -40,10 +41,11 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
         spec: what to measure; see ``_benchmark.child``.
         limit: seconds from the start until the child says that it is warm.
         seconds: how long the measurement then takes.
-        memory: whether to sample the memory of its process tree twice a second.
+        memory: whether to sample the memory of its process tree while it measures.
 
     Returns:
-        The child's result, and in bytes the largest sample since the loader was made ("pss", 0 without samples).
+        The child's result, and in bytes the largest sample of memory since the loader was made ("pss_peak") and
+        since it was warm ("pss_warm"); both are 0 without samples.
 
     Raises:
         DidNotFinish: it was not warm in time, or hung afterwards.
@@ -71,7 +73,7 @@ def run_child(spec: dict[str, Any], *, limit: float, seconds: float, memory: boo
         if result is None:
             complaints.seek(0)
             raise Failed(_last_line(complaints, child.returncode))
-    return {**result, "pss": watch.pss, "left_in_shm": left}
+    return {**result, "pss_peak": watch.peak, "pss_warm": watch.warm, "left_in_shm": left}
 
 
 class Watch:
@@ -84,15 +86,16 @@ class Watch:
     Attributes:
         family: the child and all that it has started.
         inodes: in /dev/shm, that it was seen to have mapped.
-        pss: the largest sample, in bytes.
+        peak: the largest sample of its memory, in bytes.
+        warm: the largest since it was warm.
     """
 
     def __init__(self, child: subprocess.Popen[str], *, memory: bool) -> None:
         self.child, self.memory = child, memory
         self.family = processes.Family(child.pid)
         self.inodes: set[int] = set()
-        self.pss = 0
-        self._sampling = False
+        self.peak = self.warm = 0
+        self._phase = ""
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -101,8 +104,9 @@ class Watch:
         deadline, why = time.monotonic() + limit, f"it was not warm in {limit:g} s"
         while True:
             ended = self.child.poll() is not None  # asked first: all that it has said is in the pipe by then
+            pause = START_SAMPLE_SECONDS if self._phase == "open" else SAMPLE_SECONDS
             try:
-                event = self._events.get(timeout=max(0.0, min(SAMPLE_SECONDS, deadline - time.monotonic())))
+                event = self._events.get(timeout=max(0.0, min(pause, deadline - time.monotonic())))
             except queue.Empty:
                 self._sample()
                 if time.monotonic() >= deadline:
@@ -121,14 +125,18 @@ class Watch:
 
     def _look(self, event: str) -> None:
         """What there is to see when an event arrives."""
-        self._sampling = self.memory and event in ("open", "warm")
+        self._phase = event
         if event in ("warm", "measured"):  # after the latter comes its end
             self.inodes |= self.family.shm_inodes()
         self._sample()
 
     def _sample(self) -> None:
-        if self._sampling:
-            self.pss = max(self.pss, self.family.pss_bytes())
+        if not self.memory or self._phase not in ("open", "warm"):
+            return
+        size = self.family.pss_bytes()
+        self.peak = max(self.peak, size)
+        if self._phase == "warm":
+            self.warm = max(self.warm, size)
 
     def _read(self) -> None:
         """Pass the child's lines on; None when it has closed its end, as it does when it ends."""
