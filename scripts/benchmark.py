@@ -90,7 +90,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from _benchmark import chart, runs, table
+from _benchmark import chart, runs, table, watch
 from _benchmark.workloads import WORKLOADS
 
 PACKAGES = ("datarax-mp", "jax", "flax", "numpy", "torch", "grain", "spdl-core", "jax-dataloader")
@@ -155,6 +155,8 @@ def main() -> None:
                 save(options, heading, outcomes)
         except KeyboardInterrupt:
             print("interrupted: only the workloads that are complete are shown", file=sys.stderr)
+        except (watch.DidNotFinish, watch.Failed) as error:  # of a limit; a system's goes into its row
+            print(f"the limit could not be measured, the rest is left out: {error}", file=sys.stderr)
     if outcomes:
         print(f"{heading}\n")
         print(show(options, outcomes))
