@@ -127,11 +127,12 @@ class PipelineIterator:
             if not self._ready or self._closing:
                 break
             ready = self._ready.popleft()
+            item = ready.item if self._session.hand_over is None else self._handed_over(ready.item)
             self._cursor.at = Position(self._order, self._epoch, ready.step + 1)
             if ready.skipped:
                 self._count_skips(ready.skipped)
             if not ready.empty:
-                return ready.item
+                return item
         error, self._error = self._error, None
         if error is not None and not self._closing:
             try:
@@ -142,6 +143,15 @@ class PipelineIterator:
             self._exhausted = False
             self._cursor.at = Position(self._order, self._epoch + 1, 0)
         raise StopIteration
+
+    def _handed_over(self, item: Any) -> Any:
+        """Do what had to wait for this moment; if it fails, the iterator has ended, as it does with other errors."""
+        assert self._session.hand_over is not None
+        try:
+            return self._session.hand_over(item)
+        except BaseException:
+            self._end()
+            raise
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
