@@ -7,8 +7,8 @@ This file is also the program that each of them runs:
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,15 +20,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from datarax_mp import Batch, DeviceStage, MemorySource, MemorySourceConfig, Pad, Pipeline, ShardOptions
+from datarax_mp import (
+    Batch,
+    DeviceStage,
+    MemorySource,
+    MemorySourceConfig,
+    Pad,
+    Pipeline,
+    PipelineRestore,
+    PipelineSave,
+    ShardOptions,
+)
 from datarax_mp.pipeline.hosts import shard_of_process
 
 SECONDS = 120  # only reached in case of a deadlock
 EPOCHS = 2
+CHECKPOINT_EVERY = 4  # steps
 DIE_AFTER = 10  # steps: in the middle of the second epoch
 
 
@@ -67,28 +79,33 @@ def train_step(params: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Arra
 
 def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, jax.Array], int]:
     """Train on all devices there are, going on from the folder's checkpoint; also returns the steps that it took."""
-    params, steps, left = weights(), 0, EPOCHS
+    params, begun, left = weights(), 0, EPOCHS
+    sharding = rows_of_all()
+    manager = None if folder is None else ocp.CheckpointManager(folder / "checkpoints")
     # A stage that looks across the rows of all hosts, so all have to run it at the same place among their computations,
     # although they work ahead by different numbers of batches.
     centre = DeviceStage(lambda batch: {**batch, "x": batch["x"] - batch["x"].mean(axis=0)})
-    with make(rows_of_all(), stages=[centre], prefetch_size=3 * jax.process_index()) as pipeline:
-        if folder is not None and (folder / "checkpoint.json").exists():
-            saved = json.loads((folder / "checkpoint.json").read_text())
-            params = {name: jnp.asarray(value, jnp.float32) for name, value in saved["params"].items()}
-            pipeline.set_state(saved["data"])
-            left = EPOCHS - saved["data"]["epoch"]
+    with make(sharding, stages=[centre], prefetch_size=3 * jax.process_index()) as pipeline:
+        if manager is not None and (newest := manager.latest_step()) is not None:
+            everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+            model = ocp.args.StandardRestore(jax.device_put(params, everywhere))
+            data = PipelineRestore(pipeline, elastic=True)
+            params = manager.restore(newest, args=ocp.args.Composite(model=model, data=data))["model"]
+            begun, left = newest, EPOCHS - pipeline.get_state()["epoch"]
+        step = begun
         for _ in range(left):
             for batch in pipeline:
                 params = train_step(params, batch)
-                steps += 1
-                if folder is not None and jax.process_index() == 0:
-                    values = {name: np.asarray(value).tolist() for name, value in params.items()}
-                    (folder / "next.json").write_text(json.dumps({"params": values, "data": pipeline.get_state()}))
-                    os.replace(folder / "next.json", folder / "checkpoint.json")
-                if die and steps == DIE_AFTER:
+                step += 1
+                if manager is not None and step % CHECKPOINT_EVERY == 0:
+                    model = ocp.args.StandardSave(params)
+                    manager.save(step, args=ocp.args.Composite(model=model, data=PipelineSave(pipeline)))
+                if die and step == DIE_AFTER:
                     jax.block_until_ready(params)
                     os.kill(os.getpid(), signal.SIGKILL)
-    return params, steps
+    if manager is not None:
+        manager.close()
+    return params, step - begun
 
 
 # --- what a host does
@@ -96,7 +113,7 @@ def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, j
 
 def train_until_the_end(folder: Path) -> dict[str, Any]:
     params, steps = train(folder)
-    return {"steps": steps, **params}
+    return {"steps": steps, **{name: np.asarray(value) for name, value in params.items()}}
 
 
 def train_until_host_1_dies(folder: Path) -> dict[str, Any]:
@@ -248,7 +265,7 @@ def test_hosts_that_hold_replicas_read_the_same_rows(start_hosts: Start, tmp_pat
     assert np.array_equal(np.concatenate([seen[0], seen[2]], axis=1), expected)
 
 
-def test_after_a_host_was_killed_all_go_on_from_the_last_checkpoint_and_get_the_same_model(
+def test_after_a_host_was_killed_all_go_on_from_the_last_checkpoint_and_so_does_one_host_alone(
     start_hosts: Start, never_killed: list[dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     hosts = start_hosts(train_until_host_1_dies, tmp_path, count=2, devices=2)
@@ -256,11 +273,14 @@ def test_after_a_host_was_killed_all_go_on_from_the_last_checkpoint_and_get_the_
     assert hosts[1].returncode == -signal.SIGKILL
     hosts[0].kill()  # it waits for the other one
     hosts[0].communicate()
-    again = results(start_hosts(train_until_the_end, tmp_path, count=2, devices=2), tmp_path)
-    for result in again:
-        assert 0 < result["steps"] < 7  # in the middle of the second epoch
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "one host" / "checkpoints")
+    again = start_hosts(train_until_the_end, tmp_path, count=2, devices=2)
+    alone, _ = train(tmp_path / "one host")
+    for result in results(again, tmp_path):
+        assert result["steps"] in (14 - 8, 14 - 4)  # the checkpoint of step 8 was written in the background
         for name in weights():
             assert np.array_equal(result[name], never_killed[0][name])
+            assert np.allclose(result[name], alone[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
