@@ -24,7 +24,7 @@ from datarax_mp.core.element import Element as Element
 from datarax_mp.core.lazy_module import LazyModule, MetadataThunk, fill, raw
 from datarax_mp.core.metadata import Metadata
 from datarax_mp.core.spanning import check_whole, row_sharding, spans_processes
-from datarax_mp.core.stacking import check_parts, rows_of, stack_elements
+from datarax_mp.core.stacking import check_parts, rows_of, same_arrays, stack_elements
 
 
 class Batch(LazyModule):
@@ -164,6 +164,17 @@ class Batch(LazyModule):
 
     def __bool__(self) -> bool:
         return True
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another batch has the same fields, values (NaN is NaN), dtypes and mask; metadata do not count."""
+        if not isinstance(other, Batch):
+            return NotImplemented
+        return self is other or same_arrays(self._arrays(), other._arrays())
+
+    __hash__ = object.__hash__  # JAX and NNX tell modules apart, not values
+
+    def _arrays(self) -> Any:
+        return raw(self._data), raw(self._states), raw(self._batch_state), self.valid_mask
 
     def keys(self) -> KeysView[str]:
         """The fields' names."""
