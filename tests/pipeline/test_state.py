@@ -222,6 +222,19 @@ def test_an_ordered_source_may_have_grown_and_a_shuffled_one_may_not() -> None:
         pipeline.set_state(state, elastic=True)
 
 
+@pytest.mark.parametrize("batch_size", [8, 5])
+def test_what_a_source_has_grown_by_goes_on_where_a_short_last_batch_ended(batch_size: int) -> None:
+    received, state = take(make(shuffle=False), 7)  # the seventh has two records, and the epoch has not been left yet
+    with make(shuffle=False, length=60, batch_size=batch_size) as pipeline:
+        pipeline.set_state(state, elastic=True)
+        assert flat(received) + flat(numbers(pipeline)) == list(range(60))
+    with (
+        make(shuffle=False, length=49, batch_size=batch_size) as pipeline,
+        pytest.raises(ValueError, match="record 50 of epoch 0 does not exist: an epoch has 49 records"),
+    ):
+        pipeline.set_state(state, elastic=True)
+
+
 def test_a_state_asked_for_in_another_thread_is_always_a_whole_one() -> None:
     with make(output="numpy", batch_size=1) as pipeline:
         seen: list[tuple[int, int]] = []
