@@ -9,6 +9,19 @@ stream, and one state serves all hosts.
 
 A step with its batch size and number of shards is a number of records that have been used up; an elastic resume takes
 that number and begins there, whatever its own batch size and number of shards.
+
+What may be different where a state is set:
+
+    num_workers, prefetch_size, timeout, restart_workers     the same batches
+    output, device, sharding, which host it is               the same batches, in another place
+    pad_last, on_error                                       the same batches, but for padding and skipped records
+    batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order
+    seed                                                     ValueError; elastic: the state's
+    length of the source                                     ValueError; elastic and unshuffled: it may have grown
+    shuffle, the stages' names, the source's name or class,
+    which part of it a MemorySource serves                   ValueError
+
+The records themselves and what is inside a stage are not looked at: they may change, and nobody notices.
 """
 
 from __future__ import annotations
