@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from datarax_mp.pipeline.feed import HostBatch
 
 log = logging.getLogger("datarax_mp")
+
+_alive: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
 _LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged data set must not flood the log
@@ -89,8 +92,9 @@ class PipelineIterator:
         self._lock = threading.Lock()
         self._holder: int | None = None  # the thread that is inside
         self._waker: Waker | None = None
-        self._closing = False
+        self._closing = self._closed = False
         self._reset()
+        _alive.add(self)
 
     def _reset(self) -> None:
         self._order, self._epoch, _ = self._cursor.at
@@ -260,6 +264,7 @@ class PipelineIterator:
         self._error = None
         self._exhausted = False
         self._end_work()
+        self._closed = self._closing
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the epoch here and free what it uses. Batches that were received stay valid.
@@ -270,6 +275,8 @@ class PipelineIterator:
             timeout: seconds to wait for another thread to come out of ``next``; if it is stuck in a computation, it
                 frees everything when it comes out.
         """
+        if self._closed:  # asked first: a generator may call this when the interpreter has taken ``os`` apart
+            return
         if self._process != os.getpid():
             return  # it is the parent's
         self._closing = True
@@ -303,3 +310,10 @@ class PipelineIterator:
             self._session, self._cursor.at = session, position
             self._reset()
             self._begin()
+
+
+@atexit.register
+def _close_all() -> None:
+    """What a program leaves open is closed while everything that closing needs is still there."""
+    for iterator in list(_alive):
+        iterator.close(timeout=0)

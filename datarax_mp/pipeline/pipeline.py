@@ -294,6 +294,7 @@ class Pipeline:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs, with both values.
 
+        >>> import numpy as np
         >>> data = {"x": np.arange(10)}
         >>> before = Pipeline(source=data, batch_size=3)
         >>> next(iter(before))["x"].tolist()

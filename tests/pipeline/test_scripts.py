@@ -146,6 +146,18 @@ def test_every_end_of_a_program_is_silent_and_leaves_nothing(name: str, run_scri
     run_script(code + ENDS[name])
 
 
+def test_a_generator_that_python_ends_only_after_its_modules_is_silent_too(run_script: Callable[..., Any]) -> None:
+    run_script(
+        "from datarax_mp import Pipeline\n"
+        "pipeline = Pipeline(source={'n': range(100)}, batch_size=4, num_workers=2, output='numpy')\n"
+        "def batches():\n"
+        "    while True:\n"
+        "        yield from pipeline\n"
+        "endless = batches()\n"
+        "next(endless)\n"
+    )
+
+
 def test_an_exception_in_the_loop_and_an_exit_code_are_as_ever(run_script: Callable[..., Any]) -> None:
     begin = (
         "import sys\nfrom datarax_mp import Pipeline\n"
