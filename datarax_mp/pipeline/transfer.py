@@ -100,8 +100,8 @@ def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int], sha
     for spec in layout.fields:
         if spec.varies and together > 1:
             raise ValueError(
-                f"field '{field_name(spec.path)}' may be of another length in every batch, and {shards} hosts cannot "
-                "make one array of theirs: give Pad one length with to="
+                f"field '{field_name(spec.path)}' may be of another length in every batch, and on another of {shards} "
+                "hosts, which cannot make one array then: use Pad(..., to='fixed')"
             )
         for rows in row_counts:
             try:
@@ -111,7 +111,8 @@ def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int], sha
                 remedy = (
                     "use drop_last=True or pad_last=True" if last else "choose a batch_size that the devices divide"
                 )
+                each = f" on each of {shards} hosts" if together > 1 else ""
                 raise ValueError(
-                    f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows cannot "
-                    f"be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
+                    f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows{each} "
+                    f"cannot be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
                 ) from error

@@ -112,6 +112,9 @@ def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, j
 
 
 def train_until_the_end(folder: Path) -> dict[str, Any]:
+    unequal = pytest.raises(ValueError, match="a batch of 3 rows on each of 2 hosts cannot be split over 4 devices")
+    with make(rows_of_all(), rows=6) as pipeline, unequal:
+        iter(pipeline)
     params, steps = train(folder)
     return {"steps": steps, **{name: np.asarray(value) for name, value in params.items()}}
 
@@ -156,14 +159,12 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
         make(sharding, shards=2, shard=ShardOptions(3, 7))
     with pytest.raises(ValueError, match="with 2 shards"):
         make(sharding, shards=2, pad_last=False)
-    with make(sharding, rows=2, shards=2) as pipeline:
-        assert next(iter(pipeline))["n"].shape == (2,)
     stages = [Pad("text", 8, to="longest")]
     with (
         Pipeline(
             source=[{"text": np.arange(4)}] * 8, batch_size=4, stages=stages, drop_last=True, sharding=sharding
         ) as pipeline,
-        pytest.raises(ValueError, match="'text' may be of another length in every batch, and 2 hosts"),
+        pytest.raises(ValueError, match=r"'text' may be of another length .* of 2 hosts.* to='fixed'"),
     ):
         iter(pipeline)
     with make(sharding, shards=2, stages=[DeviceStage(lambda batch: batch["y"])]) as pipeline:
