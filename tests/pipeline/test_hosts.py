@@ -77,6 +77,16 @@ def train_step(params: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Arra
     return jax.tree.map(lambda value, slope: value - 0.1 * slope, params, jax.grad(loss_of)(params))
 
 
+class Halve(nnx.Module):
+    """A stage with a parameter, which lies on one device of each host."""
+
+    def __init__(self) -> None:
+        self.factor = nnx.Param(jnp.float32(0.5))
+
+    def __call__(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {**batch, "x": batch["x"] * self.factor[...]}
+
+
 def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, jax.Array], int]:
     """Train on all devices there are, going on from the folder's checkpoint; also returns the steps that it took."""
     params, begun, left = weights(), 0, EPOCHS
@@ -85,7 +95,7 @@ def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, j
     # A stage that looks across the rows of all hosts, so all have to run it at the same place among their computations,
     # although they work ahead by different numbers of batches.
     centre = DeviceStage(lambda batch: {**batch, "x": batch["x"] - batch["x"].mean(axis=0)})
-    with make(sharding, stages=[centre], prefetch_size=3 * jax.process_index()) as pipeline:
+    with make(sharding, stages=[centre, Halve()], prefetch_size=3 * jax.process_index()) as pipeline:
         if manager is not None and (newest := manager.latest_step()) is not None:
             everywhere = NamedSharding(sharding.mesh, PartitionSpec())
             model = ocp.args.StandardRestore(jax.device_put(params, everywhere))
@@ -112,6 +122,12 @@ def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, j
 
 
 def train_until_the_end(folder: Path) -> dict[str, Any]:
+    crossed = NamedSharding(Mesh(np.array(jax.devices())[[0, 2, 1, 3]], ("data",)), PartitionSpec("data"))
+    with make(crossed) as pipeline:  # each host's two devices are no neighbours in the mesh
+        batch = next(iter(pipeline))
+        blocks = sorted(batch["n"].addressable_shards, key=lambda shard: shard.index[0].start)
+        assert [shard.index[0].start for shard in blocks] == [4 * jax.process_index(), 4 * jax.process_index() + 8]
+        assert [n for shard in blocks for n in shard.data.tolist()] == [item.index for item in batch.metadata]
     unequal = pytest.raises(ValueError, match="a batch of 3 rows on each of 2 hosts cannot be split over 4 devices")
     with make(rows_of_all(), rows=6) as pipeline, unequal:
         iter(pipeline)
