@@ -121,10 +121,10 @@ jax_function, nnx_function = jax.jit(step), nnx.jit(step)
 
 def one_round(data: dict[str, jax.Array], mask: jax.Array) -> list[Row]:
     """Every measurement once."""
-    order = Order(10 * ROWS, ROWS, True, 0, False, 0, 1)
+    order = Order(10 * ROWS, ROWS, shuffle=True)
 
     def make() -> Batch:
-        return make_batch(data, ROWS, partial(batch_metadata, order, 0, 3, [], ROWS, None, None))
+        return make_batch(data, ROWS, partial(batch_metadata, order, 0, 3, (), ROWS, None, None))
 
     def make_and_look() -> Batch:
         batch = make()

@@ -10,7 +10,7 @@ NumPy only: workers import this module.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -343,9 +343,13 @@ class Layout:
             for spec, shape in zip(self.fields, shapes, strict=True)
         ]
 
-    def tree(self, leaves: Iterable[Any]) -> dict[str, Any]:
-        """Give the fields' values their names, nested as the records were."""
-        return nest(dict(zip((spec.path for spec in self.fields), leaves, strict=True)))
+    def tree_maker(self) -> Callable[[Iterable[Any]], dict[str, Any]]:
+        """A function that gives the fields' values their names, nested as the records were."""
+        paths = [spec.path for spec in self.fields]
+        if all(len(path) == 1 for path in paths):  # much the cheaper way, once per batch
+            names = [path[0] for path in paths]
+            return lambda leaves: dict(zip(names, leaves, strict=True))
+        return lambda leaves: nest(dict(zip(paths, leaves, strict=True)))
 
     def check_names(self, arrays: Arrays, info: Mapping[Path, Any], number: int) -> None:
         """Make sure that a record has the fields of the first.

@@ -11,6 +11,7 @@ from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline.hosts import shard_of_sharding
 from datarax_mp.stages.host import MapBatch
+from datarax_mp.workers.cores import usable_cores
 
 
 def integer(name: str, value: Any, *, least: int) -> int:
@@ -24,6 +25,15 @@ def integer(name: str, value: Any, *, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def resolve_workers(value: Any) -> tuple[int, bool]:
+    """The number of workers, or with ``"auto"`` the most there may be; and whether it is ``"auto"``."""
+    if isinstance(value, str) and value == "auto":
+        return usable_cores(), True
+    if isinstance(value, str):
+        raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
+    return integer("num_workers", value, least=0), False
 
 
 def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:

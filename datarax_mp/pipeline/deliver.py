@@ -13,6 +13,7 @@ from datarax_mp.core.spanning import row_sharding
 from datarax_mp.core.spec import nest
 from datarax_mp.order import Order
 from datarax_mp.pipeline.hosts import global_array
+from datarax_mp.workers.protocol import Skip
 
 if TYPE_CHECKING:
     from datarax_mp.core.metadata import Metadata
@@ -45,12 +46,14 @@ class BatchDelivery:
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move the arrays to their place and make a Batch of them."""
-        data = work.layout.tree(work.transfer(batch.arrays))
+        data = work.transfer(batch.arrays)
         if self._stages is not None:
             data = self._stages(data)
         size = work.order.batch_size if self._padded else batch.rows
-        missing = [skip.row for skip in batch.skips]
-        metadata = partial(batch_metadata, work.order, epoch, batch.step, missing, size, batch.info, self._track_name)
+        # Not the batch itself, whose arrays are to die with the caller's.
+        metadata = partial(
+            batch_metadata, work.order, epoch, batch.step, batch.skips, size, batch.info, self._track_name
+        )
         shards = work.order.shard_count
         mask = self._mask(batch.rows, size, shards) if self._padded else None
         return self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask)
@@ -81,22 +84,29 @@ class ElementDelivery:
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move one element to its place."""
         if self._stages is None:
-            return work.layout.tree(work.transfer([array[0, ...] for array in batch.arrays]))
-        data = self._stages(work.layout.tree(work.transfer(batch.arrays)))
+            return work.transfer([array[0, ...] for array in batch.arrays])
+        data = self._stages(work.transfer(batch.arrays))
         import jax  # delayed: device stages have imported it already
 
         return jax.tree.map(lambda array: array[0], data)
 
 
 def batch_metadata(
-    order: Order, epoch: int, step: int, missing: list[int], size: int, info: bytes | None, track_name: str | None
+    order: Order,
+    epoch: int,
+    step: int,
+    skips: tuple[Skip, ...],
+    size: int,
+    info: bytes | None,
+    track_name: str | None,
 ) -> list[Metadata]:
-    """The metadata of a batch's elements without the missing rows; padding has an index of None."""
+    """The metadata of a batch's elements without those that were skipped; padding has an index of None."""
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
     infos = pickle.loads(info) if info is not None else None
     global_step, shard = order.global_step(epoch, step), order.offset * order.shard_count + order.shard_index
     metadata = []
+    missing = [skip.row for skip in skips]
     for row, number in enumerate(np.delete(order.records(epoch, step), missing).tolist()):
         source_info = nest(infos[row]) if infos is not None else {}
         key = None

@@ -16,23 +16,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 
 from datarax_mp.core.spec import ALIGNMENT, Layout, align
 from datarax_mp.order import Order
+from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, CrewLike, Ticket
 from datarax_mp.workers.protocol import Done, Failed, Run, Skip
 
 _RUN_SECONDS = 0.004  # a message costs some 0.1 ms; at this length that is little, and the first batch is not late
 _SLOW_SECONDS = 0.020  # from here on a round trip to main costs nothing, and a straggler much
-_MOST_STEPS = 64
-_RUN_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostBatch:
     """A batch in host memory.
 
@@ -51,11 +51,6 @@ class HostBatch:
     skips: tuple[Skip, ...]
 
 
-def most_steps(layout: Layout) -> int:
-    """How many batches a slot should have room for, given their size."""
-    return max(1, min(_MOST_STEPS, _RUN_BYTES // layout.block_bytes))
-
-
 class Feed:
     """Hands the steps ``[start, order.steps(epoch))`` of one epoch to a crew and gives their batches back in order.
 
@@ -68,8 +63,10 @@ class Feed:
         start: the first step.
         lendable: how many slots may be with the user at one time.
         pad: whether the arrays of a short batch have ``batch_size`` rows.
-        run_steps: how many steps make a run; None lets runs grow with what they turn out to cost.
+        most_steps: how many steps a run may have.
+        adaptive: whether runs grow to that only as far as steps turn out to be quick.
         timeout: seconds that a batch may take once it is waited for, or None.
+        tuner: decides how many workers there are, or None.
     """
 
     def __init__(
@@ -83,26 +80,28 @@ class Feed:
         start: int,
         lendable: int,
         pad: bool,
-        run_steps: int | None,
+        most_steps: int,
+        adaptive: bool,
         timeout: float | None,
+        tuner: WorkerTuner | None,
     ) -> None:
         self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
         self._epoch, self._lendable, self._pad = epoch, lendable, pad
-        self._timeout = timeout
+        self._timeout, self._tuner = timeout, tuner
         self._next, self._stop = start, order.steps(epoch)
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
-        self._reader: _RunReader | None = None
-        self._steps = run_steps or 1
-        self._most_steps = run_steps or most_steps(layout)
-        self._adaptive = run_steps is None
+        self._run: Generator[HostBatch, None, None] | None = None  # what is left of the run that is being delivered
+        self._left_in_run = 0
+        self._steps = 1 if adaptive else most_steps
+        self._most_steps, self._adaptive = most_steps, adaptive
         self._run_seconds = 0.0
         self._away_seconds = 0.0  # between two calls: how long the caller's training step takes
         self._left = time.perf_counter()
 
     def ready(self) -> bool:
         """Whether ``next_batch`` has a batch without waiting for another process."""
-        if self._reader is not None:
+        if self._left_in_run:
             return True
         if not self._crew.concurrent:
             return self._next < self._stop or bool(self._handed_out)
@@ -117,27 +116,29 @@ class Feed:
             WorkerError: workers keep dying, or the batch took longer than the time limit.
             Closed: another thread has closed the pipeline.
         """
-        if self._reader is None:
+        if self._run is None or not self._left_in_run:
             now = time.perf_counter()
             self._away_seconds += 0.2 * ((now - self._left) - self._away_seconds)
             self._hand_out()
             if not self._wait_for_head():
                 return None
-            if self._crew.concurrent:
-                self._hand_out()  # so that nobody idles while the caller is away
             ticket = self._handed_out.popleft()
             answer = self._finished.pop(ticket)
+            if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, ticket.run.steps):
+                self._crew.grow(self._tuner.workers)
             lend = self._ring.leased < self._lendable
-            self._reader = _RunReader(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            self._left_in_run = ticket.run.steps
             self._left = time.perf_counter()
-        batch, more = self._reader.read()
-        if not more:
-            self._reader = None
+        self._left_in_run -= 1
+        batch = next(self._run)
+        if not self._left_in_run:
+            self._run.close()  # and with it the lease, unless the arrays live on
         return batch
 
     def close(self) -> None:
         """Forget what is not delivered. Runs in hand are discarded when their answers come."""
-        self._reader = None
+        self._run, self._left_in_run = None, 0
         for ticket in self._finished:
             ticket.discard()
         self._finished.clear()
@@ -165,7 +166,7 @@ class Feed:
                 if self._adaptive:
                     self._adapt(ticket.run.steps, answer.seconds)
         if self._crew.concurrent or not self._head_finished():
-            self._hand_out()
+            self._hand_out()  # so that nobody idles while the caller is away
 
     def _head_finished(self) -> bool:
         return bool(self._handed_out) and self._handed_out[0] in self._finished
@@ -180,51 +181,40 @@ class Feed:
         # One run in hand and one waiting keeps a worker busy while main is away. With slow runs and a caller who is
         # back at once, the second would only wait behind a straggler while others are free.
         depth = 1 if self._run_seconds > max(_SLOW_SECONDS, 10 * self._away_seconds) else 2
-        while self._next < self._stop:
+        while self._next < self._stop and self._crew.has_room(depth):
             slot = self._ring.acquire()
             if slot is None:
                 return
             steps = min(self._steps, self._stop - self._next)
-            run = Run(self._epoch, self._next, steps, slot)
-            ticket = Ticket(run, self._ring)
-            if not self._crew.submit(ticket, depth):
-                self._ring.release(slot)
-                return
+            ticket = Ticket(Run(self._epoch, self._next, steps, slot), self._ring)
+            self._crew.submit(ticket)
             self._handed_out.append(ticket)
             self._next += steps
 
 
-class _RunReader:
-    """Gives out the batches of one finished run, one by one."""
+def _batches(
+    ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
+) -> Generator[HostBatch, None, None]:
+    """The batches of one finished run, one by one.
 
-    def __init__(
-        self, ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
-    ) -> None:
-        self._layout, self._order, self._answer, self._lend, self._pad = layout, order, answer, lend, pad
-        self._run, self._place = ticket.run, 0
-        # The lease lives here for as long as there is something to read, and in every array that was read.
-        self._memory = ring.lease(ticket.run.slot)
-
-    def read(self) -> tuple[HostBatch, bool]:
-        """The next batch of the run, and whether there are more."""
-        place, self._place = self._place, self._place + 1
-        written = self._answer.written
-        if place >= len(written.infos):
-            assert isinstance(self._answer, Failed)
-            del self._memory  # an exception keeps the frames it went through, for as long as somebody keeps it
-            raise self._answer.error.restore()
-        step = self._run.step + place
+    The lease lives here for as long as there is something to read, and in every array that was read.
+    """
+    run, written = ticket.run, answer.written
+    memory = ring.lease(run.slot)
+    last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
+    for place, info in enumerate(written.infos):
+        step = run.step + place
         skips = written.skips.get(place, ())
-        rows = self._order.rows(self._run.epoch, step) - len(skips)
-        arrays = self._layout.rows(
-            self._memory,
-            place * self._layout.block_bytes,
-            self._layout.batch_size if self._pad else rows,
-            written.shapes.get(place),
+        rows = (order.batch_size if step < last else order.rows(run.epoch, step)) - len(skips)
+        arrays = layout.rows(
+            memory, place * layout.block_bytes, layout.batch_size if pad else rows, written.shapes.get(place)
         )
-        if not self._lend:
+        if not lend:
             arrays = [aligned_copy(array) for array in arrays]
-        return HostBatch(step, rows, arrays, written.infos[place], skips), self._place < self._run.steps
+        yield HostBatch(step, rows, arrays, info, skips)
+    if isinstance(answer, Failed):
+        del memory  # an exception keeps the frames it went through, for as long as somebody keeps it
+        raise answer.error.restore()
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

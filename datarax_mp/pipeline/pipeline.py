@@ -48,7 +48,9 @@ class Pipeline:
             ``nnx.Module``), which run on the device.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random.
-        num_workers: worker processes; 0 works in the calling process.
+        num_workers: worker processes; 0 works in the calling process. ``"auto"`` begins with one and adds more for as
+            long as the caller waits for batches and more of them help, up to the cores that the process may use
+            (affinity and control groups count); what it finds is logged (INFO).
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.
@@ -78,6 +80,10 @@ class Pipeline:
             ended and ``WorkerTimeoutError`` says what it was at, with its Python stack. None waits for ever.
         restart_workers: whether a worker process that dies is replaced, with a warning in the log, and its work done
             again. A record that kills two workers is a ``WorkerError`` all the same. False makes every death one.
+        memory_budget: bytes that batches in flight may take, in shared memory where there are workers. None is enough
+            for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
+            Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
+            caller keep more batches before they are copied out.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -100,7 +106,7 @@ class Pipeline:
         batch_size: int,
         stages: Iterable[Any] = (),
         rngs: Any = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
         prefetch_size: int = 2,
         enforce_batch: bool = True,
         drop_last: bool = False,
@@ -113,15 +119,18 @@ class Pipeline:
         on_error: Literal["raise", "skip"] = "raise",
         timeout: float | None = None,
         restart_workers: bool = True,
+        memory_budget: int | None = None,
     ) -> None:
         batch_size = arguments.integer("batch_size", batch_size, least=1)
-        num_workers = arguments.integer("num_workers", num_workers, least=0)
+        num_workers, auto = arguments.resolve_workers(num_workers)
         prefetch_size = arguments.integer("prefetch_size", prefetch_size, least=0)
         if num_workers and not hasattr(os, "fork"):
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
         arguments.check_output(output, device=device, sharding=sharding)
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+        if memory_budget is not None:
+            memory_budget = arguments.integer("memory_budget", memory_budget, least=1)
         arguments.check_workers(num_workers, timeout, restart_workers)
         host, device_stages = split_stages(stages)
         if output == "numpy" and device_stages:
@@ -139,6 +148,8 @@ class Pipeline:
             timeout,
             restart_workers,
             run_steps=None if enforce_batch else batch_size,
+            auto=auto,
+            memory_budget=memory_budget,
         )
         config = getattr(self._source, "config", None)
         shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle

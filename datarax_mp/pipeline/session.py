@@ -15,8 +15,10 @@ from typing import Any
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
-from datarax_mp.pipeline.feed import Feed, HostBatch, most_steps
+from datarax_mp.pipeline.feed import Feed, HostBatch
+from datarax_mp.pipeline.plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_transfer
+from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Crew, CrewLike
 from datarax_mp.workers.local import LocalCrew
@@ -28,15 +30,13 @@ from datarax_mp.workers.waker import Waker
 Deliver = Callable[[HostBatch, "Work", int], Any]
 HandOver = Callable[[Any], Any]
 
-_SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The part of a pipeline's arguments that says how batches are made, not which.
 
     Attributes:
-        num_workers: worker processes; 0 works in the calling process.
+        num_workers: worker processes, the most there may be under ``auto``; 0 works in the calling process.
         prefetch_size: batches that stand ready on the device ahead of the caller.
         output: "jax" or "numpy".
         device: the target device, or None.
@@ -44,6 +44,8 @@ class Options:
         timeout: seconds that a batch may take once it is waited for, or None.
         restart_workers: whether a worker that dies is replaced.
         run_steps: steps that a worker does at a time; None leaves it to the feed.
+        auto: whether the number of workers is found while they work.
+        memory_budget: bytes for batches in flight, or None.
     """
 
     num_workers: int
@@ -54,6 +56,8 @@ class Options:
     timeout: float | None
     restart_workers: bool
     run_steps: int | None
+    auto: bool = False
+    memory_budget: int | None = None
 
 
 class Session:
@@ -74,6 +78,8 @@ class Session:
         self._layout: Layout | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
+        self._plan: RingPlan | None = None
+        self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
 
     def start(self, *, epoch: int, step: int, waker: Waker) -> Work:
@@ -84,11 +90,13 @@ class Session:
         crew = self._crew(waker)
         try:
             layout = self._find_layout(crew)
-            ring = self._ring(layout)
+            plan, ring = self._ring(layout)
             crew.attach(ring, layout)
         except BaseException:
             crew.kill()
             raise
+        if self._tuner is not None:
+            self._tuner.begin()
         options, program = self._options, self._program
         feed = Feed(
             crew,
@@ -97,10 +105,12 @@ class Session:
             program.order,
             epoch=epoch,
             start=step,
-            lendable=self._lendable,
+            lendable=plan.lendable,
             pad=program.pad,
-            run_steps=options.run_steps,
+            most_steps=plan.steps,
+            adaptive=options.run_steps is None,
             timeout=options.timeout,
+            tuner=self._tuner,
         )
         assert self._transfer is not None
         return Work(self, crew, ring, layout, program.order, feed, self._transfer)
@@ -123,10 +133,6 @@ class Session:
             with suppress(IndexError):  # another thread was quicker
                 self._idle_rings.popleft().close()
 
-    @property
-    def _lendable(self) -> int:
-        return self._options.prefetch_size + _SPARE_SLOTS
-
     def _crew(self, waker: Waker) -> CrewLike:
         options = self._options
         if options.num_workers == 0:
@@ -136,7 +142,7 @@ class Session:
         return Crew(
             self._program,
             self._shipment,
-            options.num_workers,
+            self._tuner.workers if self._tuner is not None else options.num_workers,
             probe=self._layout is None,
             restart=options.restart_workers,
             timeout=options.timeout,
@@ -161,13 +167,21 @@ class Session:
             self._layout = layout
         return self._layout
 
-    def _ring(self, layout: Layout) -> Ring:
+    def _ring(self, layout: Layout) -> tuple[RingPlan, Ring]:
+        options = self._options
+        if self._plan is None:
+            self._plan = plan_ring(
+                layout.block_bytes,
+                workers=options.num_workers,
+                prefetch_size=options.prefetch_size,
+                run_steps=options.run_steps,
+                budget=AUTO_BUDGET if options.auto and options.memory_budget is None else options.memory_budget,
+                strict=options.memory_budget is not None,
+            )
         with suppress(IndexError):
-            return self._idle_rings.pop()
-        workers = self._options.num_workers
-        slots = 2 * max(workers, 1) + self._lendable
-        steps = self._options.run_steps or most_steps(layout)
-        return Ring(slots, steps * layout.block_bytes, shared=workers > 0)
+            return self._plan, self._idle_rings.pop()
+        plan = self._plan
+        return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=options.num_workers > 0)
 
 
 @dataclass(slots=True)

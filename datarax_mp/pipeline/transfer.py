@@ -27,14 +27,14 @@ from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout, field_name
 from datarax_mp.pipeline.hosts import global_array
 
-Transfer = Callable[[list[np.ndarray]], Sequence[Any]]
+Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
 Output = Literal["jax", "numpy"]
 
 _ALIAS_BYTES = 256 * 1024
 
 
 def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1) -> Transfer:
-    """The function that takes a batch's arrays, one per field of the layout, to their place.
+    """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
 
     Args:
         layout: what a batch holds.
@@ -43,14 +43,15 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
         sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
         shards: how many shards an array consists of whose sharding spans several processes.
     """
+    tree = layout.tree_maker()
     if output == "numpy":
-        return lambda arrays: arrays
+        return tree
     import jax  # delayed: a script with NumPy output never needs it
 
     if spans_processes(sharding):
-        return lambda arrays: [global_array(array, sharding, shards) for array in arrays]
+        return lambda arrays: tree([global_array(array, sharding, shards) for array in arrays])
     if sharding is not None:
-        return lambda arrays: jax.device_put(arrays, sharding)
+        return lambda arrays: tree(jax.device_put(arrays, sharding))
     # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
     large = [
         place
@@ -60,17 +61,17 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
     placement = None if device is None else jax.sharding.SingleDeviceSharding(device)
     identity = _identity(placement)
     if not large:
-        return lambda arrays: identity(*arrays)
+        return lambda arrays: tree(identity(*arrays))
     small = [place for place in range(len(layout.fields)) if place not in large]
 
-    def transfer(arrays: list[np.ndarray]) -> list[Any]:
+    def transfer(arrays: list[np.ndarray]) -> dict[str, Any]:
         moved: list[Any] = [None] * len(arrays)
         for place in large:
             moved[place] = jax.device_put(arrays[place], placement)
         if small:
             for place, array in zip(small, identity(*[arrays[place] for place in small]), strict=True):
                 moved[place] = array
-        return moved
+        return tree(moved)
 
     return transfer
 

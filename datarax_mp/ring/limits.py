@@ -1,8 +1,7 @@
 """How much memory can still be had: of the machine, and within the control groups that this process is in.
 
 Shared memory counts against the group that touches it first. Allocating beyond a group's limit is no error: the kernel
-kills a process instead. So it is asked for beforehand. Interface files: the kernel's ``cgroup-v2.rst`` (``memory.max``,
-``memory.current``, ``memory.stat``) and ``cgroup-v1/memory.rst``.
+kills a process instead. So it is asked for beforehand.
 """
 
 from __future__ import annotations
@@ -10,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from datarax_mp.core.cgroups import groups
+
+# By version of the interface: the limit, what is used, and what of that is cache that the kernel can drop.
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +49,14 @@ def _machine(root: Path) -> Iterator[Room]:
 
 
 def _groups(root: Path) -> Iterator[Room]:
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            yield from _walk(root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            yield from _walk(root / "sys/fs/cgroup/memory", path, *names)
-
-
-def _walk(mount: Path, path: str, limit: str, usage: str, cache: str) -> Iterator[Room]:
-    """Every group from this process's own up to the root; inside a container only the root may be there."""
-    group = mount / path.lstrip("/")
-    while True:
+    for group, version in groups("memory", root):
+        limit, usage, cache = _FILES[version]
         try:
             most, used = int((group / limit).read_text()), int((group / usage).read_text())
         except (OSError, ValueError):  # no such file, or "max": no limit here
-            pass
-        else:
-            reclaimable = _fields(group / "memory.stat").get(cache, 0)
-            yield Room(
-                max(0, most - (used - reclaimable)), f"the memory limit of its control group, {most / 1e6:.1f} MB"
-            )
-        if group == mount:
-            return
-        group = group.parent
+            continue
+        reclaimable = _fields(group / "memory.stat").get(cache, 0)
+        yield Room(max(0, most - (used - reclaimable)), f"the memory limit of its control group, {most / 1e6:.1f} MB")
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -11,22 +11,37 @@ stays LEASED across epochs, and past the ring's own end, until the user lets go.
 
 The lease is a ctypes array over the slot. NumPy makes it the base of every view, and JAX keeps it alive for as long as
 a buffer aliases it, so its death is the one event that says "nobody looks at this memory any more". The death may be
-noticed in any thread at any bytecode, hence the callback does a single atomic append.
+noticed in any thread at any bytecode, hence the callback is a single atomic append; and it is C code, because a Ctrl-C
+that came inside a Python callback would be printed and lost.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import weakref
 from collections import deque
+from typing import Any
 
 from datarax_mp.core.spec import align
 from datarax_mp.ring.segment import Segment, megabytes
 
+_numbers = itertools.count(1)
+
+
+class _Lease(weakref.ref[Any]):
+    """A reference to what was lent out, that knows the slot."""
+
+    __slots__ = ("slot",)
+    slot: int
+
 
 class Ring:
     """A fixed number of equal slots in one piece of memory.
+
+    Attributes:
+        number: no other ring of this process has it.
 
     Args:
         slots: how many.
@@ -38,6 +53,7 @@ class Ring:
     """
 
     def __init__(self, slots: int, slot_bytes: int, *, shared: bool) -> None:
+        self.number = next(_numbers)
         self.slots = slots
         self.slot_bytes = align(slot_bytes, mmap.PAGESIZE)
         size = slots * self.slot_bytes
@@ -52,14 +68,14 @@ class Ring:
         else:
             self.memory = mmap.mmap(-1, size)
         self._slot_type = ctypes.c_char * self.slot_bytes
-        self._free = deque(range(slots))
-        self._returned: deque[int] = deque()  # filled by dying leases, emptied by us
-        self._leases: dict[int, weakref.ref[ctypes.Array[ctypes.c_char]]] = {}
+        self._free = list(range(slots))  # the one that came back last goes out first: it may still be in a cache
+        self._returned: deque[_Lease] = deque()  # filled by dying leases, emptied by us
+        self._leases: dict[int, _Lease] = {}
 
     def acquire(self) -> int | None:
         """Take a free slot to be filled, or None when there is none."""
         self._collect()
-        return self._free.popleft() if self._free else None
+        return self._free.pop() if self._free else None
 
     def release(self, slot: int) -> None:
         """Give back a slot that was acquired and is not leased."""
@@ -68,8 +84,9 @@ class Ring:
     def lease(self, slot: int) -> ctypes.Array[ctypes.c_char]:
         """Lend a filled slot out. It is free again when the returned object, the base of all views, has died."""
         base = self._slot_type.from_buffer(self.memory, slot * self.slot_bytes)
-        returned = self._returned
-        self._leases[slot] = weakref.ref(base, lambda _: returned.append(slot))
+        lease = _Lease(base, self._returned.append)
+        lease.slot = slot
+        self._leases[slot] = lease
         return base
 
     @property
@@ -80,7 +97,7 @@ class Ring:
 
     def _collect(self) -> None:
         while self._returned:
-            slot = self._returned.popleft()
+            slot = self._returned.popleft().slot
             del self._leases[slot]
             self._free.append(slot)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datarax_mp.core.spec import VALUE_FIELD, Arrays, Path, field_name, flatten, nest
 from datarax_mp.order import Order
-from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_column, place
+from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_column, as_rows, place
 from datarax_mp.sources.config import MemorySourceConfig
 from datarax_mp.sources.seed import draw_seed
 
@@ -133,9 +133,10 @@ class MemorySource:
             What is no array: for each record its values by field; None when all columns are arrays.
         """
         objects: dict[Path, ObjectColumn] = {}
+        rows = as_rows(numbers)
         for path, column in self._columns.items():
             if isinstance(column, ArrayColumn):
-                column.take(numbers, out[path])
+                column.take(rows, out[path])
             else:
                 objects[path] = column
         if not objects:

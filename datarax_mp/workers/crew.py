@@ -66,13 +66,16 @@ class _LoadTicket:
 class CrewLike(Protocol):
     """What a feed needs of a crew."""
 
-    concurrent: bool
+    @property
+    def concurrent(self) -> bool: ...  # noqa: D102
 
     def layout(self) -> Layout: ...  # noqa: D102
     def attach(self, ring: Ring, layout: Layout) -> None: ...  # noqa: D102
-    def submit(self, ticket: Ticket, depth: int) -> bool: ...  # noqa: D102
+    def has_room(self, depth: int) -> bool: ...  # noqa: D102
+    def submit(self, ticket: Ticket) -> None: ...  # noqa: D102
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]: ...  # noqa: D102
     def stuck(self, ticket: Ticket | None, seconds: float) -> Exception: ...  # noqa: D102
+    def grow(self, size: int) -> None: ...  # noqa: D102
     def leave(self) -> None: ...  # noqa: D102
     def kill(self) -> None: ...  # noqa: D102
 
@@ -155,17 +158,18 @@ class Crew:
         for worker in self.workers:
             self._send_attach(worker)
 
-    def submit(self, ticket: Ticket, depth: int) -> bool:
-        """Give a run to the worker with the least to do, if it has less than ``depth`` runs in hand."""
+    def has_room(self, depth: int) -> bool:
+        """Whether some worker has less than ``depth`` runs in hand."""
+        return any(len(worker.pending) < depth for worker in self.workers)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Give a run to the worker with the least to do."""
         worker = min(self.workers, key=lambda worker: len(worker.pending))
-        if len(worker.pending) >= depth:
-            return False
         worker.pending.append(ticket)
         try:
             worker.channel.send(ticket.run)
         except OSError:
             pass  # it has died; that is noticed where answers are read, and the ticket is among its pending ones
-        return True
 
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
         """Take the answers that have arrived.
@@ -201,6 +205,18 @@ class Crew:
         self._forget(worker)
         worker.kill()
         return error
+
+    def grow(self, size: int) -> None:
+        """Have so many workers from now on. One that cannot be started is done without."""
+        try:
+            more = pool().lease(size - len(self.workers), self._shipment.number)
+        except WorkerError as error:
+            log.warning("no more workers than %d: %s", len(self.workers), error)
+            return
+        self.workers += more
+        for worker in more:
+            self._welcome(worker, probe=False)
+            self._send_attach(worker)
 
     def leave(self) -> None:
         """Give the workers back to the pool, with the program still loaded."""
@@ -242,8 +258,8 @@ class Crew:
                     raise EOFError
             except EOFError:  # what it said before it died has been taken
                 self._bury(worker)
-        while self._again and self.submit(self._again[0], depth=2):
-            self._again.popleft()
+        while self._again and self.has_room(2):
+            self.submit(self._again.popleft())
 
     def _take(self, worker: Worker) -> None:
         for answer in worker.channel.take():
@@ -262,7 +278,7 @@ class Crew:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
         if probe or worker.loaded != self._shipment.number:
-            worker.loaded = self._shipment.number
+            worker.loaded, worker.attached = self._shipment.number, None
             worker.pending.append(_LoadTicket())
             try:
                 worker.channel.send(self._shipment.message(probe=probe), self._shipment.descriptors)
@@ -273,6 +289,9 @@ class Crew:
         assert self._attach is not None
         ring, layout = self._attach
         assert ring.segment is not None
+        if worker.attached == ring.number:
+            return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
+        worker.attached = ring.number
         try:
             worker.channel.send(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.fd,))
         except OSError:

@@ -12,7 +12,7 @@ from datarax_mp.workers import board
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Load, Loaded, Park, Run, Unload
+from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Load, Loaded, Park, Run, Unload, Written
 from datarax_mp.workers.shipping import unpack
 
 
@@ -45,7 +45,7 @@ class _Worker:
     def run(self, run: Run) -> Done | Failed:
         if self.program is None:
             assert self.failure is not None
-            return Failed(self.failure)
+            return Failed(self.failure, Written.nothing())
         return self.program.perform(run, self.memory, self.slot_bytes, _packed)
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
@@ -57,7 +57,7 @@ class _Worker:
             return Loaded(self.program.probe() if message.probe else None)
         except Exception as error:
             self.failure = _packed(error)
-            return Failed(self.failure)
+            return Failed(self.failure, Written.nothing())
 
     def attach(self, message: Attach, descriptor: int) -> None:
         self.memory = mmap.mmap(descriptor, message.size)

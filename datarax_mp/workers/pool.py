@@ -167,7 +167,7 @@ class Pool:
     def _unload(self, program: int) -> None:
         for worker in self._parked:
             if worker.loaded == program:
-                worker.loaded = None
+                worker.loaded = worker.attached = None
                 with suppress(OSError):  # it has left; ``lease`` will notice
                     worker.channel.send(Unload())
                     worker.channel.send(Park(PARK_SECONDS))

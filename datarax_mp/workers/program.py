@@ -75,7 +75,7 @@ class Program:
     ) -> Done | Failed:
         """Do a run; ``memory`` begins with slot 0, and ``pack`` makes an exception ready for its journey."""
         began = time.perf_counter()
-        written = Written()
+        written = Written.nothing()
         try:
             self.write(memory, run.slot * slot_bytes, run.epoch, run.step, run.steps, written)
         except Exception as error:
@@ -142,11 +142,11 @@ class Program:
             Exception: what the source or a stage raised, with notes that say where.
         """
         assert self.layout is not None
-        numbers = self.order.records(epoch, step, steps)
+        order = self.order
+        numbers = order.records(epoch, step, steps)
         for done in range(steps):
             board.enter(epoch, step + done)
-            first = done * self.order.batch_size
-            wanted = numbers[first : first + self.order.rows(epoch, step + done)]
+            wanted = numbers[done * order.batch_size : (done + 1) * order.batch_size]  # fewer in the last
             try:
                 info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
@@ -197,7 +197,7 @@ class Program:
             return None
         if self.batch_stages:
             return self._fill_stacked(layout, epoch, numbers, targets, skips)
-        if not self.element_stages and self.padding is None and self._reads_columns:
+        if self.only_copies:
             try:
                 board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
                 return self.source.read_into(numbers, targets)  # type: ignore[attr-defined, no-any-return]
@@ -207,9 +207,12 @@ class Program:
         return self._collate(layout, epoch, numbers, targets, skips)
 
     @cached_property
-    def _reads_columns(self) -> bool:
+    def only_copies(self) -> bool:
+        """Whether all there is to do is to copy rows of arrays; known when the layout is."""
         asked = getattr(self.source, "reads_columns", None)
-        return asked is not None and self.layout is not None and asked([spec.path for spec in self.layout.fields])
+        if self.stages or asked is None or self.layout is None:
+            return False
+        return asked([spec.path for spec in self.layout.fields])
 
     def _fill_stacked(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]

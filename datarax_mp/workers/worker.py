@@ -34,6 +34,7 @@ class Worker:
         channel: our end of its channel.
         place: its line on the board.
         loaded: the number of the program that it has, or None.
+        attached: the number of the ring that it has mapped, or None.
         pending: what it has been asked and has not answered yet, oldest first (see ``crew``).
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends (Linux), else -1.
@@ -47,6 +48,7 @@ class Worker:
         self.channel = channel
         self.place = place
         self.loaded: int | None = None
+        self.attached: int | None = None
         self.pending: deque[Question] = deque()
         self.pid = -1
         self.sentinel = -1

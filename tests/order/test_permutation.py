@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarax_mp.order import permute
+from datarax_mp.order import permutation, permute
 
 JUST_ABOVE_POWERS_OF_TWO = [2**bits + 1 for bits in (5, 8, 10, 12)]
 
@@ -47,6 +47,19 @@ def test_the_order_is_the_same_under_every_release() -> None:
 
 RECORDED_10 = [0, 6, 3, 5, 7, 2, 4, 1, 9, 8]
 RECORDED_LARGE = [741716959630, 423028273118, 293047182123, 433717736828]
+
+
+@given(length=st.integers(2, 10**6), seed=st.integers(0, 99), epoch=st.integers(0, 9))
+def test_tables_change_nothing_about_the_order(length: int, seed: int, epoch: int) -> None:
+    positions = np.arange(0, length, max(1, length // 50))
+    orders = []
+    for tabled in (permutation._TABLED, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(permutation, "_TABLED", tabled)
+            permutation._rounds.cache_clear()
+            orders.append(permute(positions, length, seed=seed, epoch=epoch).tolist())
+            permutation._rounds.cache_clear()
+    assert orders[0] == orders[1]
 
 
 def test_seeds_and_epochs_give_different_orders() -> None:

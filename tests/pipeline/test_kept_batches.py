@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from datarax_mp import Pipeline
+from datarax_mp.core.spec import Layout
 
 BATCHES, ROWS = 500, 4
 LARGE, SMALL = (160, 160), (3,)  # 400 kB a batch, which JAX aliases, and 48 bytes, which is copied
@@ -109,11 +110,14 @@ def test_slots_that_jax_holds_for_queued_computations_do_not_block(
     # references. Here they never come to an end.
     held = []
 
-    def transfer(arrays: list[np.ndarray]) -> list[np.ndarray]:
-        held.append(arrays)
-        return [array.copy() for array in arrays]
+    def make_transfer(layout: Layout, **_: Any) -> Any:
+        def transfer(arrays: list[np.ndarray]) -> dict[str, Any]:
+            held.append(arrays)
+            return layout.tree_maker()([array.copy() for array in arrays])
 
-    monkeypatch.setattr("datarax_mp.pipeline.session.make_transfer", lambda *_, **__: transfer)
+        return transfer
+
+    monkeypatch.setattr("datarax_mp.pipeline.session.make_transfer", make_transfer)
     with pipeline(workers, "jax", SMALL) as batches:
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS

@@ -1,0 +1,37 @@
+"""How many processor cores this process may use, which is often less than the machine has."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from datarax_mp.core.cgroups import groups
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """The least of what the affinity and the control groups' quotas allow, at least 1; a fraction counts as a core.
+
+    Args:
+        root: where ``proc`` and ``sys`` are, for tests.
+
+    >>> 1 <= usable_cores() <= os.cpu_count()
+    True
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min([affinity, *_quotas(root)])))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Cores by CPU time per period."""
+    for group, version in groups("cpu", root):
+        try:
+            if version == 2:
+                quota, period = (group / "cpu.max").read_text().split()
+            else:
+                quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            if float(quota) > 0:  # -1 is no limit in version 1
+                yield float(quota) / float(period)
+        except (OSError, ValueError):  # no such file, or "max": no limit here
+            continue
