@@ -12,7 +12,8 @@ that number and begins there, whatever its own batch size and number of shards.
 
 What may be different where a state is set:
 
-    num_workers, prefetch_size, timeout, restart_workers     the same batches
+    num_workers, prefetch_size, memory_budget, timeout,
+    restart_workers                                          the same batches
     output, device, sharding, which host it is               the same batches, in another place
     pad_last, on_error                                       the same batches, but for padding and skipped records
     batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order

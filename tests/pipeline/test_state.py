@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from datarax_mp import Filter, MapElement, MemorySource, MemorySourceConfig, Pipeline, ShardOptions
 
 
-def make(workers: int = 2, *, seed: int = 0, length: int = 50, batch_size: int = 8, **more: Any) -> Pipeline:
+def make(workers: Any = 2, *, seed: int = 0, length: int = 50, batch_size: int = 8, **more: Any) -> Pipeline:
     config = MemorySourceConfig(shuffle=True, **more.pop("part", {}))
     source = MemorySource(config, {"n": np.arange(length)}, rngs=nnx.Rngs(seed), name=more.pop("name", None))
     return Pipeline(source=source, batch_size=batch_size, num_workers=workers, **more)
@@ -113,6 +113,7 @@ def test_a_state_of_another_pipeline_is_an_error_that_names_what_differs(other: 
 @pytest.mark.parametrize(
     "change",
     [
+        {"workers": "auto", "memory_budget": 10_000_000},
         {"prefetch_size": 5},
         {"output": "numpy"},
         {"device": jax.devices()[1]},
