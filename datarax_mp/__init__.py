@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datarax_mp.checkpoint import PipelineRestore as PipelineRestore
+    from datarax_mp.checkpoint import PipelineSave as PipelineSave
     from datarax_mp.core.element_batch import Batch as Batch
     from datarax_mp.core.element_batch import BatchOps as BatchOps
     from datarax_mp.core.element_batch import Element as Element
@@ -64,6 +66,8 @@ _HOME = {
     "PackedSource": "sources",
     "Pad": "stages.pad",
     "Pipeline": "pipeline",
+    "PipelineRestore": "checkpoint",
+    "PipelineSave": "checkpoint",
     "RandomCrop": "stages.image",
     "RandomFlip": "stages.image",
     "RandomMapElement": "stages.host",

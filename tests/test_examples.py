@@ -77,6 +77,14 @@ def test_text_is_tokenised_and_packed_in_workers_and_a_model_learns_from_it() ->
     assert after < 3.6 < before
 
 
+def test_a_killed_training_run_goes_on_and_ends_with_the_same_parameters() -> None:
+    out = run("resume.py")
+    killed, resumed = (int(step) for step in re.findall(r"(?:killed|goes on) after step (\d+)", out))
+    assert 40 <= resumed <= killed < 168, out
+    assert "ended after step 168" in out
+    assert "18346 parameters in 6 arrays, of which 0 differ" in out
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_every_example_is_run_here(name: str) -> None:
     assert name in Path(__file__).read_text()

@@ -23,7 +23,8 @@ from flax import nnx
 from datarax_mp.core.element import Element as Element
 from datarax_mp.core.lazy_module import LazyModule, MetadataThunk, fill, raw
 from datarax_mp.core.metadata import Metadata
-from datarax_mp.core.stacking import check_parts, rows_of, stack_elements
+from datarax_mp.core.spanning import check_whole, row_sharding, spans_processes
+from datarax_mp.core.stacking import check_parts, rows_of, same_arrays, stack_elements
 
 
 class Batch(LazyModule):
@@ -115,7 +116,7 @@ class Batch(LazyModule):
 
     @property
     def metadata(self) -> list[Metadata]:
-        """One Metadata per element."""
+        """One Metadata per element; of rows that are spread over several processes, those of this one."""
         found = self._metadata
         if found is None:
             found = [Metadata()] * self.batch_size
@@ -129,9 +130,10 @@ class Batch(LazyModule):
         """Which elements are real, as bool ``(batch_size,)``: False marks padding."""
         if self._mask is not None:
             return self._mask
-        leaves = jax.tree.leaves(raw(self._data))
-        on_device = bool(leaves) and isinstance(leaves[0], jax.Array)
-        return (jnp if on_device else np).ones(self.batch_size, bool)
+        first = next(iter(jax.tree.leaves(raw(self._data))), None)
+        if not isinstance(first, jax.Array):
+            return np.ones(self.batch_size, bool)
+        return jnp.ones(self.batch_size, bool, device=row_sharding(first.sharding) if spans_processes(first) else None)
 
     @valid_mask.setter
     def valid_mask(self, value: Any) -> None:
@@ -163,6 +165,17 @@ class Batch(LazyModule):
     def __bool__(self) -> bool:
         return True
 
+    def __eq__(self, other: object) -> bool:
+        """Whether another batch has the same fields, values (NaN is NaN), dtypes and mask; metadata do not count."""
+        if not isinstance(other, Batch):
+            return NotImplemented
+        return self is other or same_arrays(self._arrays(), other._arrays())
+
+    __hash__ = object.__hash__  # JAX and NNX tell modules apart, not values
+
+    def _arrays(self) -> Any:
+        return raw(self._data), raw(self._states), raw(self._batch_state), self.valid_mask
+
     def keys(self) -> KeysView[str]:
         """The fields' names."""
         return self.get_data().keys()
@@ -193,6 +206,7 @@ class Batch(LazyModule):
         """
         if not 0 <= index < self.batch_size:
             raise IndexError(f"element {index} is outside of the batch's {self.batch_size} elements")
+        check_whole(jax.tree.leaves(raw(self._data)))
         data, states = jax.tree.map(lambda array: array[index], (raw(self._data), raw(self._states)))
         return Element(data=data, state=states, metadata=self.metadata[index])  # type: ignore[call-arg]
 
@@ -226,6 +240,7 @@ class Batch(LazyModule):
         self, cut: Callable[[Any], Any], cut_list: Callable[[list[Metadata]], list[Metadata]], size: int
     ) -> Batch:
         """A batch of some rows, metadata and all; ``cut`` takes them from an array, ``cut_list`` from a list."""
+        check_whole(jax.tree.leaves(raw(self._data)))
         data, states, mask = jax.tree.map(cut, (raw(self._data), raw(self._states), self._mask))
         batch = object.__new__(type(self))
         fill(batch, data, states, raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
@@ -297,6 +312,7 @@ class BatchOps:
         if not batches:
             raise ValueError("expected at least one batch to concatenate")
         parts = [(batch.get_data(), batch.get_states()) for batch in batches]
+        check_whole(jax.tree.leaves(parts))
         structures = {str(jax.tree.structure(part)): None for part in parts}
         if len(structures) > 1:
             raise ValueError(f"batches must have the same fields, found {[list(batch) for batch in batches]}")

@@ -26,6 +26,16 @@ def rows_of(data: Any) -> int:
     return 0
 
 
+def same_arrays(ours: Any, theirs: Any) -> bool:
+    """Whether two trees have the same structure and equal arrays, in NumPy's memory or JAX's; NaN equals NaN."""
+    if jax.tree.structure(ours) != jax.tree.structure(theirs):
+        return False
+    pairs = zip(map(np.asarray, jax.tree.leaves(ours)), map(np.asarray, jax.tree.leaves(theirs)), strict=True)
+    return all(
+        a.dtype == b.dtype and np.array_equal(a, b, equal_nan=jnp.issubdtype(a.dtype, jnp.inexact)) for a, b in pairs
+    )
+
+
 def stack_elements(
     elements: Sequence[Element], *, validate: bool
 ) -> tuple[dict[str, Any], dict[str, Any], list[Metadata]]:

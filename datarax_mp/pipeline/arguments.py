@@ -7,7 +7,9 @@ import numbers
 import operator
 from typing import Any
 
+from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
+from datarax_mp.pipeline.hosts import shard_of_sharding
 from datarax_mp.stages.host import MapBatch
 from datarax_mp.workers.cores import usable_cores
 
@@ -86,14 +88,20 @@ def check_rest(shard: ShardOptions, *, on_error: Any, drop_last: bool, pad_last:
         )
 
 
-def resolve_shard(shard: Any) -> ShardOptions:
-    """Which shard ``Pipeline(shard=...)`` means."""
-    if shard is None:
-        return ShardOptions(0, 1)
-    if isinstance(shard, ShardOptions):
-        return shard
-    if isinstance(shard, str) and shard == "jax":
+def resolve_shard(shard: Any, sharding: Any) -> ShardOptions:
+    """Which shard ``Pipeline(shard=..., sharding=...)`` means: it follows from a sharding over several processes."""
+    by_jax = isinstance(shard, str) and shard == "jax"
+    if not (shard is None or by_jax or isinstance(shard, ShardOptions)):
+        raise TypeError(f"shard must be a ShardOptions, 'jax' or None, got {shard!r} of type {type(shard).__name__}")
+    if spans_processes(sharding):
+        held = shard_of_sharding(sharding)
+        if isinstance(shard, ShardOptions) and shard != held:
+            raise ValueError(
+                f"shard={shard}, but by the sharding this process holds the rows of {held}; leave out shard"
+            )
+        return held
+    if by_jax:
         import jax  # delayed: only needed when asked for
 
         return ShardOptions(jax.process_index(), jax.process_count())
-    raise TypeError(f"shard must be a ShardOptions, 'jax' or None, got {shard!r} of type {type(shard).__name__}")
+    return shard or ShardOptions(0, 1)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datarax_mp.core.spanning import row_sharding
 from datarax_mp.core.spec import nest
 from datarax_mp.order import Order
+from datarax_mp.pipeline.hosts import global_array
 from datarax_mp.workers.protocol import Skip
 
 if TYPE_CHECKING:
@@ -28,15 +30,18 @@ class BatchDelivery:
         stages: the device stages as one function, or None.
         padded: whether short batches are padded; then every batch carries a mask, so that all have one structure.
         on_device: whether arrays are JAX arrays.
+        spanning: the sharding of arrays that lie on several processes' devices; None if each has its own arrays.
         track_name: the source's name if its metadata is to be tracked, else None.
     """
 
-    def __init__(self, stages: Stages | None, *, padded: bool, on_device: bool, track_name: str | None) -> None:
+    def __init__(
+        self, stages: Stages | None, *, padded: bool, on_device: bool, spanning: Any, track_name: str | None
+    ) -> None:
         from datarax_mp.core.element_batch import make_batch  # delayed: it imports JAX
 
         self._make_batch = make_batch
         self._stages, self._track_name = stages, track_name
-        self._padded, self._on_device = padded, on_device
+        self._padded, self._on_device, self._spanning = padded, on_device, spanning
         self._all_valid: Any = None
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
@@ -49,18 +54,22 @@ class BatchDelivery:
         metadata = partial(
             batch_metadata, work.order, epoch, batch.step, batch.skips, size, batch.info, self._track_name
         )
-        return self._make_batch(data, size, metadata, self._mask(batch.rows, size) if self._padded else None)
+        shards = work.order.shard_count
+        mask = self._mask(batch.rows, size, shards) if self._padded else None
+        return self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask)
 
-    def _mask(self, rows: int, size: int) -> Any:
+    def _mask(self, rows: int, size: int, shards: int) -> Any:
         if rows < size:
-            return self._placed(np.arange(size) < rows)
+            return self._placed(np.arange(size) < rows, shards)
         if self._all_valid is None:
-            self._all_valid = self._placed(np.ones(size, bool))
+            self._all_valid = self._placed(np.ones(size, bool), shards)
         return self._all_valid
 
-    def _placed(self, mask: np.ndarray) -> Any:
+    def _placed(self, mask: np.ndarray, shards: int) -> Any:
         if not self._on_device:
             return mask
+        if self._spanning is not None:
+            return global_array(mask, row_sharding(self._spanning), shards)
         import jax.numpy as jnp  # delayed: NumPy output never needs it
 
         return jnp.asarray(mask)

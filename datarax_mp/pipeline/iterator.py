@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -46,6 +47,13 @@ class _Ready:
     skipped: int
 
 
+def _introduce_to_grain() -> None:
+    """Make ours a ``DatasetIterator``, for Grain's checkpointing asks; a program without Grain needs no answer."""
+    theirs = getattr(sys.modules.get("grain"), "DatasetIterator", None)
+    if theirs is not None:
+        theirs.register(PipelineIterator)
+
+
 class PipelineIterator:
     """Yields the batches of one epoch. Made by ``iter(pipeline)``.
 
@@ -55,6 +63,9 @@ class PipelineIterator:
     also drops what stood ready. The pipeline can be iterated again in each case.
 
     Any thread may call any method; ``next`` is served to one thread at a time.
+
+    If Grain is imported when the epoch begins, this is a ``grain.DatasetIterator`` to ``isinstance``, so that tools for
+    those take it: it has the same ``get_state``, ``set_state``, ``start_prefetch`` and ``close``.
 
     Args:
         session: where workers and memory come from.
@@ -93,12 +104,23 @@ class PipelineIterator:
         self._exhausted = False
         self._skips_logged = 0
 
+    def start_prefetch(self) -> None:
+        """Begin to work ahead, as the first ``next`` would otherwise; without workers, make the first batches.
+
+        So an iterator that is set up early, say before a model is restored, has its first batches when that is done.
+        It may be called at any time, and does not wait for workers.
+        """
+        with self._inside():
+            if self._work is not None:
+                self._fill(self._work, wait=False)
+
     def begin(self) -> None:
         """Start to work on the epoch. What goes wrong with the first record is raised here."""
         with self._inside():
             self._begin()
 
     def _begin(self) -> None:
+        _introduce_to_grain()
         waker = self._waker = Waker()
         try:
             if self._closing:  # asked when the waker is there, so that a ``close`` in between is not missed
@@ -131,11 +153,12 @@ class PipelineIterator:
             if not self._ready or self._closing:
                 break
             ready = self._ready.popleft()
+            item = ready.item if self._session.hand_over is None else self._handed_over(ready.item)
             self._cursor.at = Position(self._order, self._epoch, ready.step + 1)
             if ready.skipped:
                 self._count_skips(ready.skipped)
             if not ready.empty:
-                return ready.item
+                return item
         error, self._error = self._error, None
         if error is not None and not self._closing:
             try:
@@ -146,6 +169,15 @@ class PipelineIterator:
             self._exhausted = False
             self._cursor.at = Position(self._order, self._epoch + 1, 0)
         raise StopIteration
+
+    def _handed_over(self, item: Any) -> Any:
+        """Do what had to wait for this moment; if it fails, the iterator has ended, as it does with other errors."""
+        assert self._session.hand_over is not None
+        try:
+            return self._session.hand_over(item)
+        except BaseException:
+            self._end()
+            raise
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -171,12 +203,12 @@ class PipelineIterator:
                 "iterate the pipeline anew in the forked process"
             )
 
-    def _fill(self, work: Work) -> None:
+    def _fill(self, work: Work, *, wait: bool = True) -> None:
         ready, feed = self._ready, work.feed
         # Without workers every batch is made right here, so the queue fills over several calls, not all in the first.
         most = self._prefetch_size + 1 if work.crew.concurrent else min(self._prefetch_size + 1, len(ready) + 2)
         try:
-            while len(ready) < most and (not ready or feed.ready()):
+            while len(ready) < most and ((wait and not ready) or feed.ready()):
                 if not self._make_ready(work):
                     break
             else:

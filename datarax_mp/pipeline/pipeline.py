@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
+from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery, Stages
+from datarax_mp.pipeline.hosts import stages_at_hand_over
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.scan import survivors
-from datarax_mp.pipeline.session import Deliver, Options, Session
+from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources import as_source
@@ -61,7 +63,10 @@ class Pipeline:
             equally many batches, so ``drop_last`` or ``pad_last`` must say what becomes of the rest of an epoch; with
             ``pad_last`` a shard's last batch may be all padding.
         device: the ``jax.Device`` for the arrays; None is JAX's default.
-        sharding: a ``jax.sharding.Sharding`` over which the arrays are split.
+        sharding: a ``jax.sharding.Sharding`` over which the arrays are split. A ``NamedSharding`` whose mesh spans
+            several JAX processes makes global arrays, and ``shard`` follows from it: processes that hold the same rows
+            are one shard and read the same records. ``batch_size`` stays the rows of one shard; ``batch.batch_size``,
+            the arrays and the mask have those of all shards, ``batch.metadata`` describes those of this one.
         output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
             dtypes, without touching JAX's runtime.
         on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
@@ -122,7 +127,7 @@ class Pipeline:
         if num_workers and not hasattr(os, "fork"):
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
         arguments.check_output(output, device=device, sharding=sharding)
-        part = arguments.resolve_shard(shard)
+        part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         if memory_budget is not None:
             memory_budget = arguments.integer("memory_budget", memory_budget, least=1)
@@ -211,16 +216,20 @@ class Pipeline:
 
         return compile_stages(self._device_stages)
 
-    def _delivery(self, *, pad: bool) -> Deliver:
+    def _delivery(self, *, pad: bool) -> tuple[Deliver, HandOver | None]:
         config = getattr(self._source, "config", None)
         if not self._enforce_batch:
-            return ElementDelivery(self._compiled)
-        return BatchDelivery(
-            self._compiled,
+            return ElementDelivery(self._compiled), None
+        spanning = self._options.sharding if spans_processes(self._options.sharding) else None
+        later = spanning is not None and self._compiled is not None
+        deliver = BatchDelivery(
+            None if later else self._compiled,
             padded=pad,
             on_device=self._options.output == "jax",
+            spanning=spanning,
             track_name=getattr(self._source, "name", None) if getattr(config, "track_metadata", False) else None,
         )
+        return deliver, stages_at_hand_over(self._compiled) if later and self._compiled else None
 
     def _open_session(self, order: Order) -> Session:
         x64 = None
@@ -232,7 +241,7 @@ class Pipeline:
         pad = self._pad_last and (self._skip or order.ragged)
         program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip)
         self._order = order
-        self._session = session = Session(program, self._options, self._delivery(pad=pad))
+        self._session = session = Session(program, self._options, *self._delivery(pad=pad))
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
         return session

@@ -28,6 +28,7 @@ from datarax_mp.workers.shipping import Shipment
 from datarax_mp.workers.waker import Waker
 
 Deliver = Callable[[HostBatch, "Work", int], Any]
+HandOver = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,11 @@ class Session:
         program: what is done to records, and in which order they come.
         options: how it is done.
         deliver: makes of a host batch what the user gets.
+        hand_over: what is still to be done with it at the moment when the user gets it, or None.
     """
 
-    def __init__(self, program: Program, options: Options, deliver: Deliver) -> None:
-        self._program, self._options, self.deliver = program, options, deliver
+    def __init__(self, program: Program, options: Options, deliver: Deliver, hand_over: HandOver | None = None) -> None:
+        self._program, self._options, self.deliver, self.hand_over = program, options, deliver, hand_over
         self.number = next(program_numbers)
         self._process = os.getpid()
         self._shipment: Shipment | None = None
@@ -154,9 +156,13 @@ class Session:
             if options.sharding is not None:
                 steps = () if self._program.pad or not len(order) else (0, len(order) - 1)
                 counts = [order.rows(order.start_epoch + 1, step) for step in steps]  # an epoch that is whole
-                check_sharding(layout, options.sharding, counts or [order.batch_size])
+                check_sharding(layout, options.sharding, counts or [order.batch_size], order.shard_count)
             self._transfer = make_transfer(
-                layout, output=options.output, device=options.device, sharding=options.sharding
+                layout,
+                output=options.output,
+                device=options.device,
+                sharding=options.sharding,
+                shards=order.shard_count,
             )
             self._layout = layout
         return self._layout

@@ -9,6 +9,20 @@ stream, and one state serves all hosts.
 
 A step with its batch size and number of shards is a number of records that have been used up; an elastic resume takes
 that number and begins there, whatever its own batch size and number of shards.
+
+What may be different where a state is set:
+
+    num_workers, prefetch_size, memory_budget, timeout,
+    restart_workers                                          the same batches
+    output, device, sharding, which host it is               the same batches, in another place
+    pad_last, on_error                                       the same batches, but for padding and skipped records
+    batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order
+    seed                                                     ValueError; elastic: the state's
+    length of the source                                     ValueError; elastic and unshuffled: it may have grown
+    shuffle, the stages' names, the source's name or class,
+    which part of it a MemorySource serves                   ValueError
+
+The records themselves and what is inside a stage are not looked at: they may change, and nobody notices.
 """
 
 from __future__ import annotations
@@ -100,13 +114,13 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     seed, epoch, start, step = (_number(state, name) for name in ("seed", "epoch", "start", "step"))
     _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
     order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
-    regrouped = any(theirs[name] != print_[name] for name in _GROUPING)
+    if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
+        there = len(range(order.offset, theirs["length"], order.stride))  # the last of their steps may not be full
+        start, step = min(start + step * theirs["batch_size"] * theirs["shards"], there), 0
     if not 0 <= start <= order.places:
         raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
-    if regrouped:
-        start, step = min(start + step * theirs["batch_size"] * theirs["shards"], order.places), 0
-        if start % order.global_batch == 0:  # the boundary of a step of ours
-            start, step = 0, start // order.global_batch
+    if step == 0 and start % order.global_batch == 0:  # the boundary of a step of ours
+        start, step = 0, start // order.global_batch
     if start:
         order = dataclasses.replace(order, start=start, start_epoch=epoch)
     if not 0 <= step <= order.steps(epoch):

@@ -23,7 +23,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout, field_name
+from datarax_mp.pipeline.hosts import global_array
 
 Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
 Output = Literal["jax", "numpy"]
@@ -31,7 +33,7 @@ Output = Literal["jax", "numpy"]
 _ALIAS_BYTES = 256 * 1024
 
 
-def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any) -> Transfer:
+def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1) -> Transfer:
     """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
 
     Args:
@@ -39,12 +41,15 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any)
         output: "jax" or "numpy"; NumPy arrays stay where they are, and JAX is not touched.
         device: a ``jax.Device``, or None for JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
+        shards: how many shards an array consists of whose sharding spans several processes.
     """
     tree = layout.tree_maker()
     if output == "numpy":
         return tree
     import jax  # delayed: a script with NumPy output never needs it
 
+    if spans_processes(sharding):
+        return lambda arrays: tree([global_array(array, sharding, shards) for array in arrays])
     if sharding is not None:
         return lambda arrays: tree(jax.device_put(arrays, sharding))
     # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
@@ -79,22 +84,36 @@ def _identity(placement: Any) -> Callable[..., Any]:
     return jax.jit(lambda *arrays: arrays, out_shardings=placement)
 
 
-def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int]) -> None:
+def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int], shards: int) -> None:
     """Make sure that batches can be split as the sharding says.
 
+    Args:
+        layout: what a batch holds.
+        sharding: the sharding.
+        row_counts: how many rows a batch of this process may have.
+        shards: how many shards an array consists of whose sharding spans several processes.
+
     Raises:
-        ValueError: a number of rows does not divide; the message names field, rows and devices.
+        ValueError: a number of rows does not divide; the message names field, rows and devices. Or shards would have to
+            know of each other how long a field is.
     """
+    together = shards if spans_processes(sharding) else 1
     for spec in layout.fields:
+        if spec.varies and together > 1:
+            raise ValueError(
+                f"field '{field_name(spec.path)}' may be of another length in every batch, and on another of {shards} "
+                "hosts, which cannot make one array then: use Pad(..., to='fixed')"
+            )
         for rows in row_counts:
             try:
-                sharding.shard_shape((rows, *spec.shape))
+                sharding.shard_shape((rows * together, *spec.shape))
             except ValueError as error:
                 last = rows != layout.batch_size
                 remedy = (
                     "use drop_last=True or pad_last=True" if last else "choose a batch_size that the devices divide"
                 )
+                each = f" on each of {shards} hosts" if together > 1 else ""
                 raise ValueError(
-                    f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows cannot "
-                    f"be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
+                    f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows{each} "
+                    f"cannot be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
                 ) from error

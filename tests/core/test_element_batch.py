@@ -317,3 +317,34 @@ def test_batch_state_merges_and_batch_metadata_replaces() -> None:
 
 def test_it_shows_names_dtypes_and_shapes() -> None:
     assert repr(lazy()) == str(lazy()) == "Batch(image: float32[4, 2, 3], text/ids: int32[4])"
+
+
+@both
+def test_batches_are_equal_if_fields_values_dtypes_and_mask_are(make: Any) -> None:
+    def batch(**more: Any) -> Batch:
+        data = {"x": np.array([1, np.nan, 3], np.float32), "deep": {"n": np.arange(3)}}
+        return Batch.from_parts({**data, **more.pop("data", {})}, **more)
+
+    assert batch() == batch()
+    assert (batch() != batch()) is False
+    assert batch().slice(0, 2) == batch().slice(0, 2)
+    narrow = batch(data={"deep": {"n": np.arange(3, dtype=np.int32)}})
+    assert narrow == jax.tree.map(jnp.asarray, narrow)
+    assert batch(valid_mask=np.ones(3, bool)) == batch()
+    different = [
+        batch(data={"x": np.array([1, np.nan, 4], np.float32)}),
+        batch(data={"x": np.array([1, np.nan, 3], np.float64)}),
+        batch(data={"y": np.arange(3)}),
+        batch(valid_mask=np.arange(3) < 2),
+        batch(states={"s": np.arange(3)}),
+        batch().slice(0, 2),
+        3,
+        None,
+    ]
+    for other in different:
+        assert (batch() == other) is False
+        assert batch() != other
+    assert make() == make()
+    one, other = make(), make()
+    assert len({one, other, one}) == 2  # as keys they are objects, as all modules are
+    assert one in [other]

@@ -5,16 +5,18 @@ import json
 import threading
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pipeline, ShardOptions
+from datarax_mp import Filter, MapElement, MemorySource, MemorySourceConfig, Pipeline, ShardOptions
 
 
-def make(workers: int = 2, *, seed: int = 0, length: int = 50, batch_size: int = 8, **more: Any) -> Pipeline:
-    config = MemorySourceConfig(shuffle=True)
-    source = MemorySource(config, {"n": np.arange(length)}, rngs=nnx.Rngs(seed))
+def make(workers: Any = 2, *, seed: int = 0, length: int = 50, batch_size: int = 8, **more: Any) -> Pipeline:
+    config = MemorySourceConfig(shuffle=True, **more.pop("part", {}))
+    source = MemorySource(config, {"n": np.arange(length)}, rngs=nnx.Rngs(seed), name=more.pop("name", None))
     return Pipeline(source=source, batch_size=batch_size, num_workers=workers, **more)
 
 
@@ -96,8 +98,6 @@ def test_single_elements_resume_too() -> None:
         ({"seed": 1}, r"seed: the state has \d+, this pipeline has \d+.*elastic=True"),
         ({"drop_last": True}, "drop_last: the state has False, this pipeline has True"),
         ({"drop_last": True, "shard": ShardOptions(0, 2)}, "shards: the state has 1, this pipeline has 2"),
-        ({"shuffle": False}, "shuffle: the state has True, this pipeline has False"),
-        ({"stages": [MapElement(lambda record: record)]}, r"stages: the state has \[\], this pipeline has \['MapElem"),
     ],
 )
 def test_a_state_of_another_pipeline_is_an_error_that_names_what_differs(other: Any, message: str) -> None:
@@ -108,6 +108,55 @@ def test_a_state_of_another_pipeline_is_an_error_that_names_what_differs(other: 
         with pytest.raises(ValueError, match=message):
             pipeline.set_state(state)
         assert pipeline.get_state() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workers": "auto", "memory_budget": 10_000_000},
+        {"prefetch_size": 5},
+        {"output": "numpy"},
+        {"device": jax.devices()[1]},
+        {"sharding": NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec())},
+        {"pad_last": True},
+        {"on_error": "skip"},
+        {"timeout": 60, "restart_workers": False},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_does_not_say_which_records_come_may_change(change: Any) -> None:
+    received, state = take(make(), 3)
+    with make(**change) as pipeline:
+        pipeline.set_state(state)
+        assert received + numbers(pipeline, masked=True) == whole(1)
+
+
+def test_single_elements_go_on_after_batches_elastically() -> None:
+    received, state = take(make(), 3)
+    with make(enforce_batch=False) as pipeline:
+        with pytest.raises(ValueError, match="batch_size: the state has 8, this pipeline has 1"):
+            pipeline.set_state(state)
+        pipeline.set_state(state, elastic=True)
+        assert flat(received) + [int(element["n"]) for element in pipeline] == flat(whole(1))
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"shuffle": False}, "shuffle: the state has True, this pipeline has False"),
+        ({"stages": [MapElement(lambda record: record)]}, r"stages: the state has \[\], this pipeline has \['MapElem"),
+        ({"stages": [Filter(lambda record: record["n"] > 3)]}, "length: the state has 50, this pipeline has 46"),
+        ({"name": "another"}, "source: the state has 'memory', this pipeline has 'another'"),
+        ({"part": {"shard_id": 1, "num_workers": 2}}, "source_shard: the state has"),
+    ],
+)
+def test_what_says_which_records_there_are_and_what_becomes_of_them_may_not_change(
+    elastic: bool, other: Any, message: str
+) -> None:
+    _, state = take(make(), 3)
+    with make(**other) as pipeline, pytest.raises(ValueError, match=message):
+        pipeline.set_state(state, elastic=elastic)
 
 
 def test_what_is_no_state_is_an_error() -> None:
@@ -219,6 +268,19 @@ def test_an_ordered_source_may_have_grown_and_a_shuffled_one_may_not() -> None:
     with make() as pipeline:
         _, state = take(pipeline, 3)
     with make(length=60) as pipeline, pytest.raises(ValueError, match="length: the state has 50"):
+        pipeline.set_state(state, elastic=True)
+
+
+@pytest.mark.parametrize("batch_size", [8, 5])
+def test_what_a_source_has_grown_by_goes_on_where_a_short_last_batch_ended(batch_size: int) -> None:
+    received, state = take(make(shuffle=False), 7)  # the seventh has two records, and the epoch has not been left yet
+    with make(shuffle=False, length=60, batch_size=batch_size) as pipeline:
+        pipeline.set_state(state, elastic=True)
+        assert flat(received) + flat(numbers(pipeline)) == list(range(60))
+    with (
+        make(shuffle=False, length=49, batch_size=batch_size) as pipeline,
+        pytest.raises(ValueError, match="record 50 of epoch 0 does not exist: an epoch has 49 records"),
+    ):
         pipeline.set_state(state, elastic=True)
 
 
