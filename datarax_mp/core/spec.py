@@ -97,6 +97,8 @@ def split_record(record: Any, number: int) -> tuple[Arrays, dict[Path, Any]]:
     Raises:
         RecordError: the record is something else (a tuple, say), or a field holds an array of objects.
     """
+    if type(record) is dict and (plain := _plain_arrays(record)) is not None:
+        return plain, {}
     if isinstance(record, Mapping):
         try:
             leaves = flatten(record)
@@ -120,6 +122,16 @@ def split_record(record: Any, number: int) -> tuple[Arrays, dict[Path, Any]]:
         else:
             arrays[path] = array
     return arrays, info
+
+
+def _plain_arrays(record: dict[Any, Any]) -> Arrays | None:
+    """The quick way for most records: dicts of arrays of numbers and NumPy scalars; None for all others."""
+    arrays: Arrays = {}
+    for name, value in record.items():
+        if type(name) is not str or not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "fiub":
+            return None
+        arrays[(name,)] = value if isinstance(value, np.ndarray) else np.asarray(value)
+    return arrays
 
 
 def as_array(value: Any, number: int, path: Path) -> np.ndarray | None:
@@ -341,6 +353,15 @@ class Layout:
         return [
             np.ndarray((rows, *shape), spec.dtype, memory, start + spec.offset)
             for spec, shape in zip(self.fields, shapes, strict=True)
+        ]
+
+    def stacked_rows(self, memory: Any, start: int, blocks: int) -> list[np.ndarray]:
+        """Map all rows of every field of several blocks, the first at byte ``start``, as ``(blocks, rows, ...)``."""
+        return [
+            np.ndarray(
+                (blocks, *rows.shape), rows.dtype, memory, start + spec.offset, (self.block_bytes, *rows.strides)
+            )
+            for spec, rows in zip(self.fields, self.rows(memory, start, self.batch_size), strict=True)
         ]
 
     def tree_maker(self) -> Callable[[Iterable[Any]], dict[str, Any]]:

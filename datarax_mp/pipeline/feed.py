@@ -23,6 +23,7 @@ import numpy as np
 
 from datarax_mp.core.spec import ALIGNMENT, Layout, align
 from datarax_mp.order import Order
+from datarax_mp.pipeline.together import SIZE, Group, Together
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, CrewLike, Ticket
@@ -42,6 +43,7 @@ class HostBatch:
         arrays: one array ``(rows, ...)`` per field of the layout, in its order (``(batch_size, ...)`` when padded).
         info: the pickled info of its records, or None.
         skips: the records that were left out of it.
+        group: the batches that it is to be moved to the device together with, or None.
     """
 
     step: int
@@ -49,6 +51,7 @@ class HostBatch:
     arrays: list[np.ndarray]
     info: bytes | None
     skips: tuple[Skip, ...]
+    group: Group | None = None
 
 
 class Feed:
@@ -67,6 +70,7 @@ class Feed:
         adaptive: whether runs grow to that only as far as steps turn out to be quick.
         timeout: seconds that a batch may take once it is waited for, or None.
         tuner: decides how many workers there are, or None.
+        together: decides whether batches are moved to the device several at a time, or None.
     """
 
     def __init__(
@@ -84,10 +88,11 @@ class Feed:
         adaptive: bool,
         timeout: float | None,
         tuner: WorkerTuner | None,
+        together: Together | None,
     ) -> None:
         self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
         self._epoch, self._lendable, self._pad = epoch, lendable, pad
-        self._timeout, self._tuner = timeout, tuner
+        self._timeout, self._tuner, self._together = timeout, tuner, together
         self._next, self._stop = start, order.steps(epoch)
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
@@ -127,7 +132,8 @@ class Feed:
             if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, ticket.run.steps):
                 self._crew.grow(self._tuner.workers)
             lend = self._ring.leased < self._lendable
-            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad)
+            group = self._together is not None and self._together.worthwhile(ticket.run.steps) and lend
+            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad, group)
             self._left_in_run = ticket.run.steps
             self._left = time.perf_counter()
         self._left_in_run -= 1
@@ -193,7 +199,7 @@ class Feed:
 
 
 def _batches(
-    ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool
+    ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool, group: bool
 ) -> Generator[HostBatch, None, None]:
     """The batches of one finished run, one by one.
 
@@ -202,8 +208,16 @@ def _batches(
     run, written = ticket.run, answer.written
     memory = ring.lease(run.slot)
     last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
+    # As many of the run's batches as make whole groups, if all of them are alike.
+    alike = group and not written.skips and not written.shapes and layout.batch_size == order.batch_size
+    grouped = min(len(written.infos), last - run.step) // SIZE * SIZE if alike else 0
     for place, info in enumerate(written.infos):
         step = run.step + place
+        if place < grouped:
+            if place % SIZE == 0:
+                together = Group(layout.stacked_rows(memory, place * layout.block_bytes, SIZE))
+            yield HostBatch(step, order.batch_size, [], info, (), together)
+            continue
         skips = written.skips.get(place, ())
         rows = (order.batch_size if step < last else order.rows(run.epoch, step)) - len(skips)
         arrays = layout.rows(

@@ -235,7 +235,7 @@ class PipelineIterator:
         if batch.skips:
             self._log_skips(batch)
         # A batch without any record is left out, unless it is padded to the size of the others.
-        empty = len(batch.arrays[0]) == 0
+        empty = batch.group is None and len(batch.arrays[0]) == 0
         item = None if empty else self._session.deliver(batch, work, self._epoch)
         self._ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
         return True

@@ -17,7 +17,8 @@ from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
 from datarax_mp.pipeline.feed import Feed, HostBatch
 from datarax_mp.pipeline.plan import AUTO_BUDGET, RingPlan, plan_ring
-from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_transfer
+from datarax_mp.pipeline.together import Together
+from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_together, make_transfer
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Crew, CrewLike
@@ -78,6 +79,7 @@ class Session:
         self._layout: Layout | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
+        self._together: Together | None = None
         self._plan: RingPlan | None = None
         self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
@@ -111,9 +113,10 @@ class Session:
             adaptive=options.run_steps is None,
             timeout=options.timeout,
             tuner=self._tuner,
+            together=self._together,
         )
         assert self._transfer is not None
-        return Work(self, crew, ring, layout, program.order, feed, self._transfer)
+        return Work(self, crew, ring, layout, program.order, feed, self._transfer, self._together)
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""
@@ -164,6 +167,10 @@ class Session:
                 sharding=options.sharding,
                 shards=order.shard_count,
             )
+            if options.run_steps is None:  # not for single elements
+                self._together = make_together(
+                    layout, output=options.output, device=options.device, sharding=options.sharding
+                )
             self._layout = layout
         return self._layout
 
@@ -196,6 +203,7 @@ class Work:
         order: which records make a step.
         feed: the epoch's batches in order.
         transfer: the way to the device.
+        together: the way for several small batches at a time, or None.
     """
 
     session: Session
@@ -205,6 +213,7 @@ class Work:
     order: Order
     feed: Feed
     transfer: Transfer
+    together: Together | None
 
     def close(self) -> None:
         """End in an orderly way: whatever is still being worked on is discarded when it is done."""

@@ -26,6 +26,7 @@ import numpy as np
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout, field_name
 from datarax_mp.pipeline.hosts import global_array
+from datarax_mp.pipeline.together import MOST_BYTES, Together
 
 Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
 Output = Literal["jax", "numpy"]
@@ -58,7 +59,7 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
         for place, spec in enumerate(layout.fields)
         if spec.varies or layout.batch_size * spec.row_bytes >= _ALIAS_BYTES
     ]
-    placement = None if device is None else jax.sharding.SingleDeviceSharding(device)
+    placement = _placement(device)
     identity = _identity(placement)
     if not large:
         return lambda arrays: tree(identity(*arrays))
@@ -74,6 +75,19 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
         return tree(moved)
 
     return transfer
+
+
+def make_together(layout: Layout, *, output: Output, device: Any, sharding: Any) -> Together | None:
+    """What moves several batches in one call; None if they are too large for that, vary, or do not go that way."""
+    if output == "numpy" or sharding is not None or layout.block_bytes > MOST_BYTES:
+        return None
+    return None if any(spec.varies for spec in layout.fields) else Together(layout, _placement(device))
+
+
+def _placement(device: Any) -> Any:
+    import jax  # delayed, as above
+
+    return None if device is None else jax.sharding.SingleDeviceSharding(device)
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ workers, so that both produce the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError, one_line
 from datarax_mp.workers.padding import Lengths, Padding, shrunk, smaller
 from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
+from datarax_mp.workers.rows import Rows
 from datarax_mp.workers.stacked import apply as stacked_stages
 
 _PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
@@ -197,7 +198,13 @@ class Program:
             return None
         if self.batch_stages:
             return self._fill_stacked(layout, epoch, numbers, targets, skips)
-        if self.only_copies:
+        return self._gather(layout, epoch, numbers, targets, skips)
+
+    def _gather(
+        self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
+    ) -> Infos | None:
+        """Write the records' rows as they are before stages for batches."""
+        if self._reads_columns:
             try:
                 board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
                 return self.source.read_into(numbers, targets)  # type: ignore[attr-defined, no-any-return]
@@ -206,13 +213,18 @@ class Program:
                     raise
         return self._collate(layout, epoch, numbers, targets, skips)
 
-    @cached_property
+    @property
     def only_copies(self) -> bool:
         """Whether all there is to do is to copy rows of arrays; known when the layout is."""
+        return not self.stages and self._reads_columns
+
+    @cached_property
+    def _reads_columns(self) -> bool:
+        layout = self._collated or self.layout
         asked = getattr(self.source, "reads_columns", None)
-        if self.stages or asked is None or self.layout is None:
+        if self.element_stages or self.padding is not None or asked is None or layout is None:
             return False
-        return asked([spec.path for spec in self.layout.fields])
+        return asked([spec.path for spec in layout.fields])
 
     def _fill_stacked(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
@@ -222,7 +234,7 @@ class Program:
         assert self._collated is not None
         collated = self._collated
         stacked = {spec.path: np.empty((len(numbers), *spec.shape), spec.source_dtype) for spec in collated.fields}
-        infos = self._collate(collated, epoch, numbers, stacked, skips)
+        infos = self._gather(collated, epoch, numbers, stacked, skips)
         rows = len(numbers) - len(skips)
         if rows == 0:
             return infos
@@ -244,17 +256,21 @@ class Program:
     ) -> Infos | None:
         infos: Infos = []
         padding, lengths = self.padding, list[Lengths]()
-        row = 0
+        rows, row = Rows(layout, targets), 0
         together = self._read_together(numbers)
         generators = self._generators(epoch)
         for place, number in enumerate(numbers.tolist()):
             try:
                 record = self._read(number) if together is None else together[place]
-                arrays, info = split_record(self._prepared(number, record, generators), number)
+                record = self._prepared(number, record, generators)
                 board.here[PHASE] = Phase.WRITING
+                if padding is None and rows.put_plain(row, record):
+                    row += 1
+                    continue
+                arrays, info = split_record(record, number)
                 if padding is not None:
                     lengths[row:] = [padding.admit(arrays, info, number)]
-                _put(layout, arrays, info, number, targets, row)
+                rows.put(row, arrays, info, number)
             except Exception as error:
                 if not self.skip:
                     raise
@@ -340,27 +356,3 @@ class Program:
         for rows_out in out:
             rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
         return None if infos is None else [info for info, fit in zip(infos, fits, strict=True) if fit]
-
-
-def _put(
-    layout: Layout,
-    arrays: Mapping[Path, np.ndarray],
-    info: Mapping[Path, Any],
-    number: int,
-    targets: Arrays,
-    row: int,
-) -> None:
-    """Write one record's arrays into its row."""
-    if len(arrays) != len(layout.fields) or info.keys() != layout.info:
-        layout.check_names(dict(arrays), info, number)
-    for spec in layout.fields:
-        array = arrays.get(spec.path)
-        if array is None:
-            layout.check_names(dict(arrays), info, number)
-        assert array is not None
-        if array.shape == spec.shape and array.dtype == spec.source_dtype:
-            targets[spec.path][row] = array
-            continue
-        spec.check(array, number)
-        # What a row lacks is filled when all are there.
-        targets[spec.path][row if array.shape == spec.shape else (row, slice(len(array)))] = array
