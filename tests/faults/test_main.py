@@ -129,7 +129,9 @@ for _ in range(2):
         interrupts += 1
     assert interrupts == 1
     received += [int(element["n"]) for element in iterator]
-    assert received == list(range(len(received)))
+    lost = set(range(max(received, default=-1) + 1)) - set(received)
+    assert len(lost) <= 1  # the one that the loop's body had in hand, if the interrupt came there
+    assert received == sorted(received)
 assert [int(e["n"]) for e in pipeline] == list(range(40))
 print("again")
 """
