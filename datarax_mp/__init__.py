@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.element_batch import BatchOps as BatchOps
     from datarax_mp.core.element_batch import Element as Element
     from datarax_mp.core.metadata import Metadata as Metadata
-    from datarax_mp.core.spec import RecordError as RecordError
+    from datarax_mp.core.record import RecordError as RecordError
     from datarax_mp.order import ShardOptions as ShardOptions
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline.scan import scan as scan
@@ -72,7 +72,7 @@ _HOME = {
     "RandomFlip": "stages.image",
     "RandomMapElement": "stages.host",
     "RandomResizedCrop": "stages.image",
-    "RecordError": "core.spec",
+    "RecordError": "core.record",
     "Resize": "stages.image",
     "ShardOptions": "order",
     "SharedMemoryError": "ring",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datarax_mp.core.record import nest
 from datarax_mp.core.spanning import row_sharding
-from datarax_mp.core.spec import nest
 from datarax_mp.order import Order
 from datarax_mp.pipeline.hosts import global_array
 from datarax_mp.workers.protocol import Skip

@@ -23,8 +23,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datarax_mp.core.record import field_name
 from datarax_mp.core.spanning import spans_processes
-from datarax_mp.core.spec import Layout, field_name
+from datarax_mp.core.spec import Layout
 from datarax_mp.pipeline.hosts import global_array
 from datarax_mp.pipeline.together import MOST_BYTES, Together
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.spec import VALUE_FIELD, Arrays, Path, field_name, flatten, nest
+from datarax_mp.core.record import VALUE_FIELD, Arrays, Path, field_name, flatten, nest
 from datarax_mp.order import Order
 from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_column, as_rows, place
 from datarax_mp.sources.config import MemorySourceConfig

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datarax_mp.core.spec import RecordError
+from datarax_mp.core.record import RecordError
 from datarax_mp.sources.adapt import as_source
 
 _PIECE = np.dtype([("document", np.int64), ("start", np.int32), ("length", np.int32)])

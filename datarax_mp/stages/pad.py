@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from datarax_mp.core.spec import Path, as_path, clash
+from datarax_mp.core.record import Path, as_path, clash
 
 To: TypeAlias = Literal["fixed", "longest"] | Sequence[int]
 

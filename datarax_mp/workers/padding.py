@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.spec import Arrays, Layout, Path, RecordError, as_path, clash, field_name, nest, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, as_path, clash, field_name, nest, split_record
+from datarax_mp.core.spec import Layout
 from datarax_mp.stages.pad import Pad
 
 Lengths = tuple[int, ...]

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.pickling import dumps
-from datarax_mp.core.spec import Arrays, Layout, Path, RecordError, nest, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, nest, split_record
+from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source
 from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, RandomMapElement, stage_name

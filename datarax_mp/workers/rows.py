@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.spec import Arrays, Layout, Path
+from datarax_mp.core.record import Arrays, Path
+from datarax_mp.core.spec import Layout
 
 # Python's own numbers, and the dtype that NumPy reads them as.
 _NUMBERS = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}

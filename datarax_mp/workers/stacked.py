@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.spec import Arrays, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.record import Arrays, RecordError, as_array, field_name, flatten, nest
 from datarax_mp.stages.host import MapBatch, stage_name
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp.core.spec import Layout, RecordError, split_record
+from datarax_mp.core.record import RecordError, split_record
+from datarax_mp.core.spec import Layout
 from datarax_mp.workers.rows import Rows
 
 FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np.int32(4)}

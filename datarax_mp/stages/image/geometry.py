@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.spec import RecordError
+from datarax_mp.core.record import RecordError
 from datarax_mp.stages.image.pixels import Image, Size, as_pair, check_padding, check_size, opencv, read_image, resize
 
 Record = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.spec import RecordError
+from datarax_mp.core.record import RecordError
 
 Image: TypeAlias = NDArray[np.uint8]
 Size: TypeAlias = int | tuple[int, int]
