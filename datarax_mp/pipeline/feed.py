@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -206,7 +207,8 @@ def _batches(
     The lease lives here for as long as there is something to read, and in every array that was read.
     """
     run, written = ticket.run, answer.written
-    memory = ring.lease(run.slot)
+    memory: Any = ring.lease(run.slot)
+    together: Group | None = None
     last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
     # As many of the run's batches as make whole groups, if all of them are alike.
     alike = group and not written.skips and not written.shapes and layout.batch_size == order.batch_size
@@ -227,7 +229,8 @@ def _batches(
             arrays = [aligned_copy(array) for array in arrays]
         yield HostBatch(step, rows, arrays, info, skips)
     if isinstance(answer, Failed):
-        del memory  # an exception keeps the frames it went through, for as long as somebody keeps it
+        # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the slot.
+        memory, arrays, together = None, [], None
         raise answer.error.restore()
 
 
