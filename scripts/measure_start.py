@@ -11,7 +11,7 @@ interpreter afterwards: from ``iter(pipeline)`` to its first batch. For comparis
 8 workers, 2 cores, CPU backend, jax 0.10.2, Python 3.11.7, 2026-11-24; milliseconds, medians of 5 interpreters (the
 worst of five warm ones is the first, which moves the source's 31 MB to shared memory):
 
-    cold  214      warm  18.5      warm, worst of 5  44      bare  590
+    cold  205      warm  18.1      warm, worst of 5  41      bare  554
 """
 
 from __future__ import annotations
