@@ -364,6 +364,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**31)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     logger = logging.getLogger("datarax_mp")
     logger.addHandler(Log())
     logger.propagate = False
