@@ -44,7 +44,7 @@ class Rows:
         and ``put``.
         """
         plain = self._plain
-        if type(record) is not dict or len(record) != len(plain):
+        if not plain or type(record) is not dict or len(record) != len(plain):
             return False
         for name, value in record.items():
             if name not in plain:

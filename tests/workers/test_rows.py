@@ -60,6 +60,7 @@ def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
     assert not rows.put_plain(0, FIRST["x"])
     assert not rows_of({**FIRST, "text": "hello"})[0].put_plain(0, {**FIRST, "text": "hello"})
     assert not rows_of({"deep": {"x": 1}})[0].put_plain(0, {"deep": {"x": 1}})
+    assert not rows_of({"deep": {"x": 1}})[0].put_plain(0, {})
 
 
 @pytest.mark.parametrize("changed", [{"n": 2}, {"s": np.int16(3)}, {"f": np.float32(0.25)}, {"x": [[1.0] * 3] * 2}])
