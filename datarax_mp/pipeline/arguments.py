@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from typing import Any
 
+from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline.hosts import shard_of_sharding
 from datarax_mp.stages.host import MapBatch
 from datarax_mp.workers.cores import usable_cores
-
-
-def integer(name: str, value: Any, *, least: int) -> int:
-    """An argument as an int of at least ``least``."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
+from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
@@ -121,16 +122,16 @@ class Pipeline:
         restart_workers: bool = True,
         memory_budget: int | None = None,
     ) -> None:
-        batch_size = arguments.integer("batch_size", batch_size, least=1)
+        batch_size = integer("batch_size", batch_size, least=1)
         num_workers, auto = arguments.resolve_workers(num_workers)
-        prefetch_size = arguments.integer("prefetch_size", prefetch_size, least=0)
+        prefetch_size = integer("prefetch_size", prefetch_size, least=0)
         if num_workers and not hasattr(os, "fork"):
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
         arguments.check_output(output, device=device, sharding=sharding)
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         if memory_budget is not None:
-            memory_budget = arguments.integer("memory_budget", memory_budget, least=1)
+            memory_budget = integer("memory_budget", memory_budget, least=1)
         arguments.check_workers(num_workers, timeout, restart_workers)
         host, device_stages = split_stages(stages)
         if output == "numpy" and device_stages:

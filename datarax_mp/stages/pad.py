@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from datarax_mp.core.integers import integer
 from datarax_mp.core.record import Path, as_path, clash
 
 To: TypeAlias = Literal["fixed", "longest"] | Sequence[int]
@@ -102,15 +102,7 @@ class Pad:
         return buckets if buckets and buckets[-1] == self.length else (*buckets, self.length)
 
     def _length(self, name: str, value: Any) -> int:
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{self}: {name} must be an int, got {value!r} of type {type(value).__name__}") from None
-        if number < 1:
-            raise ValueError(f"{self}: {name} must be at least 1, got {number}")
-        return number
+        return integer(f"{self}: {name}", value, least=1)
 
     def __str__(self) -> str:
         return f"Pad({', '.join(map(repr, self.names))})"
