@@ -46,10 +46,7 @@ class BatchDelivery:
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move the arrays to their place and make a Batch of them."""
-        if batch.group is None or work.together is None:
-            data = work.transfer(batch.arrays)
-        else:
-            data = batch.group.next(work.together)
+        data = work.transfer(batch.arrays) if batch.group is None else batch.group.next()
         if self._stages is not None:
             data = self._stages(data)
         size = work.order.batch_size if self._padded else batch.rows

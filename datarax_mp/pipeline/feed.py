@@ -133,8 +133,10 @@ class Feed:
             if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, ticket.run.steps):
                 self._crew.grow(self._tuner.workers)
             lend = self._ring.leased < self._lendable
-            group = self._together is not None and self._together.worthwhile(ticket.run.steps) and lend
-            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad, group)
+            together = self._together
+            if together is not None and not (together.worthwhile(ticket.run.steps) and lend):
+                together = None
+            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad, together)
             self._left_in_run = ticket.run.steps
             self._left = time.perf_counter()
         self._left_in_run -= 1
@@ -200,7 +202,14 @@ class Feed:
 
 
 def _batches(
-    ring: Ring, layout: Layout, order: Order, ticket: Ticket, answer: Answer, lend: bool, pad: bool, group: bool
+    ring: Ring,
+    layout: Layout,
+    order: Order,
+    ticket: Ticket,
+    answer: Answer,
+    lend: bool,
+    pad: bool,
+    together: Together | None,
 ) -> Generator[HostBatch, None, None]:
     """The batches of one finished run, one by one.
 
@@ -208,17 +217,17 @@ def _batches(
     """
     run, written = ticket.run, answer.written
     memory: Any = ring.lease(run.slot)
-    together: Group | None = None
+    group: Group | None = None
     last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
     # As many of the run's batches as make whole groups, if all of them are alike.
-    alike = group and not written.skips and not written.shapes and layout.batch_size == order.batch_size
-    grouped = min(len(written.infos), last - run.step) // SIZE * SIZE if alike else 0
+    alike = not written.skips and not written.shapes and layout.batch_size == order.batch_size
+    grouped = min(len(written.infos), last - run.step) // SIZE * SIZE if together is not None and alike else 0
     for place, info in enumerate(written.infos):
         step = run.step + place
         if place < grouped:
-            if place % SIZE == 0:
-                together = Group(layout.stacked_rows(memory, place * layout.block_bytes, SIZE))
-            yield HostBatch(step, order.batch_size, [], info, (), together)
+            if together is not None and place % SIZE == 0:
+                group = Group(together, layout.stacked_rows(memory, place * layout.block_bytes, SIZE))
+            yield HostBatch(step, order.batch_size, [], info, (), group)
             continue
         skips = written.skips.get(place, ())
         rows = (order.batch_size if step < last else order.rows(run.epoch, step)) - len(skips)
@@ -230,7 +239,7 @@ def _batches(
         yield HostBatch(step, rows, arrays, info, skips)
     if isinstance(answer, Failed):
         # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the slot.
-        memory, arrays, together = None, [], None
+        memory, arrays, group = None, [], None
         raise answer.error.restore()
 
 

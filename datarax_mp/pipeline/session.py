@@ -116,7 +116,7 @@ class Session:
             together=self._together,
         )
         assert self._transfer is not None
-        return Work(self, crew, ring, layout, program.order, feed, self._transfer, self._together)
+        return Work(self, crew, ring, layout, program.order, feed, self._transfer)
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""
@@ -203,7 +203,6 @@ class Work:
         order: which records make a step.
         feed: the epoch's batches in order.
         transfer: the way to the device.
-        together: the way for several small batches at a time, or None.
     """
 
     session: Session
@@ -213,7 +212,6 @@ class Work:
     order: Order
     feed: Feed
     transfer: Transfer
-    together: Together | None
 
     def close(self) -> None:
         """End in an orderly way: whatever is still being worked on is discarded when it is done."""

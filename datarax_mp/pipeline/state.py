@@ -115,8 +115,9 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
     order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
     if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
-        there = len(range(order.offset, theirs["length"], order.stride))  # the last of their steps may not be full
-        start, step = min(start + step * theirs["batch_size"] * theirs["shards"], there), 0
+        grouping = {"length": theirs["length"], "batch_size": theirs["batch_size"], "shard_count": theirs["shards"]}
+        before = dataclasses.replace(order, **grouping, shard_index=0, start=start, start_epoch=epoch)
+        start, step = before.place(epoch, step), 0
     if not 0 <= start <= order.places:
         raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
     if step == 0 and start % order.global_batch == 0:  # the boundary of a step of ours

@@ -59,19 +59,20 @@ class Group:
     """``SIZE`` batches of a run, that are moved when the first of them is asked for.
 
     Args:
+        together: what moves them.
         stacked: as ``Together.move`` takes them.
     """
 
-    __slots__ = ("_moved", "_stacked")
+    __slots__ = ("_moved", "_stacked", "_together")
 
-    def __init__(self, stacked: list[np.ndarray]) -> None:
-        self._stacked = stacked
+    def __init__(self, together: Together, stacked: list[np.ndarray]) -> None:
+        self._together, self._stacked = together, stacked
         self._moved: deque[dict[str, Any]] | None = None
 
-    def next(self, together: Together) -> dict[str, Any]:
+    def next(self) -> dict[str, Any]:
         """The arrays of the next batch, on the device."""
         if self._moved is None:
-            self._moved = together.move(self._stacked)
+            self._moved = self._together.move(self._stacked)
             self._stacked = []  # and with it the slot
         return self._moved.popleft()
 
