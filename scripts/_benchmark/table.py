@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from _benchmark.runs import Outcome, Row
 from _benchmark.workloads import WORKLOADS
@@ -101,23 +101,19 @@ def rates(outcomes: Sequence[Outcome]) -> str:
     """All workloads in one table, and under it why figures are missing."""
     rows = []
     for outcome in outcomes:
-        rows += [_rate_cells(outcome, row) for row in outcome.rows]
+        rows += _rows(RATES, outcome, partial(_rate_cells, outcome))
         rows.append(_limit_cells(outcome))
     return "\n".join([render(RATES, rows), *_notes(outcomes)])
 
 
 def _rate_cells(outcome: Outcome, row: Row) -> list[str]:
-    system, load = row.system, WORKLOADS[outcome.name]
-    cells = [outcome.name, system.name, str(system.workers)]
-    if row.trouble is not None:
-        return _missing(RATES, cells, row.trouble)
+    load = WORKLOADS[outcome.name]
     values = row.values("batches_per_s")
     reference = outcome.reference
     size = row.median("bytes_per_s")
     cpu = statistics.median(result["cpu_s"] / result["seconds"] for result in row.rounds)
     samples = row.median("batches_per_s") * load.batch_size
     return [
-        *cells,
         _spread(values),
         digits(samples),
         digits(size / 1e9),
@@ -148,44 +144,43 @@ def _limit_cells(outcome: Outcome) -> list[str]:
 def utilisations(outcomes: Sequence[Outcome], steps: Sequence[float]) -> str:
     """A column for each length of the step; a tick marks what passes."""
     header = ("workload", "system", "workers", *[f"{step:g} ms" for step in steps])
-    rows = []
-    for outcome in outcomes:
-        for row in outcome.rows:
-            cells = [outcome.name, row.system.name, str(row.system.workers)]
-            if row.trouble is not None:
-                rows.append(_missing(header, cells, row.trouble))
-                continue
-            for step in steps:
-                value = statistics.median(measured["au"][str(step)] for measured in row.rounds)
-                cells.append(f"{value:.1%} {'✓' if value >= PASS else ' '}")
-            rows.append(cells)
+
+    def cells(row: Row) -> list[str]:
+        values = [statistics.median(measured["au"][str(step)] for measured in row.rounds) for step in steps]
+        return [f"{value:.1%} {'✓' if value >= PASS else ' '}" for value in values]
+
+    rows = [line for outcome in outcomes for line in _rows(header, outcome, cells)]
     return "\n".join([render(header, rows), *_notes(outcomes)])
 
 
 def slowdowns(outcomes: Sequence[Outcome]) -> str:
     """What a step on the CPU loses to the loader beside it."""
-    rows = []
-    for outcome in outcomes:
-        for row in outcome.rows:
-            cells = [outcome.name, row.system.name, str(row.system.workers)]
-            if row.trouble is not None:
-                rows.append(_missing(STEP, cells, row.trouble))
-                continue
-            alone = [(measured["alone_s"] + measured["again_s"]) / 2 for measured in row.rounds]
-            cells.append(digits(statistics.median(alone) * 1e3))
-            for name in ("fed_s", "loop_s"):
-                slower = median_ratio(row.values(name), alone) - 1
-                cells += [digits(row.median(name) * 1e3), f"{slower:+.0%}"]
-            rows.append(cells)
+    rows = [line for outcome in outcomes for line in _rows(STEP, outcome, _step_cells)]
     return "\n".join([render(STEP, rows), *_notes(outcomes)])
+
+
+def _step_cells(row: Row) -> list[str]:
+    alone = [(measured["alone_s"] + measured["again_s"]) / 2 for measured in row.rounds]
+    cells = [digits(statistics.median(alone) * 1e3)]
+    for name in ("fed_s", "loop_s"):
+        cells += [digits(row.median(name) * 1e3), f"{median_ratio(row.values(name), alone) - 1:+.0%}"]
+    return cells
+
+
+def _rows(header: Sequence[str], outcome: Outcome, cells: Callable[[Row], list[str]]) -> list[list[str]]:
+    """A line for each system: its figures, or why there are none."""
+    rows = []
+    for row in outcome.rows:
+        names = [outcome.name, row.system.name, str(row.system.workers)]
+        if row.trouble is None:
+            rows.append([*names, *cells(row)])
+        else:
+            rows.append([*names, row.trouble, *["-"] * (len(header) - len(names) - 1)])
+    return rows
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"{digits(statistics.median(values))} ({digits(min(values))}..{digits(max(values))})"
-
-
-def _missing(header: Sequence[Any], cells: list[str], trouble: str) -> list[str]:
-    return [*cells, trouble, *["-"] * (len(header) - len(cells) - 1)]
 
 
 def _notes(outcomes: Sequence[Outcome]) -> list[str]:
