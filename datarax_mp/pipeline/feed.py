@@ -24,7 +24,7 @@ import numpy as np
 
 from datarax_mp.core.spec import ALIGNMENT, Layout, align
 from datarax_mp.order import Order
-from datarax_mp.pipeline.together import SIZE, Group, Together
+from datarax_mp.pipeline.together import Group, Together
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, CrewLike, Ticket
@@ -219,14 +219,15 @@ def _batches(
     memory: Any = ring.lease(run.slot)
     group: Group | None = None
     last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
-    # As many of the run's batches as make whole groups, if all of them are alike.
-    alike = not written.skips and not written.shapes and layout.batch_size == order.batch_size
-    grouped = min(len(written.infos), last - run.step) // SIZE * SIZE if together is not None and alike else 0
+    size, grouped = 0, 0
+    if together is not None and not written.skips and not written.shapes and layout.batch_size == order.batch_size:
+        size = together.size
+        grouped = min(len(written.infos), last - run.step) // size * size  # the run's batches that make whole groups
     for place, info in enumerate(written.infos):
         step = run.step + place
         if place < grouped:
-            if together is not None and place % SIZE == 0:
-                group = Group(together, layout.stacked_rows(memory, place * layout.block_bytes, SIZE))
+            if together is not None and place % size == 0:
+                group = Group(together, layout.stacked_rows(memory, place * layout.block_bytes, size))
             yield HostBatch(step, order.batch_size, [], info, (), group)
             continue
         skips = written.skips.get(place, ())

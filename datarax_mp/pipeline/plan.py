@@ -13,7 +13,7 @@ log = logging.getLogger("datarax_mp")
 
 _MOST_STEPS = 64
 _RUN_BYTES = 1 << 22  # smaller batches share a slot, and with it the cost of a message: for 0.8 MB ones a third more/s
-_RING_BYTES = 3 << 23  # runs are shorter where the ring would be larger: that much is quickly had, and fits a cache
+_RING_BYTES = 7 << 22  # runs are shorter where the ring would be larger: that much is quickly had, and fits a cache
 _SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late
 _MOST_SLOTS_PER_WORKER = 8  # beyond that no straggler lasts so long that the others run out of slots
 

@@ -167,16 +167,6 @@ class Session:
                 sharding=options.sharding,
                 shards=order.shard_count,
             )
-            if options.run_steps is None:  # not for single elements
-                self._together = make_together(
-                    layout, output=options.output, device=options.device, sharding=options.sharding
-                )
-            self._layout = layout
-        return self._layout
-
-    def _ring(self, layout: Layout) -> tuple[RingPlan, Ring]:
-        options = self._options
-        if self._plan is None:
             self._plan = plan_ring(
                 layout.block_bytes,
                 workers=options.num_workers,
@@ -185,10 +175,19 @@ class Session:
                 budget=AUTO_BUDGET if options.auto and options.memory_budget is None else options.memory_budget,
                 strict=options.memory_budget is not None,
             )
-        with suppress(IndexError):
-            return self._plan, self._idle_rings.pop()
+            if options.run_steps is None:  # not for single elements
+                self._together = make_together(
+                    layout, self._plan.steps, output=options.output, device=options.device, sharding=options.sharding
+                )
+            self._layout = layout
+        return self._layout
+
+    def _ring(self, layout: Layout) -> tuple[RingPlan, Ring]:
         plan = self._plan
-        return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=options.num_workers > 0)
+        assert plan is not None
+        with suppress(IndexError):
+            return plan, self._idle_rings.pop()
+        return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=self._options.num_workers > 0)
 
 
 @dataclass(slots=True)

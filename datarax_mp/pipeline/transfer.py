@@ -54,12 +54,7 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
         return lambda arrays: tree([global_array(array, sharding, shards) for array in arrays])
     if sharding is not None:
         return lambda arrays: tree(jax.device_put(arrays, sharding))
-    # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
-    large = [
-        place
-        for place, spec in enumerate(layout.fields)
-        if spec.varies or layout.batch_size * spec.row_bytes >= _ALIAS_BYTES
-    ]
+    large = _aliased(layout)
     placement = _placement(device)
     identity = _identity(placement)
     if not large:
@@ -78,11 +73,26 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
     return transfer
 
 
-def make_together(layout: Layout, *, output: Output, device: Any, sharding: Any) -> Together | None:
-    """What moves several batches in one call; None if they are too large for that, vary, or do not go that way."""
-    if output == "numpy" or sharding is not None or layout.block_bytes > MOST_BYTES:
+def make_together(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Together | None:
+    """What moves several batches of a run of so many steps in one call; None if that cannot be, or gains nothing."""
+    aliased = _aliased(layout)
+    copied = [spec for place, spec in enumerate(layout.fields) if place not in aliased]
+    if output == "numpy" or sharding is not None or any(spec.varies for spec in layout.fields):
         return None
-    return None if any(spec.varies for spec in layout.fields) else Together(layout, _placement(device))
+    if layout.batch_size * sum(spec.row_bytes for spec in copied) > MOST_BYTES:
+        return None
+    together = Together(layout, _placement(device), aliased, steps)
+    return together if together.size > 1 else None
+
+
+def _aliased(layout: Layout) -> list[int]:
+    """The places of the fields for which ``device_put`` is the better way."""
+    # The identity compiles anew for every shape, which takes milliseconds: nothing for arrays whose shapes vary.
+    return [
+        place
+        for place, spec in enumerate(layout.fields)
+        if spec.varies or layout.batch_size * spec.row_bytes >= _ALIAS_BYTES
+    ]
 
 
 def _placement(device: Any) -> Any:
