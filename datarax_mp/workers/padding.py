@@ -99,12 +99,16 @@ class Padding:
     Attributes:
         bounds: for each field of unequal length, the most that a record may have.
         varying: those that differ in length from batch to batch.
+        alone: the one field of unequal length, if there are no others and none is added; else None.
     """
 
     def __init__(self, pads: Sequence[Pad]) -> None:
         self._groups = [_Group.of(pad) for pad in pads]
         self._fills = {path: value for group in self._groups for path, value in group.fills.items()}
         self.bounds = {path: group.pad.length for group in self._groups for path in group.fills}
+        only = self._groups[0] if len(self._groups) == 1 else None
+        plain = only is not None and len(only.fields) == 1 and only.mask is None and only.lengths is None
+        self.alone = only.fields[0] if only is not None and plain else None
         self.varying = {path for group in self._groups if group.pad.to != "fixed" for path in group.fills}
 
     def first(self, record: Any, number: int, fix: Callable[..., Layout]) -> tuple[dict[str, Any], Layout]:

@@ -257,7 +257,7 @@ class Program:
     ) -> Infos | None:
         infos: Infos = []
         padding, lengths = self.padding, list[Lengths]()
-        rows, row = Rows(layout, targets), 0
+        rows, row = Rows(layout, targets, None if padding is None else padding.alone), 0
         together = self._read_together(numbers)
         generators = self._generators(epoch)
         for place, number in enumerate(numbers.tolist()):
@@ -265,7 +265,8 @@ class Program:
                 record = self._read(number) if together is None else together[place]
                 record = self._prepared(number, record, generators)
                 board.here[PHASE] = Phase.WRITING
-                if padding is None and rows.put_plain(row, record):
+                if (length := rows.put_plain(row, record)) is not None:
+                    lengths[row:] = [length]
                     row += 1
                     continue
                 arrays, info = split_record(record, number)

@@ -21,7 +21,7 @@ def rows_of(first: dict[str, Any]) -> tuple[Rows, dict[Any, np.ndarray]]:
 def test_a_record_like_the_first_is_written_the_quick_way() -> None:
     rows, targets = rows_of(FIRST)
     record = {"s": np.int32(-7), "x": np.full((2, 3), 9, np.float32), "n": -(1 << 63), "f": 1.5, "b": False}
-    assert rows.put_plain(1, record)
+    assert rows.put_plain(1, record) == ()
     assert {path[0]: target[1].tolist() for path, target in targets.items()} == {
         "x": [[9.0] * 3] * 2,
         "n": -(1 << 63),
@@ -51,16 +51,16 @@ def test_a_record_like_the_first_is_written_the_quick_way() -> None:
 )
 def test_any_other_is_left_to_the_thorough_way(changed: dict[str, Any]) -> None:
     rows, _ = rows_of(FIRST)
-    assert not rows.put_plain(0, {**FIRST, **changed})
+    assert rows.put_plain(0, {**FIRST, **changed}) is None
 
 
 def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
     rows, _ = rows_of(FIRST)
-    assert not rows.put_plain(0, {name: value for name, value in FIRST.items() if name != "b"})
-    assert not rows.put_plain(0, FIRST["x"])
-    assert not rows_of({**FIRST, "text": "hello"})[0].put_plain(0, {**FIRST, "text": "hello"})
-    assert not rows_of({"deep": {"x": 1}})[0].put_plain(0, {"deep": {"x": 1}})
-    assert not rows_of({"deep": {"x": 1}})[0].put_plain(0, {})
+    assert rows.put_plain(0, {name: value for name, value in FIRST.items() if name != "b"}) is None
+    assert rows.put_plain(0, FIRST["x"]) is None
+    assert rows_of({**FIRST, "text": "hello"})[0].put_plain(0, {**FIRST, "text": "hello"}) is None
+    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {"deep": {"x": 1}}) is None
+    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {}) is None
 
 
 @pytest.mark.parametrize("changed", [{"n": 2}, {"s": np.int16(3)}, {"f": np.float32(0.25)}, {"x": [[1.0] * 3] * 2}])
@@ -77,3 +77,16 @@ def test_the_thorough_way_says_what_is_wrong() -> None:
     rows, _ = rows_of(FIRST)
     with pytest.raises(RecordError, match="record 5, field 'x': .*found \\(3, 2\\)"):
         rows.put(0, *split_record({**FIRST, "x": np.zeros((3, 2), np.float32)}, 5), 5)
+
+
+def test_a_field_of_unequal_length_goes_the_quick_way_where_it_is_the_only_one() -> None:
+    first = {"tokens": np.zeros(3, np.int32), "n": 1}
+    layout = Layout.of(first, number=0, batch_size=2, x64=None, bounds={("tokens",): 4})
+    targets = {spec.path: np.full((2, *spec.shape), -1, spec.dtype) for spec in layout.fields}
+    rows = Rows(layout, targets, ragged=("tokens",))
+    assert rows.put_plain(0, {"tokens": np.arange(4, dtype=np.int32), "n": 2}) == (4,)
+    assert rows.put_plain(1, {"tokens": np.arange(2, dtype=np.int32), "n": 3}) == (2,)
+    assert targets["tokens",].tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
+    for tokens in (np.arange(5, dtype=np.int32), np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), 1, [1, 2]):
+        assert rows.put_plain(0, {"tokens": tokens, "n": 2}) is None
+    assert Rows(layout, targets).put_plain(0, first) is None
