@@ -105,7 +105,7 @@ def measure_rates(options: argparse.Namespace, scratch: Path) -> Iterator[Outcom
 
 def _limit(name: str, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     seconds = _most_seconds(name, options.seconds)
-    most = run_child(_spec(name, options, scratch, "limit"), limit=options.limit, seconds=seconds, memory=False)
+    most = run_child(_spec(name, options, scratch, "limit"), limit=options.limit, seconds=2 * seconds, memory=False)
     _say(f"{name}: limit: {most['batches_per_s']:.1f} batches/s, {most['how']}")
     return most
 

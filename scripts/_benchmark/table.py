@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from _benchmark.runs import Outcome, Row
 from _benchmark.workloads import WORKLOADS
@@ -102,7 +103,9 @@ def rates(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for outcome in outcomes:
         rows += _rows(RATES, outcome, partial(_rate_cells, outcome))
-        rows.append(_limit_cells(outcome))
+        rows.append(_limit_cells(outcome, outcome.limits))
+        if "in_turns" in outcome.limits[0]:
+            rows.append(_limit_cells(outcome, [most["in_turns"] for most in outcome.limits]))
     return "\n".join([render(RATES, rows), *_notes(outcomes)])
 
 
@@ -130,15 +133,16 @@ def _rate_cells(outcome: Outcome, row: Row) -> list[str]:
     ]
 
 
-def _limit_cells(outcome: Outcome) -> list[str]:
-    load, most = WORKLOADS[outcome.name], outcome.limits
+def _limit_cells(outcome: Outcome, most: Sequence[dict[str, Any]]) -> list[str]:
+    load = WORKLOADS[outcome.name]
     values = [limit["batches_per_s"] for limit in most]
     size = statistics.median(limit["bytes_per_s"] for limit in most)
     cells = [outcome.name, f"limit: {most[0]['how']}", ""]
     cells += [_spread(values), digits(statistics.median(values) * load.batch_size), digits(size / 1e9)]
     reference = outcome.reference
     cells.append(digits(median_ratio(values, reference.values("batches_per_s"))) if reference else "")
-    return [*cells, "100%", *[""] * (len(RATES) - len(cells) - 1)]
+    cells.append(f"{median_ratio(values, [limit['batches_per_s'] for limit in outcome.limits]):.0%}")
+    return cells + [""] * (len(RATES) - len(cells))
 
 
 def utilisations(outcomes: Sequence[Outcome], steps: Sequence[float]) -> str:
