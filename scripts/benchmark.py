@@ -77,24 +77,44 @@ compete with the main process for cores, so on a machine with two of them they g
 are for is work in stages, and hiding it behind the step.
 
 Figures, 2 cores (AMD EPYC, 32 MB of third-level cache), jax 0.10.2, torch 2.13.0, Grain 0.2.18, SPDL 0.8.0,
-jax-dataloader 0.1.4, Python 3.11, 2026-11-24; batches/s (CPU s/GB), medians of three rounds of 2 s, from tokens on one
-round of 3 s:
+jax-dataloader 0.1.4, Python 3.11, 2026-11-24; batches/s (CPU s/GB), medians of three rounds of 2 s, ragged of two, and
+tokens, photos and busy one round of 3 s:
 
                                      large       small        table     tokens     photos      busy     ragged
-    datarax_mp, 2 workers      1085 (0.19) 5098 (0.42)  21323 (6.9) 3131 (2.1) 16.1 (12.7)    24.5  2069 (7.3)
-    datarax_mp, NumPy out      1165 (0.18) 9857 (0.24)  41844 (4.3) 4859 (1.5) 16.0 (12.7)    24.4  2557 (6.0)
-    datarax_mp, 0 workers       774 (0.15) 3804 (0.46)  19537 (6.9) 1912 (2.0) 8.19 (12.7)    12.4  1147 (6.9)
-    NumPy in main               365 (0.29) 3391 (0.45)   5817 ( 20) 4582 (1.0) 8.14 (12.8)    12.4  2467 (3.2)
-    NumPy in main + identity                            16121 (7.2)
-    SPDL, best form             612 (0.29) 2635 (0.80)   4266 ( 40) 3017 (2.2) 14.5 (13.9)    24.1  2509 (5.5)
-    SPDL, queue + identity                               7353 ( 28)
-    torch, best form            133 (1.36)  481 ( 3.4)    739 (200)  658 (8.1) 14.6 (13.8)    23.0   614 ( 17)
-    Grain, best form            130 (1.55)  318 ( 7.7)    580 (376)  669 ( 11) 13.8 (14.7)    23.7   421 ( 35)
-    jax-dataloader              542 (0.19) 2221 (0.62)   3827 ( 30) 3936 (1.1) 8.20 (12.6)    12.4  2306 (3.7)
-    limit                      2576        22898       250045       66298      16.1           24.9  9254
+    datarax_mp, 2 workers      1347 (0.15) 5708 (0.37)  26671 (6.1) 3131 (2.1) 16.1 (12.7)    24.5  2987 (4.7)
+    datarax_mp, NumPy out      1524 (0.13) 9712 (0.24)  44038 (4.1) 4859 (1.5) 16.0 (12.7)    24.4  4450 (3.5)
+    datarax_mp, 1 worker       1105 (0.12) 6994 (0.32)  27693 (5.9)                                 2456 (4.8)
+    datarax_mp, 0 workers      1021 (0.12) 4159 (0.39)  20055 (5.7) 1912 (2.0) 8.19 (12.7)    12.4  1766 (4.5)
+    NumPy in main               565 (0.19) 3410 (0.44)   5952 ( 19) 4582 (1.0) 8.14 (12.8)    12.4  2439 (3.3)
+    NumPy in main + identity                            16443 (7.0)
+    SPDL, best form             844 (0.21) 2760 (0.79)   4214 ( 40) 3017 (2.2) 14.5 (13.9)    24.1  2406 (5.7)
+    SPDL, queue + identity                               6495 ( 29)
+    torch, best form            155 (1.18)  528 ( 3.3)    752 (198)  658 (8.1) 14.6 (13.8)    23.0   614 ( 17)
+    Grain, best form            138 (1.42)  350 ( 7.1)    595 (366)  669 ( 11) 13.8 (14.7)    23.7   421 ( 35)
+    jax-dataloader              566 (0.19) 2426 (0.58)   3977 ( 29) 3936 (1.1) 8.20 (12.6)    12.4  2306 (3.7)
+    limit                      3501        24801       263693       66298      16.1           24.9  9388
+    limit, buffers in turn     2014        23990       263860
 
-The limit of large images is that of one buffer per process, which stays in the cache; with four that take turns, as a
-loader needs them, two processes reach about 2000.
+The first limit of large images is that of one buffer per process, which stays in the cache. SPDL's own ring, out of
+which it copies, reaches 205 there. Small images go faster with one worker than with two, because these two and the main
+process share two cores.
+
+``--au``, one round of 1 s, with two workers: the utilisation at a step of 1, 2, 5, 10, 20, 50 and 100 ms:
+
+    large     datarax_mp             76  84  91  95  96  98  99 %      photos      2   3   8  17  32  79  96 %
+              NumPy out              84  90  95  98  98  99  99                    2   3   8  16  33  80  96
+              0 workers              75  88  93  96  97  99  99                    1   2   4   8  14  30  45
+              NumPy in main          36  52  67  78  88  95  96                    1   2   4   8  14  29  44
+              SPDL, segment pool     72  81  90  94  96  98  99                    2   3   8  14  31  73  98
+              torch, batched fetch   18  32  53  76  83  94  96                    3   4   8  15  30  73  88
+    small     datarax_mp             82  88  93  96  96  99  99
+              NumPy in main          70  82  92  94  96  98  99
+              SPDL, segment pool     77  86  92  95  96  98  99
+              torch, batched fetch   45  58  75  86  91  96  98
+
+``--cpu-step``, one round of 2 s, a step of about 10 ms, two workers, how much longer step and batch take than the step
+alone: large 22 % (SPDL 23, NumPy in main 29, torch 107), small 13 % (18, 18, 29); the step itself 6 and 1 % (SPDL 13
+and 1, NumPy in main 2 and 2, torch 75 and 11). The same system differs by 5 % from one such run to the next.
 """
 
 from __future__ import annotations
