@@ -9,31 +9,24 @@ thread's time counts, for that is what a training loop waits for.
 How to read it: each number is the median over rounds of a round's median. The three ways take turns, call by call, and
 each result is let go before the next call. "aliases" says that the jax.Array's ``unsafe_buffer_pointer`` is the very
 address that NumPy names: nothing was copied, and the slot stays lent for as long as the array lives. "copies" says that
-it is not, and the slot is free at once. The crossover is the smallest size from which device_put is quicker
-for the image block alone; ``_ALIAS_BYTES`` in transfer.py should lie near it, though not exactly: a copy frees the slot
-and is warm in the cache, an alias keeps a core from copying.
+it is not, and the slot is free at once.
 
 On an accelerator everything is a copy, and the call only starts it; the table then says what starting it costs.
 
-2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, Python 3.11.7, 2026-11-24, while test suites ran on the same cores
-(load 2 to 2.6; transfer.py has 50 to 60 µs for device_put from another run, so the crossover is to be measured again on
-a free machine):
+2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, Python 3.11.7, 2026-11-25, load 1.7:
 
     image block | device_put        | jitted identity   | datarax_mp
     ----------: | ----------------- | ----------------- | -----------------
-           2 kB |    116.2  aliases |     21.7  copies  |     15.9  copies
-          16 kB |    163.6  aliases |     32.3  copies  |     20.8  copies
-          66 kB |    130.7  aliases |     30.3  copies  |     24.5  copies
-         131 kB |    123.0  aliases |     28.7  copies  |     23.4  copies
-         197 kB |    127.6  aliases |     35.1  copies  |     29.3  copies
-         262 kB |     86.9  aliases |     46.3  copies  |     85.2  aliases
-         393 kB |    129.7  aliases |     78.2  copies  |    138.8  aliases
-         786 kB |    118.1  aliases |    101.3  copies  |    153.8  aliases
-        2458 kB |    121.8  aliases |    295.3  copies  |    174.1  aliases
-        9634 kB |    131.5  aliases |    712.0  copies  |    202.1  aliases
-
-    One block alone: the jitted identity is quicker up to 1049 kB, device_put from 2097 kB on; in use is
-    _ALIAS_BYTES = 262 kB.
+           2 kB |    170.3  aliases |     35.2  copies  |     34.6  copies
+          16 kB |    126.0  aliases |     31.9  copies  |     31.7  copies
+          66 kB |    127.1  aliases |     35.7  copies  |     26.9  aliases
+         131 kB |    141.8  aliases |     40.3  copies  |     27.7  aliases
+         197 kB |    136.9  aliases |     43.3  copies  |     27.6  aliases
+         262 kB |    130.0  aliases |     51.3  copies  |     27.0  aliases
+         393 kB |    228.2  aliases |     78.3  copies  |     49.2  aliases
+         786 kB |    188.6  aliases |     98.3  copies  |     40.5  aliases
+        2458 kB |    215.6  aliases |    239.2  copies  |     50.7  aliases
+        9634 kB |    179.7  aliases |    561.6  copies  |     46.3  aliases
 """
 
 from __future__ import annotations
@@ -90,21 +83,6 @@ def fate(way: Way, arrays: list[np.ndarray]) -> str:
     return "aliases" if same else "copies"
 
 
-def crossover(identity: Way, rounds: int) -> tuple[int, int]:
-    """Between which two sizes in bytes, of one block, device_put becomes quicker for good; 0 for no such size."""
-    sizes = [1 << power for power in range(14, 24)]
-    quicker = []
-    for size in sizes:
-        layout = Layout.of({"image": np.zeros(size // ROWS, np.uint8)}, number=0, batch_size=ROWS, x64=False)
-        ring = ring_of(layout)
-        time_ways([jax.device_put, identity], ring, 5)
-        found = [time_ways([jax.device_put, identity], ring, 40) for _ in range(rounds)]
-        put, copied = (statistics.median(times) for times in zip(*found, strict=True))
-        quicker.append(put <= copied)
-    last = max((place for place, yes in enumerate(quicker) if not yes), default=-1)
-    return sizes[last] if last >= 0 else 0, sizes[last + 1] if last + 1 < len(sizes) else 0
-
-
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description="Ways to the device, by size.")
@@ -138,11 +116,6 @@ def main() -> None:
             for way, times in zip(ways, zip(*rounds, strict=True), strict=True)
         ]
         print(f"{size / 1e3:8.0f} kB | {' | '.join(cells)}")
-
-    below, above = crossover(identity, options.rounds)
-    print(f"\nOne block alone: the jitted identity is quicker up to {below / 1e3:.0f} kB, ", end="")
-    print(f"device_put from {above / 1e3:.0f} kB on; " if above else "device_put at no size; ", end="")
-    print(f"in use is _ALIAS_BYTES = {transfer._ALIAS_BYTES / 1e3:.0f} kB.")
 
 
 if __name__ == "__main__":

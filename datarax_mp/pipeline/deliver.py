@@ -70,9 +70,9 @@ class BatchDelivery:
             return mask
         if self._spanning is not None:
             return global_array(mask, row_sharding(self._spanning), shards)
-        import jax.numpy as jnp  # delayed: NumPy output never needs it
+        import jax  # delayed: NumPy output never needs it
 
-        return jnp.asarray(mask)
+        return jax.device_put(mask)
 
 
 class ElementDelivery:

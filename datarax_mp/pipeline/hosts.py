@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.order import ShardOptions
+from datarax_mp.pipeline.put import Put, make_put
 
 Blocks = frozenset[int]
 
@@ -82,25 +83,24 @@ def global_array(array: np.ndarray, sharding: Any, shards: int) -> Any:
     import jax  # delayed, as above
 
     shape = (len(array) * shards, *array.shape[1:])
-    places, indices = _local_parts(sharding, shape)
-    parts = jax.device_put([array[index] for index in indices], list(places))
+    parts = [put(array[index]) for put, index in _local_parts(sharding, shape)]
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 @lru_cache(maxsize=256)
-def _local_parts(sharding: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[tuple[slice, ...], ...]]:
-    """Where the parts of a global array go that this process holds, and what they are of the process's own rows."""
+def _local_parts(sharding: Any, shape: tuple[int, ...]) -> list[tuple[Put, tuple[slice, ...]]]:
+    """What moves the parts of a global array that this process holds, and what they are of the process's own rows."""
     import jax  # delayed, as above
 
     parts = sharding.addressable_devices_indices_map(shape)
     rows = sharding.shard_shape(shape)[0]
     starts = sorted({index[0].start or 0 for index in parts.values()})
-    places, indices = [], []
+    found = []
     for device, (first, *others) in parts.items():
         start = starts.index(first.start or 0) * rows
-        places.append(jax.sharding.SingleDeviceSharding(device, memory_kind=sharding.memory_kind))
-        indices.append((slice(start, start + rows), *others))
-    return tuple(places), tuple(indices)
+        place = jax.sharding.SingleDeviceSharding(device, memory_kind=sharding.memory_kind)
+        found.append((make_put(place), (slice(start, start + rows), *others)))
+    return found
 
 
 def stages_at_hand_over(stages: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], Any]:

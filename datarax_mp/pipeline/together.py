@@ -1,15 +1,15 @@
 """Small batches on their way to the device several at a time.
 
 What a small batch costs there is the call, not the bytes. The batches of a run lie one behind the other in a slot, so
-for each field one strided array looks at several of them. Where a field is copied, one jitted function takes that array
-apart on the device; where it is aliased, one ``device_put`` takes all its parts. Microseconds for each batch, with what
-it costs to wait for it, in one call for (2 cores, CPU backend, jax 0.10.2):
+for each field one strided array looks at several of them, and one jitted function takes them apart on the device.
+Microseconds for each batch, with what it costs to wait for it, in one call for (2 cores, CPU backend, jax 0.10.2):
 
-    batches in the call                                    1     2     3     4     5     8    16
-    copied, 1 field of 0.5 kB                             15    10     7     7     6     5     6
-    copied, 2 fields of 0.5 kB                            21    15    12    10    15    12     9
-    copied, 4 fields of 0.5 kB                            30    22    28    23    22    17    13
-    aliased, 1 field of 0.8 MB                            80    62          46    44    38
+    batches in the call                            1     2     3     4     5     8    16
+    1 field of 0.5 kB                             15    10     7     7     6     5     6
+    2 fields of 0.5 kB                            21    15    12    10    15    12     9
+    4 fields of 0.5 kB                            30    22    28    23    22    17    13
+
+Of all arrays singly, by ``put.py``, it is some 7 for each field.
 
 The steps in the rows are where XLA has ten copies or more to make: it hands those to its threads, which costs the cores
 half as much again as it saves the caller, so a call stays below that if it can.
@@ -21,7 +21,7 @@ only whoever has taken that many gets it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +29,6 @@ import numpy as np
 
 from datarax_mp.core.spec import Layout
 
-MOST_BYTES = 64 * 1024  # of a batch's fields that are copied; beyond that it is the bytes that count
 _MOST = 8  # batches in one call; twice as many take twice as long to compile, and gain little
 _MOST_COPIES = 9  # in one call, that XLA makes without its threads
 _PATIENCE = 4096  # batches, after which the compilation costs no more than what waiting for it has cost
@@ -40,18 +39,16 @@ class Together:
 
     Args:
         layout: what a batch holds.
-        placement: where arrays go, a ``jax.sharding.Sharding`` or None.
-        aliased: the places of the fields that ``device_put`` is to take; all others are copied.
+        device: where arrays go, a ``jax.Device`` or None.
         steps: how many batches a run has at most.
 
     Attributes:
         size: how many batches are moved in one call; at 1 there is nothing to gain.
     """
 
-    def __init__(self, layout: Layout, placement: Any, aliased: Sequence[int], steps: int) -> None:
-        self._tree, self._placement, self._aliased = layout.tree_maker(), placement, aliased
-        self._copied = [place for place in range(len(layout.fields)) if place not in aliased]
-        without_threads = _MOST_COPIES // len(self._copied) if self._copied else _MOST
+    def __init__(self, layout: Layout, device: Any, steps: int) -> None:
+        self._tree, self._device = layout.tree_maker(), device
+        without_threads = _MOST_COPIES // len(layout.fields)
         self.size = min(without_threads if without_threads > 1 else _MOST, _MOST, steps)
         self._seen = 0
 
@@ -69,17 +66,14 @@ class Together:
         Returns:
             The batches' arrays on the device, by name.
         """
-        columns: list[Any] = [None] * len(stacked)  # of each field the arrays, one per batch
-        if self._copied:
-            copies = _take_apart(self._placement, self.size)(*[stacked[place] for place in self._copied])
-            for place, column in zip(self._copied, copies, strict=True):
-                columns[place] = column
-        if self._aliased:
-            import jax  # delayed: a script with NumPy output never needs it
+        import jax  # delayed: a script with NumPy output never needs it
 
-            parts = [list(stacked[place]) for place in self._aliased]
-            for place, column in zip(self._aliased, jax.device_put(parts, self._placement), strict=True):
-                columns[place] = column
+        take_apart = _take_apart(self._device, self.size)
+        try:
+            columns = take_apart(*stacked)
+        except jax.errors.JaxRuntimeError:  # a guard against implicit transfers has taken it for one
+            with jax.transfer_guard_host_to_device("allow"):
+                columns = take_apart(*stacked)
         return deque(map(self._tree, zip(*columns, strict=True)))
 
 
@@ -106,9 +100,11 @@ class Group:
 
 
 @lru_cache(maxsize=16)
-def _take_apart(placement: Any, size: int) -> Callable[..., Any]:
+def _take_apart(device: Any, size: int) -> Callable[..., Any]:
+    """One per place, not one per pipeline: compiling it takes longer than starting a worker."""
     import jax  # delayed, as above
 
     return jax.jit(
-        lambda *stacked: [[array[place] for place in range(size)] for array in stacked], out_shardings=placement
+        lambda *stacked: [[array[place] for place in range(size)] for array in stacked],
+        out_shardings=None if device is None else jax.sharding.SingleDeviceSharding(device),
     )

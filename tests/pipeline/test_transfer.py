@@ -17,7 +17,6 @@ IMAGES = np.arange(32 * 64 * 64 * 3, dtype=np.uint8).reshape(32, 64, 64, 3)
 
 
 def data(**more: Any) -> dict[str, Any]:
-    # 1024 rows: a batch of 512 images of 12 kB is aliased, its labels are copied.
     return {"image": np.concatenate([IMAGES] * 32), "label": np.arange(1024), **more}
 
 
@@ -28,13 +27,26 @@ def ring_ranges(iterator: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_large_arrays_on_the_cpu_are_aliases_of_the_slot(workers: int) -> None:
+def test_large_arrays_on_the_cpu_are_aliases_of_the_slot_and_small_ones_copies(workers: int) -> None:
     with Pipeline(source=data(), batch_size=512, num_workers=workers) as pipeline:
         iterator = iter(pipeline)
-        batch = next(iterator)
+        first = next(iterator)
         start, stop = ring_ranges(iterator)
-        assert start <= batch["image"].unsafe_buffer_pointer() < stop
-        assert not start <= batch["label"].unsafe_buffer_pointer() < stop
+        for batch in (first, next(iterator)):
+            assert start <= batch["image"].unsafe_buffer_pointer() < stop
+            assert not start <= batch["label"].unsafe_buffer_pointer() < stop
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labels_that_are_collected_hold_no_slot(workers: int) -> None:
+    with Pipeline(source=data(), batch_size=16, num_workers=workers) as pipeline:
+        iterator = iter(pipeline)
+        labels = [next(iterator)["label"] for _ in range(60)]
+        start, stop = ring_ranges(iterator)
+        held = iterator._work.ring.leased
+        assert start <= next(iterator)["image"].unsafe_buffer_pointer() < stop
+    assert np.concatenate(labels).tolist() == list(range(960))
+    assert held <= 3  # those that stand ready
 
 
 @pytest.mark.parametrize("workers", [0, 2])

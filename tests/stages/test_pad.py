@@ -24,7 +24,6 @@ from datarax_mp import (
     RecordError,
 )
 from datarax_mp.order import Order
-from datarax_mp.pipeline import transfer
 from datarax_mp.workers.errors import RemoteError, WorkerTimeoutError
 from datarax_mp.workers.padding import close_up
 from datarax_mp.workers.program import Program
@@ -423,16 +422,6 @@ def test_a_jitted_step_compiles_once_for_each_bucket() -> None:
         sums = [sum(int(step(batch)) for batch in pipeline) for _ in range(3)]
     assert set(sums) == {sum(int(tokens(number).sum()) for number in range(41))}
     assert sorted(traced) == [(2, 4), (2, 8), (2, 12)]
-
-
-def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device() -> None:
-    with Pipeline(source=Ragged(), batch_size=2, stages=[pad("longest")]) as pipeline:
-        iterator = iter(pipeline)
-        shapes = {next(iterator)["text"]["tokens"].shape}
-        before = transfer._identity(None)._cache_size()
-        shapes |= {next(iterator)["text"]["tokens"].shape for _ in range(10)}
-        assert len(shapes) > 4
-        assert transfer._identity(None)._cache_size() == before
 
 
 @pytest.mark.parametrize(("to", "told"), [("fixed", {}), ("longest", {0: ((), (2, 3)), 2: ((), (1, 3))})])
