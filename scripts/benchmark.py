@@ -27,7 +27,7 @@ with 0, 1 and twice as many. "Records" reads, and collates, one by one; "batched
 one call. Every worker has one thread for BLAS, OpenMP and OpenCV, and up to two finished batches waiting:
 
     datarax_mp          a MemorySource, or the source as it is; ``Pad`` for ragged lists. "NumPy out" leaves arrays in
-                        host memory. "Fetch in MapBatch" is a pipeline over record numbers
+                        host memory. Windows of tokens are read in one call (``__getitems__``)
     NumPy in main       a plain loop in the main process, no loader: ``array[idx]``, or record by record
     jax-dataloader      its "jax" backend, which works in the main process
     torch               forked, persistent workers, tensors in shared memory; ``in_order=False`` for stragglers

@@ -14,7 +14,9 @@ from datarax_mp.sources.memory import MemorySource
 class Source(Protocol):
     """What a pipeline reads from.
 
-    An optional method makes it faster: ``__getitems__(list[int]) -> list`` reads the records of a batch in one call.
+    An optional method makes it faster: ``__getitems__(list[int])`` reads the records of a batch in one call. It returns
+    a list of them, or, which is quickest, one dict of columns: an array ``(records, ...)`` for each field, nested as
+    the records are.
     """
 
     def __len__(self) -> int:

@@ -1,10 +1,11 @@
-"""How records of unequal length become one array, in place and without a second buffer.
+"""How records of unequal length become one array, in place.
 
     written, record by record      a a . . . . | b b b . . . | c . . . . .     each row has room for the longest allowed
     closed up, row by row          a a - | b b b | c - -                       (rows, L): contiguous, "-" is the fill
 
 A row only ever moves towards the front, to where the rows before it have left, so nothing is overwritten before it has
-moved. What is beyond the last row is not looked at: main maps ``(rows, L)`` at the same address, without a copy.
+moved. (Some rows move at a time; NumPy buffers what overlaps.) What is beyond the last row is not looked at: main maps
+``(rows, L)`` at the same address, without a copy.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from datarax_mp.core.spec import Layout
 from datarax_mp.stages.pad import Pad
 
 Lengths = tuple[int, ...]
+
+_BUFFER_BYTES = 1 << 18  # moved in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +185,16 @@ def close_up(rows: np.ndarray, lengths: Sequence[int], width: int, value: Any) -
     >>> close_up(rows, [2, 1, 3], 3, -1).tolist()
     [[1, 2, -1], [3, -1, -1], [4, 5, 6]]
     """
-    closed = shrunk(rows, (width, *rows.shape[2:]))[: len(lengths)]
-    moves = width < rows.shape[1]
+    count = len(lengths)
+    closed, fill = shrunk(rows, (width, *rows.shape[2:]))[:count], np.array(value).astype(rows.dtype)
+    if width < rows.shape[1]:
+        several = max(1, _BUFFER_BYTES * count // max(1, closed.nbytes))
+        for first in range(0, count, several):
+            last = min(first + several, count)
+            closed[first:last] = rows[first:last, :width]
     for row, length in enumerate(lengths):
-        if moves:
-            closed[row, :length] = rows[row, :length]
         if length < width:
-            closed[row, length:] = value
+            closed[row, length:] = fill
     return closed
 
 

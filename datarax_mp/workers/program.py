@@ -26,6 +26,7 @@ from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError, one_line
 from datarax_mp.workers.padding import Lengths, Padding, shrunk, smaller
 from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
+from datarax_mp.workers.reading import Columns, Reader
 from datarax_mp.workers.rows import Rows
 from datarax_mp.workers.stacked import apply as stacked_stages
 
@@ -69,6 +70,8 @@ class Program:
         self._first_batch_stage = len(stages) - len(self.batch_stages)
         pads = [stage for stage in stages if isinstance(stage, Pad)]
         self.padding = Padding(pads) if pads else None
+        self._as_read = not self.element_stages and self.padding is None  # before the batch stages
+        self._reader = Reader(source, skip=skip)
         self.layout: Layout | None = None
         self._collated: Layout | None = None  # before the batch stages
 
@@ -108,8 +111,8 @@ class Program:
         raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
 
     def _layout_of(self, number: int) -> Layout:
-        together = self._read_together(np.array([number]))
-        record = self._read(number) if together is None else together[0]
+        together = self._reader.together(np.array([number]))
+        record = self._reader.one(number) if together is None else together[0]
         record = self._prepared(number, record, self._generators(0))
         fix = partial(Layout.of, number=number, batch_size=self._rows)
         collated_x64 = None if self.batch_stages else self.x64
@@ -223,7 +226,7 @@ class Program:
     def _reads_columns(self) -> bool:
         layout = self._collated or self.layout
         asked = getattr(self.source, "reads_columns", None)
-        if self.element_stages or self.padding is not None or asked is None or layout is None:
+        if not self._as_read or asked is None or layout is None:
             return False
         return asked([spec.path for spec in layout.fields])
 
@@ -255,20 +258,24 @@ class Program:
     def _collate(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
+        together = self._reader.together(numbers)
+        if isinstance(together, Columns) and self._as_read and together.write(layout, targets):
+            return None
         infos: Infos = []
         padding, lengths = self.padding, list[Lengths]()
         rows, row = Rows(layout, targets, None if padding is None else padding.alone), 0
-        together = self._read_together(numbers)
+        read, put, staged = self._reader.one, rows.put_plain, bool(self.element_stages)
         generators = self._generators(epoch)
         for place, number in enumerate(numbers.tolist()):
             try:
-                record = self._read(number) if together is None else together[place]
-                record = self._prepared(number, record, generators)
-                board.here[PHASE] = Phase.WRITING
-                if (length := rows.put_plain(row, record)) is not None:
+                record = read(number) if together is None else together[place]
+                if staged:
+                    record = self._prepared(number, record, generators)
+                if (length := put(row, record)) is not None:
                     lengths[row:] = [length]
                     row += 1
                     continue
+                board.here[PHASE], board.here[RECORD] = Phase.WRITING, number
                 arrays, info = split_record(record, number)
                 if padding is not None:
                     lengths[row:] = [padding.admit(arrays, info, number)]
@@ -283,33 +290,6 @@ class Program:
         if padding is not None:
             padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
         return infos if layout.info else None
-
-    def _read_together(self, numbers: NDArray[np.int64]) -> list[Any] | None:
-        """The records of a batch in one call, or None if they are to be read singly."""
-        if not hasattr(self.source, "__getitems__"):
-            return None
-        wanted, name = numbers.tolist(), type(self.source).__name__
-        board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
-        try:
-            records = list(self.source.__getitems__(wanted))
-        except Exception as error:
-            if self.skip:
-                return None  # which record it is that has to be skipped shows when they are read singly
-            error.add_note(f"while reading records {wanted} of {name}")
-            raise
-        if len(records) != len(wanted):
-            raise RecordError(
-                f"{name}.__getitems__ was asked for {len(wanted)} records {wanted} and returned {len(records)}"
-            )
-        return records
-
-    def _read(self, number: int) -> Any:
-        board.here[PHASE], board.here[RECORD] = Phase.READING, number
-        try:
-            return self.source[number]
-        except Exception as error:
-            error.add_note(f"while reading record {number} of {type(self.source).__name__}")
-            raise
 
     def _generators(self, epoch: int) -> dict[int, Generators]:
         """Those of the random stages, by the stage's place."""

@@ -13,6 +13,7 @@ from datarax_mp.core.spec import Layout
 # Python's own numbers, and the dtype that NumPy reads them as.
 _NUMBERS = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}
 _INT64 = 1 << 63
+_ARRAYS = (np.ndarray, np.generic)
 
 
 class Rows:
@@ -29,23 +30,24 @@ class Rows:
         plain = not layout.info and all(
             len(spec.path) == 1 and (not spec.ragged or spec.path == ragged) for spec in layout.fields
         )
-        self._plain = {
-            spec.path[0]: (
+        self._plain = [
+            (
+                spec.path[0],
                 spec.shape,
-                spec.source_dtype,
+                _canonical(spec.source_dtype),
                 _NUMBERS.get(spec.source_dtype) if spec.shape == () else None,
                 targets[spec.path],
                 spec.ragged,
             )
             for spec in layout.fields
             if plain
-        }
+        ]
 
     def put_plain(self, row: int, record: Any) -> tuple[int, ...] | None:
         """Write a record that is a dict of just what the first one held, as most are; None if it is not.
 
-        Then the row may be half written, and ``put`` has to follow. This takes a third of the time of ``split_record``
-        and ``put``.
+        Then the row may be half written, and ``put`` has to follow. This takes a fourth of the time of
+        ``split_record`` and ``put``.
 
         Returns:
             The length of the ragged field, if there is one.
@@ -54,25 +56,26 @@ class Rows:
         if not plain or type(record) is not dict or len(record) != len(plain):
             return None
         lengths: tuple[int, ...] = ()
-        for name, value in record.items():
-            if name not in plain:
-                return None
-            shape, dtype, number, target, ragged = plain[name]
-            if isinstance(value, (np.ndarray, np.generic)):
-                found = value.shape
-                if value.dtype != dtype:
-                    return None
-                if ragged:
-                    if len(found) != len(shape) or found[0] > shape[0] or found[1:] != shape[1:]:
+        try:
+            for name, shape, dtype, number, target, ragged in plain:
+                value = record[name]
+                if isinstance(value, _ARRAYS):
+                    if value.dtype is not dtype and value.dtype != dtype:
                         return None
-                    lengths = found[:1]
-                    target[row, : found[0]] = value
-                    continue
-                if found != shape:
+                    found = value.shape
+                    if found == shape and not ragged:
+                        target[row] = value
+                    elif ragged and len(found) == len(shape) and found[0] <= shape[0] and found[1:] == shape[1:]:
+                        lengths = found[:1]
+                        target[row, : found[0]] = value
+                    else:
+                        return None
+                elif type(value) is number and (type(value) is not int or -_INT64 <= value < _INT64):
+                    target[row] = value
+                else:
                     return None
-            elif ragged or type(value) is not number or (type(value) is int and not -_INT64 <= value < _INT64):
-                return None
-            target[row] = value
+        except KeyError:
+            return None
         return lengths
 
     def put(self, row: int, arrays: Mapping[Path, np.ndarray], info: Mapping[Path, Any], number: int) -> None:
@@ -98,3 +101,9 @@ class Rows:
                 target[row] = array
             else:
                 target[row, : len(array)] = array  # what a row lacks is filled when all are there
+
+
+def _canonical(dtype: np.dtype) -> np.dtype:
+    """The object that NumPy's arrays of this dtype have, rather than the equal one that came out of a pickle."""
+    usual = np.dtype(dtype.type)
+    return usual if usual == dtype else dtype

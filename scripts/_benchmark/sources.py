@@ -63,9 +63,8 @@ class Tokens:
     def __getitem__(self, number: int) -> Record:
         return {"tokens": self.view[number].astype(np.int32), "label": np.int32(number)}
 
-    def __getitems__(self, numbers: Sequence[int]) -> list[Record]:
-        rows = self.view[numbers].astype(np.int32)
-        return [{"tokens": row, "label": np.int32(number)} for row, number in zip(rows, numbers, strict=True)]
+    def __getitems__(self, numbers: Sequence[int]) -> Arrays:
+        return self.batch(np.array(numbers))
 
     def batch(self, numbers: NDArray[np.integer]) -> Arrays:
         """The windows of these numbers, in one call."""

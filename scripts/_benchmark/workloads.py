@@ -169,9 +169,11 @@ def _numbers(records: int, scratch: Path, folder: Path | None) -> Numbers:
 
 WORKLOADS = {
     "large": Workload("large images, 64 x 224x224x3 uint8", 64, 64, _images(224), ("image", "label")),
-    "small": Workload("small images, 256 x 32x32x3 uint8", 256, 400, _images(32), ("image", "label")),
+    "small": Workload("small images, 256 x 32x32x3 uint8", 256, 400, _images(32), ("image", "label"), small=True),
     "table": Workload("rows, 128 x (16 float32 + int32)", 128, 2000, _table, ("features", "label"), small=True),
-    "tokens": Workload("windows, 64 x 1025 int32 of a mapped file of uint16", 64, 512, _tokens, ("tokens", "label")),
+    "tokens": Workload(
+        "windows, 64 x 1025 int32 of a mapped file of uint16", 64, 512, _tokens, ("tokens", "label"), small=True
+    ),
     "photos": Workload(
         "JPEG files, decoded, random resized crop, 64 x 224x224x3 uint8",
         64,

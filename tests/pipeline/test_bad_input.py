@@ -162,6 +162,25 @@ def test_a_source_that_returns_too_few_records_is_an_error() -> None:
         list(pipeline)
 
 
+class ShortColumn(TooFew):
+    """Returns fewer values of one field than it was asked for."""
+
+    def __init__(self, column: Any) -> None:
+        self.column = column
+
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
+        return {"x": np.array(numbers), "deep": {"y": self.column}}
+
+
+@pytest.mark.parametrize(("column", "found"), [(np.ones(2), "2"), ([1, 2, 3, 4], "4"), (1.5, "no"), ("abc", "no")])
+def test_a_source_that_returns_a_column_of_another_length_is_an_error(column: Any, found: str) -> None:
+    with (
+        Pipeline(source=ShortColumn(column), batch_size=3) as pipeline,
+        pytest.raises(RecordError, match=rf"asked for . records .* returned {found} values of field 'deep/y'"),
+    ):
+        list(pipeline)
+
+
 @both
 def test_a_batch_stage_that_changes_the_number_of_rows_is_an_error(workers: int) -> None:
     shorten = MapBatch(lambda batch: {"x": batch["x"][:1]})

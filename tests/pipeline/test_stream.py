@@ -101,6 +101,16 @@ class Batched(Torchlike):
         return [Torchlike.__getitem__(self, number) for number in numbers]
 
 
+class Columnar(Torchlike):
+    """Reads the records of a batch in one call, and all values of a field together."""
+
+    def __getitem__(self, number: int) -> Any:
+        raise AssertionError("read one by one")
+
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
+        return {"x": columns()["x"][numbers], "label": np.array(numbers)}
+
+
 def expected_stream() -> list[dict[str, Any]]:
     with Pipeline(source=source(), batch_size=8) as pipeline:
         return stream(pipeline)
@@ -109,7 +119,7 @@ def expected_stream() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_kind_of_source_gives_the_same_stream(workers: int) -> None:
     records = [Torchlike()[number] for number in range(LENGTH)]
-    for kind in (Torchlike(), Batched(), records, columns()):
+    for kind in (Torchlike(), Batched(), Columnar(), records, columns()):
         with Pipeline(source=kind, batch_size=8, num_workers=workers) as pipeline:
             assert stream(pipeline) == expected_stream(), type(kind)
 

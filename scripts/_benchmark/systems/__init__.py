@@ -86,7 +86,6 @@ def systems(workers: int, *, sweep: bool = False) -> list[System]:
     mine = functools.partial(System, imports=("datarax_mp.pipeline", "datarax_mp.core.element_batch"))
     found = [mine(OURS, count, ours.Ours, "none") for count in counts]
     found.append(mine(OURS_NUMPY, workers, functools.partial(ours.Ours, output="numpy"), "numpy"))
-    found.append(mine("datarax_mp, fetch in MapBatch", workers, ours.MapBatchFetch, "none", only=("tokens",)))
     found.append(System("NumPy in main", 0, plain.Plain))
     found.append(System("jax-dataloader", 0, by_jax_dataloader.JaxDataLoader, imports=("jax_dataloader",)))
     for count in sorted({1, workers, 2 * workers} if sweep else {workers}):

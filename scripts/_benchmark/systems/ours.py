@@ -33,21 +33,6 @@ class Ours:
         self.pipeline.close()
 
 
-class MapBatchFetch(Ours):
-    """A pipeline over record numbers, whose stage for batches fetches the rows in one call."""
-
-    def __init__(self, work: Work, workers: int) -> None:
-        from datarax_mp import MapBatch
-
-        source = work.source
-
-        def fetch(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return source.batch(batch["label"])
-
-        numbers = {"label": np.arange(len(work), dtype=np.int32)}
-        self.pipeline = _pipeline(work, numbers, [MapBatch(fetch)], workers, "jax")
-
-
 def _pipeline(work: Work, source: Any, stages: list[Any], workers: int, output: Literal["jax", "numpy"]) -> Any:
     from datarax_mp import Pipeline
 
