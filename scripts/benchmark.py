@@ -66,7 +66,8 @@ How to read it:
                     epochs of eight batches
 
 ``--au`` emulates a device that is busy for T ms a batch while the host sleeps, and shows MLPerf Storage's accelerator
-utilisation, busy / (busy + waiting); 90 % passes (✓). Peers have one, ``--workers`` and twice as many.
+utilisation, busy / (busy + waiting); 90 % passes (✓). Peers have one, ``--workers`` and twice as many. The host waits
+for each step, as a loop does that prints its loss; with ``--ahead 1`` it gets the next batch meanwhile, as JAX lets it.
 
 ``--cpu-step`` feeds a jitted step on the CPU (matrix products on all cores, ``--step-ms`` alone). "Alone" is its time
 with the same batch again and again beside a loader that rests, before and after; "fed" its time with the loader at
@@ -76,45 +77,50 @@ When a loader is *not* worth using: where "NumPy in main" keeps up with the trai
 compete with the main process for cores, so on a machine with two of them they gain little on work in memory; what they
 are for is work in stages, and hiding it behind the step.
 
-Figures, 2 cores (AMD EPYC, 32 MB of third-level cache), jax 0.10.2, torch 2.13.0, Grain 0.2.18, SPDL 0.8.0,
-jax-dataloader 0.1.4, Python 3.11, 2026-11-24; batches/s (CPU s/GB), medians of three rounds of 2 s, ragged of two, and
-tokens, photos and busy one round of 3 s:
+Figures, 2 cores (AMD EPYC, 32 MB of third-level cache), jax 0.10.2, torch 2.14.1, Grain 0.2.18, SPDL 0.8.0,
+jax-dataloader 0.1.4, Python 3.11, 2026-11-25, medians of one run (``--rounds 2 --seconds 2``), but photos, which varied
+by 20 % within it, of five rounds of 4 s afterwards (not torch and jax-dataloader). Batches/s (CPU s/GB):
 
-                                     large       small        table     tokens     photos      busy     ragged
-    datarax_mp, 2 workers      1347 (0.15) 5708 (0.37)  26671 (6.1) 3131 (2.1) 16.1 (12.7)    24.5  2987 (4.7)
-    datarax_mp, NumPy out      1524 (0.13) 9712 (0.24)  44038 (4.1) 4859 (1.5) 16.0 (12.7)    24.4  4450 (3.5)
-    datarax_mp, 1 worker       1105 (0.12) 6994 (0.32)  27693 (5.9)                                 2456 (4.8)
-    datarax_mp, 0 workers      1021 (0.12) 4159 (0.39)  20055 (5.7) 1912 (2.0) 8.19 (12.7)    12.4  1766 (4.5)
-    NumPy in main               565 (0.19) 3410 (0.44)   5952 ( 19) 4582 (1.0) 8.14 (12.8)    12.4  2439 (3.3)
-    NumPy in main + identity                            16443 (7.0)
-    SPDL, best form             844 (0.21) 2760 (0.79)   4214 ( 40) 3017 (2.2) 14.5 (13.9)    24.1  2406 (5.7)
-    SPDL, queue + identity                               6495 ( 29)
-    torch, best form            155 (1.18)  528 ( 3.3)    752 (198)  658 (8.1) 14.6 (13.8)    23.0   614 ( 17)
-    Grain, best form            138 (1.42)  350 ( 7.1)    595 (366)  669 ( 11) 13.8 (14.7)    23.7   421 ( 35)
-    jax-dataloader              566 (0.19) 2426 (0.58)   3977 ( 29) 3936 (1.1) 8.20 (12.6)    12.4  2306 (3.7)
-    limit                      3501        24801       263693       66298      16.1           24.9  9388
-    limit, buffers in turn     2014        23990       263860
+                                     large       small        table      tokens      photos    busy     ragged
+    datarax_mp, 2 workers      1029 (0.19) 4394 (0.51)  14404 ( 12) 7153 (0.94) 13.0 (15.9)    23.9  2900 (5.2)
+    datarax_mp, NumPy out       977 (0.20) 5383 (0.44)  22370 (8.2) 10205(0.67)        -       23.7  3243 (4.8)
+    datarax_mp, 1 worker        755 (0.17) 4194 (0.44)  14854 ( 12) 6773 (0.92)        -       12.1  1912 (5.5)
+    datarax_mp, 0 workers       734 (0.16) 3027 (0.48)  11031 ( 11) 4473 (0.85)        -       12.1  1617 (5.0)
+    NumPy in main               410 (0.26) 1858 (0.78)   3978 ( 29) 3245 (1.32) 6.68 (19.2)    12.2  1623 (4.9)
+    NumPy in main + identity               3178 (0.44)  10071 ( 11) 8187 (0.50)
+    SPDL, best form             468 (0.38) 1768 (1.22)   2313 ( 87) 2061 (3.28) 12.1 (17.2)    23.7  1531 (8.6)
+    SPDL, queue + identity                               3490 ( 50)
+    torch, best form            107 (1.66)  258 (6.48)    349 (386)  389 (12.6) 10.4 (19.3)    22.5   261 ( 36)
+    Grain, best form            101 (1.85)  212 (11.3)    343 (614)  478 (14.6) 11.0 (18.8)    23.2   238 ( 62)
+    jax-dataloader, best form   360 (0.30) 1527 (0.91)   4556 ( 25) 4754 (0.93) 6.04 (17.1)    12.2  1675 (4.7)
+    limit                      1810       13263        129825      50199        13.5           24.5  6893
+    limit, buffers in turn     1201       14759        125345
 
-The first limit of large images is that of one buffer per process, which stays in the cache. SPDL's own ring, out of
-which it copies, reaches 205 there. Small images go faster with one worker than with two, because these two and the main
-process share two cores.
+The machine was slower than the day before, when the same command gave 1347, 5708 and 26671 for the first three before
+arrays went to the device by ``put.py``: only ratios can be compared. The first limit of large images is that of one
+buffer per process, which stays in the cache. SPDL's own ring, out of which it copies, reaches 157 there and 1328 with
+small images.
 
-``--au``, one round of 1 s, with two workers: the utilisation at a step of 1, 2, 5, 10, 20, 50 and 100 ms:
+``--au``, one round of 1 s, with two workers: the utilisation at a step of 1, 2, 5, 10, 20 and 50 ms where the host
+waits for each step, and the same with ``--ahead 1``:
 
-    large     datarax_mp             76  84  91  95  96  98  99 %      photos      2   3   8  17  32  79  96 %
-              NumPy out              84  90  95  98  98  99  99                    2   3   8  16  33  80  96
-              0 workers              75  88  93  96  97  99  99                    1   2   4   8  14  30  45
-              NumPy in main          36  52  67  78  88  95  96                    1   2   4   8  14  29  44
-              SPDL, segment pool     72  81  90  94  96  98  99                    2   3   8  14  31  73  98
-              torch, batched fetch   18  32  53  76  83  94  96                    3   4   8  15  30  73  88
-    small     datarax_mp             82  88  93  96  96  99  99
-              NumPy in main          70  82  92  94  96  98  99
-              SPDL, segment pool     77  86  92  95  96  98  99
-              torch, batched fetch   45  58  75  86  91  96  98
+    large     datarax_mp             76  84  89  93  96  99 %      92  98 100 100 100 100 %
+              NumPy out              76  83  89  94  97  99        93  98 100 100 100 100
+              0 workers              76  87  92  95  97  99        75  98 100 100 100 100
+              NumPy in main          24  37  57  70  82  90        31  65  89 100 100 100
+              SPDL, segment pool     57  69  85  91  94  97        44  89  99 100 100 100
+              torch, batched fetch   18  22  44  60  78  91         7  19  52  85  97  97
+    small     datarax_mp             84  88  92  94  97  99        97 100 100  98 100 100
+              NumPy in main          60  71  82  91  95  98        96 100 100 100 100 100
+              SPDL, segment pool     68  73  84  91  95  98        98  99 100 100 100 100
+              torch, batched fetch   25  37  63  79  88  95        33  77 100 100 100 100
 
-``--cpu-step``, one round of 2 s, a step of about 10 ms, two workers, how much longer step and batch take than the step
-alone: large 22 % (SPDL 23, NumPy in main 29, torch 107), small 13 % (18, 18, 29); the step itself 6 and 1 % (SPDL 13
-and 1, NumPy in main 2 and 2, torch 75 and 11). The same system differs by 5 % from one such run to the next.
+Photos need 100 ms a batch on two cores, whoever decodes them (96 % at 100 ms; SPDL 98, torch 88).
+
+``--cpu-step``, one round of 2 s on the day before, a step of about 10 ms, two workers, how much longer step and batch
+take than the step alone: large 22 % (SPDL 23, NumPy in main 29, torch 107), small 13 % (18, 18, 29); the step itself 6
+and 1 % (SPDL 13 and 1, NumPy in main 2 and 2, torch 75 and 11). The same system differs by 5 % from one such run to the
+next.
 """
 
 from __future__ import annotations
@@ -153,6 +159,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seconds", type=float, default=3.0, help="seconds to measure for, each (3)")
     add("--limit", type=float, default=60.0, help="seconds within which a system must be warm (60)")
     add("--steps", type=float, nargs="+", default=[1, 2, 5, 10, 20, 50, 100], help="ms of --au (1 2 5 10 20 50 100)")
+    add("--ahead", type=int, default=0, help="steps that the host of --au may be ahead of the device (0)")
     add("--step-ms", type=float, default=10.0, help="ms that the step of --cpu-step takes alone (10)")
     add("--folder", type=Path, help="JPEG files, for the photos")
     add("--json", type=Path, help="a file for every round's figures")
@@ -165,6 +172,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--cpu-step has no chart")
     if min(options.workers, options.rounds) < 1:
         parser.error("--workers and --rounds must be at least 1")
+    if options.ahead < 0:
+        parser.error("--ahead must be at least 0")
     if min(options.seconds, options.limit, options.step_ms, *options.steps) <= 0:
         parser.error("--seconds, --limit, --steps and --step-ms must be more than 0")
     return options

@@ -29,15 +29,22 @@ Put = Callable[[np.ndarray], Any]
 _MOST_ROUTES = 1024  # shapes and dtypes for each place; further ones go by device_put
 
 
-@lru_cache(maxsize=64)
 def make_put(place: Any) -> Put:
-    """What moves an array.
+    """What moves an array; what it has learnt of shapes and dtypes serves all pipelines.
 
     Args:
         place: a ``jax.Device``, a ``jax.sharding.Sharding`` over devices of this process, or None for JAX's default
             device.
     """
     import jax  # delayed: a script with NumPy output never needs it
+
+    # Backends that are cleared and made anew have other devices.
+    return _make_put(place, jax.local_devices()[0])
+
+
+@lru_cache(maxsize=64)
+def _make_put(place: Any, _first_device: Any) -> Put:
+    import jax  # delayed, as above
 
     public = partial(jax.device_put, device=place)
     refused = jax.errors.JaxRuntimeError  # a transfer guard, say, which lets explicit transfers pass

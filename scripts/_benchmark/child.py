@@ -257,12 +257,11 @@ def au(spec: dict[str, Any], system: System, report: Reporter) -> dict[str, Any]
     opened.first = {}
     opened.warm_up()
     report("warm")
-    result = {
-        "au": {str(length): steps.utilisation(opened.next, length / 1e3, spec["seconds"]) for length in spec["steps"]}
-    }
+    seconds, ahead = spec["seconds"], spec["ahead"]
+    found = {str(length): steps.utilisation(opened.next, length / 1e3, seconds, ahead) for length in spec["steps"]}
     report("measured")
     opened.close()
-    return result
+    return {"au": found}
 
 
 def step(spec: dict[str, Any], system: System, report: Reporter) -> dict[str, Any]:

@@ -167,6 +167,7 @@ def _spec(name: str, options: argparse.Namespace, scratch: Path, mode: str) -> d
         "count": options.workers,
         "seconds": options.seconds,
         "steps": options.steps if mode == "au" else [options.step_ms],
+        "ahead": options.ahead,
         "folder": str(options.folder) if options.folder else None,
         "scratch": str(scratch),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,24 +15,33 @@ SIDE = 512  # of the matrices that are multiplied
 Train = Callable[[dict[str, Any]], None]
 
 
-def utilisation(take: Callable[[], Any], step: float, seconds: float) -> float:
+def utilisation(take: Callable[[], Any], step: float, seconds: float, ahead: int) -> float:
     """MLPerf Storage's AU, busy / (busy + waiting), of a device that is busy for ``step`` seconds a batch.
 
-    The host has nothing to do meanwhile: it sleeps. The time that it really slept counts as busy.
+    Args:
+        take: gives the next batch.
+        step: seconds.
+        seconds: how long to measure.
+        ahead: steps that the host may be ahead of the device; with 0 it waits for each.
     """
     for _ in range(5):
         take()
     busy, count = 0.0, 0
-    now = began = time.perf_counter()
+    queued: deque[tuple[float, Any]] = deque()  # when each step ends, and the batch that it looks at
+    done = now = began = time.perf_counter()  # when the device has nothing more to do
     while now - began < seconds or count < LEAST_STEPS:
         batch = take()
-        before = time.perf_counter()
-        time.sleep(step)
+        done = max(done, time.perf_counter()) + step
+        queued.append((done, batch))
+        del batch
+        busy, count = busy + step, count + 1
+        while len(queued) > ahead:
+            time.sleep(max(0.0, queued[0][0] - time.perf_counter()))
+            queued.popleft()
         now = time.perf_counter()
-        busy += now - before
-        count += 1
-    del batch
-    return busy / (now - began)
+        if not queued:  # it slept longer than it should, which is nobody's fault
+            busy, done = busy + now - done, now
+    return busy / (done - began)
 
 
 def make_step(batch: dict[str, Any], seconds: float) -> Train:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 
 from datarax_mp import DeviceStage, Pipeline
 from datarax_mp.pipeline.feed import aligned_copy
-from datarax_mp.pipeline.put import make_put
+from datarax_mp.pipeline.put import _make_put, make_put
 
 MESH = Mesh(np.array(jax.devices()).reshape(2, 2), ("data", "model"))
 PLACES = {
@@ -50,9 +50,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(jax, "device_put", recording("public", jax.device_put))
     replace(monkeypatch, batched_device_put=recording("short", xla_client.batched_device_put))
-    make_put.cache_clear()
+    _make_put.cache_clear()
     yield found
-    make_put.cache_clear()
+    _make_put.cache_clear()
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
