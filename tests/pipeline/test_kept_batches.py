@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -142,3 +143,14 @@ def test_kept_exceptions_do_not_use_the_slots_up(workers: int) -> None:
                     received.append(batch["label"].tolist())
             assert received == [[0, 1, 2, 3], [4, 5, 6, 7]]
             kept.append(caught.value)
+
+
+@pytest.mark.parametrize("shape", [LARGE, SMALL])
+def test_arrays_that_a_step_takes_over_by_donation_are_its_own(shape: tuple[int, ...]) -> None:
+    step = jax.jit(lambda image, label: (image + 1, label + 1), donate_argnums=(0, 1))
+    with pipeline(2, "jax", shape) as batches:
+        for _ in range(2):
+            kept = [step(batch["image"], batch["label"]) for batch in itertools.islice(batches, 100)]
+            for number, (image, label) in enumerate(kept):
+                assert is_batch(image - 1, number)
+                assert label.tolist() == list(range(number * ROWS + 1, (number + 1) * ROWS + 1))
