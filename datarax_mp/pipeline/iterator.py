@@ -108,7 +108,18 @@ class PipelineIterator:
         """Begin to work ahead, as the first ``next`` would otherwise; without workers, make the first batches.
 
         So an iterator that is set up early, say before a model is restored, has its first batches when that is done.
-        It may be called at any time, and does not wait for workers.
+        It may be called at any time, and does not wait for workers. A loop that waits for each step calls it between
+        starting the step and waiting for it: then the next batch is moved to the device while that works, and ``next``
+        only hands it over (``scripts/benchmark.py --au --prefetch``).
+
+        >>> from datarax_mp import Pipeline
+        >>> iterator = iter(Pipeline(source={"x": [1.0, 2.0, 3.0]}, batch_size=2))
+        >>> for batch in iterator:
+        ...     total = batch["x"].sum()  # a training step: it is only started here
+        ...     iterator.start_prefetch()
+        ...     print(float(total))  # and waited for here
+        3.0
+        3.0
         """
         with self._inside():
             if self._work is not None:

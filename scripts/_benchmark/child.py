@@ -22,6 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,11 @@ class Opened:
         except StopIteration:
             self.iterator = iter(self.loader)
             return self.take(next(self.iterator))
+
+    def prefetch(self) -> None:
+        """Have the iterator work ahead, if it can be told to."""
+        if hasattr(self.iterator, "start_prefetch"):
+            self.iterator.start_prefetch()
 
     def warm_up(self) -> None:
         """Consume what may be made ahead, and two batches more."""
@@ -257,8 +263,9 @@ def au(spec: dict[str, Any], system: System, report: Reporter) -> dict[str, Any]
     opened.first = {}
     opened.warm_up()
     report("warm")
-    seconds, ahead = spec["seconds"], spec["ahead"]
-    found = {str(length): steps.utilisation(opened.next, length / 1e3, seconds, ahead) for length in spec["steps"]}
+    use = partial(steps.utilisation, opened.next, seconds=spec["seconds"], ahead=spec["ahead"])
+    meanwhile = opened.prefetch if spec["prefetch"] else lambda: None
+    found = {str(length): use(length / 1e3, meanwhile=meanwhile) for length in spec["steps"]}
     report("measured")
     opened.close()
     return {"au": found}

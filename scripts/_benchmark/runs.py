@@ -168,6 +168,7 @@ def _spec(name: str, options: argparse.Namespace, scratch: Path, mode: str) -> d
         "seconds": options.seconds,
         "steps": options.steps if mode == "au" else [options.step_ms],
         "ahead": options.ahead,
+        "prefetch": options.prefetch,
         "folder": str(options.folder) if options.folder else None,
         "scratch": str(scratch),
     }

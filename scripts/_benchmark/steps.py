@@ -15,7 +15,9 @@ SIDE = 512  # of the matrices that are multiplied
 Train = Callable[[dict[str, Any]], None]
 
 
-def utilisation(take: Callable[[], Any], step: float, seconds: float, ahead: int) -> float:
+def utilisation(
+    take: Callable[[], Any], step: float, seconds: float, ahead: int, meanwhile: Callable[[], None]
+) -> float:
     """MLPerf Storage's AU, busy / (busy + waiting), of a device that is busy for ``step`` seconds a batch.
 
     Args:
@@ -23,6 +25,7 @@ def utilisation(take: Callable[[], Any], step: float, seconds: float, ahead: int
         step: seconds.
         seconds: how long to measure.
         ahead: steps that the host may be ahead of the device; with 0 it waits for each.
+        meanwhile: what the host does when it has started a step.
     """
     for _ in range(5):
         take()
@@ -35,6 +38,7 @@ def utilisation(take: Callable[[], Any], step: float, seconds: float, ahead: int
         queued.append((done, batch))
         del batch
         busy, count = busy + step, count + 1
+        meanwhile()
         while len(queued) > ahead:
             time.sleep(max(0.0, queued[0][0] - time.perf_counter()))
             queued.popleft()
