@@ -82,6 +82,7 @@ def _short_route(like: Any, public: Put) -> Put:
     move, aval, sharding, committed = xla_client.batched_device_put, like.aval, like.sharding, like.committed
     parts = sharding.addressable_devices_indices_map(like.shape)
     devices, default = list(parts), config.default_device
+    # Both move with enable_x64: a layout's 64-bit types are meant, whatever is in force where the batch is asked for.
 
     def spread(array: np.ndarray) -> Any:
         return move(aval, sharding, [array[part] for part in parts.values()], devices, committed, enable_x64=True)
@@ -89,7 +90,6 @@ def _short_route(like: Any, public: Put) -> Put:
     def whole(array: np.ndarray) -> Any:
         if not committed and default.value is not None:  # set for a moment, by a context manager
             return public(array)
-        # A layout's 64-bit types are meant, whatever is in force where the batch is asked for.
         return move(aval, sharding, [array], devices, committed, enable_x64=True)
 
     return whole if len(devices) == 1 else spread

@@ -79,13 +79,13 @@ class Columns:
     """
 
     def __init__(self, tree: Mapping[str, Any], numbers: Sequence[int], source: str) -> None:
-        self._columns, self._count = flatten(tree), len(numbers)
+        self._columns = flatten(tree)
         for path, column in self._columns.items():
             single = (
                 isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) == 0
             )
             rows = "no" if single else len(column)
-            if rows != self._count:
+            if rows != len(numbers):
                 raise RecordError(_miscounted(source, numbers, f"{rows} values of field '{field_name(path)}'"))
 
     def __getitem__(self, place: int) -> dict[str, Any]:
@@ -97,9 +97,9 @@ class Columns:
             return False
         for spec in layout.fields:
             column = self._columns.get(spec.path)
-            if not isinstance(column, np.ndarray) or column.dtype != spec.source_dtype:
+            if not isinstance(column, np.ndarray):
                 return False
-            if column.shape[1:] != spec.shape:
+            if column.dtype != spec.source_dtype or column.shape[1:] != spec.shape:
                 return False
         for spec in layout.fields:
             targets[spec.path][...] = self._columns[spec.path]

@@ -38,6 +38,24 @@ def test_large_arrays_on_the_cpu_are_aliases_of_the_slot_and_small_ones_copies(w
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+def test_large_fields_are_looked_at_where_they_are_and_small_ones_beside_them_are_theirs(workers: int) -> None:
+    large = np.random.default_rng(0).integers(0, 255, (800, 70_000), dtype=np.uint8)
+    source = {"large": large, "small": np.arange(800)}
+    with Pipeline(
+        source=source, batch_size=4, num_workers=workers, shuffle=True, rngs=np.random.default_rng(1)
+    ) as pipeline:
+        for _ in range(3):
+            kept, numbers = [], []
+            for number, batch in enumerate(pipeline):
+                numbers += batch["small"].tolist()
+                assert np.array_equal(batch["large"], large[numbers[-4:]])
+                if number % 50 == 49:
+                    kept.append((batch, numbers[-4:]))
+            assert sorted(numbers) == list(range(800))
+            assert all(np.array_equal(batch["large"], large[rows]) for batch, rows in kept)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_labels_that_are_collected_hold_no_slot(workers: int) -> None:
     with Pipeline(source=data(), batch_size=16, num_workers=workers) as pipeline:
         iterator = iter(pipeline)

@@ -424,6 +424,18 @@ def test_a_jitted_step_compiles_once_for_each_bucket() -> None:
     assert sorted(traced) == [(2, 4), (2, 8), (2, 12)]
 
 
+def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device(caplog: pytest.LogCaptureFixture) -> None:
+    with Pipeline(source=Ragged(), batch_size=2, stages=[pad("longest")]) as pipeline:
+        iterator = iter(pipeline)
+        shapes = {next(iterator)["text"]["tokens"].shape}
+        with jax.log_compiles():
+            shapes |= {next(iterator)["text"]["tokens"].shape for _ in range(10)}
+            assert len(shapes) > 4
+            assert not caplog.messages
+            jax.jit(lambda x: x + 1)(np.ones(7))
+            assert caplog.messages  # it would have been seen
+
+
 @pytest.mark.parametrize(("to", "told"), [("fixed", {}), ("longest", {0: ((), (2, 3)), 2: ((), (1, 3))})])
 def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, told: Any) -> None:
     source = [{"n": number, "x": np.ones((length, 3))} for number, length in enumerate((1, 2, 3, 4, 1, 0))]

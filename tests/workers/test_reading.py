@@ -46,19 +46,6 @@ class Columnar:
         return {**values, "deep": {"y": values["label"]}}
 
 
-class Single:
-    """The same records, one by one."""
-
-    def __init__(self, source: Columnar) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return LENGTH
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        return self.source[number]
-
-
 def contents(source: Any, workers: int, **options: Any) -> list[Any]:
     found = []
     with Pipeline(source=source, batch_size=4, num_workers=workers, **options) as pipeline:
@@ -90,7 +77,8 @@ def test_columns_give_the_batches_that_records_give(workers: int, names: tuple[s
         return {**options, "rngs": np.random.default_rng(1)}
 
     source = Columnar(*names)
-    assert contents(source, workers, **again()) == contents(Single(source), 0, **again())
+    records = [source[number] for number in range(LENGTH)]
+    assert contents(source, workers, **again()) == contents(records, 0, **again())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
