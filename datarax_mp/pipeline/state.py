@@ -28,8 +28,11 @@ The records themselves and what is inside a stage are not looked at: they may ch
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from datarax_mp.order import Order
 
@@ -37,6 +40,12 @@ VERSION = 2
 
 # What may differ in an elastic resume: how records are grouped, but neither which there are nor what is done to them.
 _GROUPING = ("batch_size", "shards", "drop_last")
+
+# Epochs, steps and records are counted in 64 bits, with room for sums of them; a seed has 64 bits of its own.
+_MOST = (1 << 62) - 1
+_MOST_SEED = (1 << 64) - 1
+
+_SHOWN = 100  # letters of a wrong value
 
 
 class Position(NamedTuple):
@@ -108,39 +117,99 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     """
     if not isinstance(state, Mapping) or not isinstance(state.get("fingerprint"), Mapping):
         raise TypeError(f"expected a state made by get_state(), found {type(state).__name__}")
-    if state.get("version") != VERSION:
-        raise ValueError(f"the state is of version {state.get('version')!r}; this release reads version {VERSION}")
-    theirs = state["fingerprint"]
-    seed, epoch, start, step = (_number(state, name) for name in ("seed", "epoch", "start", "step"))
+    if _int_or_none(version := state.get("version")) != VERSION:
+        raise ValueError(f"the state is of version {_brief(version)}; this release reads version {VERSION}")
+    theirs = {name: _like(name, value, print_.get(name)) for name, value in state["fingerprint"].items()}
+    seed = _number("seed", state.get("seed"), most=_MOST_SEED)
+    epoch, start, step = (_number(name, state.get(name)) for name in ("epoch", "start", "step"))
     _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
     order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
     if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
-        grouping = {"length": theirs["length"], "batch_size": theirs["batch_size"], "shard_count": theirs["shards"]}
-        before = dataclasses.replace(order, **grouping, shard_index=0, start=start, start_epoch=epoch)
-        start, step = before.place(epoch, step), 0
+        start, step = _place(theirs, order, epoch, start, step), 0
     if not 0 <= start <= order.places:
         raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
     if step == 0 and start % order.global_batch == 0:  # the boundary of a step of ours
         start, step = 0, start // order.global_batch
     if start:
         order = dataclasses.replace(order, start=start, start_epoch=epoch)
-    if not 0 <= step <= order.steps(epoch):
-        raise ValueError(f"step {step} of epoch {epoch} does not exist: the epoch has {order.steps(epoch)} steps")
+    _check_step(step, order, epoch)
     return Position(order, epoch, step)
 
 
-def _number(state: Mapping[str, Any], name: str) -> int:
-    value = state.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"a state's {name} must be an int of at least 0, found {value!r}")
-    return value
+def _place(theirs: Mapping[str, Any], order: Order, epoch: int, start: int, step: int) -> int:
+    """How many records were used up where the state was taken, in batches of another size or in a shorter source."""
+    places = len(range(order.offset, theirs["length"], order.stride))
+    if start > places:
+        raise ValueError(f"record {start} of epoch {epoch} does not exist: by its state, an epoch has {places} records")
+    before = dataclasses.replace(
+        order,
+        length=theirs["length"],
+        batch_size=theirs["batch_size"],
+        shard_count=theirs["shards"],
+        shard_index=0,
+        drop_last=theirs["drop_last"],
+        start=start,
+        start_epoch=epoch,
+    )
+    _check_step(step, before, epoch)
+    return before.place(epoch, step)
+
+
+def _check_step(step: int, order: Order, epoch: int) -> None:
+    if step > order.steps(epoch):
+        raise ValueError(f"step {step} of epoch {epoch} does not exist: the epoch has {order.steps(epoch)} steps")
+
+
+def _number(name: str, value: Any, *, least: int = 0, most: int = _MOST) -> int:
+    """A number of a state as a plain int; what went through NumPy or a checkpoint library comes back as one of its."""
+    number = _int_or_none(value)
+    if number is None or not least <= number <= most:
+        raise ValueError(
+            f"a state's {name} must be an int of at least {least} and at most {most}, found {_brief(value)}"
+        )
+    return number
+
+
+def _int_or_none(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _like(name: str, value: Any, ours: Any) -> Any:
+    """A part of a state's fingerprint, as a plain value of the kind that this pipeline's own is of."""
+    if isinstance(ours, bool):
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"a state's {name} must be a bool, found {_brief(value)}")
+        return bool(value)
+    if isinstance(ours, int):
+        return _number(name, value, least=int(name in ("batch_size", "shards")))
+    if isinstance(ours, str):
+        if not isinstance(value, str):
+            raise ValueError(f"a state's {name} must be a string, found {_brief(value)}")
+        return str(value)
+    if isinstance(ours, list):
+        if not isinstance(value, (list, tuple, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim != 1):
+            raise ValueError(f"a state's {name} must be a list, found {_brief(value)}")
+        kind = ours[0] if ours else ""
+        return [_like(f"{name}[{place}]", item, kind) for place, item in enumerate(value)]
+    return value  # this pipeline has nothing of the name, which is said below
+
+
+def _brief(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no int of more than some thousand digits
+        text = "a value too long to be shown"
+    return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} of type {type(value).__name__}"
 
 
 def _check_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, elastic: bool) -> None:
     may_differ: tuple[str, ...] = (*_GROUPING, "seed") if elastic else ()
     if elastic and not ours["shuffle"]:
         may_differ += ("length",)  # records in their own order: a longer source goes on behind the same ones
-    names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
+    names = [name for name in {**ours, **theirs} if name not in ours or theirs.get(name) != ours[name]]
     if wrong := [name for name in names if name not in may_differ or name not in theirs]:
         differing = "; ".join(
             f"{name}: the state has {theirs.get(name)!r}, this pipeline has {ours.get(name)!r}" for name in wrong

@@ -176,6 +176,112 @@ def test_what_is_no_state_is_an_error() -> None:
                 pipeline.set_state({**state, "step": wrong})
 
 
+_HOSTILE = [
+    -1,
+    -(1 << 70),
+    1 << 64,
+    10**5000,
+    1.0,
+    2.5,
+    float("nan"),
+    float("inf"),
+    "3",
+    "",
+    None,
+    True,
+    np.bool_(True),
+]
+_HOSTILE += [np.float64(3), np.arange(2), [3], {}, 3 + 0j, b"3"]
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+def test_a_number_from_elsewhere_is_right_or_an_error_that_names_it(elastic: bool) -> None:
+    with make(0, batch_size=5) as pipeline:
+        state = pipeline.get_state()
+        for value in _HOSTILE:
+            for name in ("seed", "epoch", "start", "step"):
+                with pytest.raises(ValueError, match=f"a state's {name} must be an int of at least 0"):
+                    pipeline.set_state({**state, name: value}, elastic=elastic)
+            for name, least in {"length": 0, "batch_size": 1, "shards": 1}.items():
+                with pytest.raises(ValueError, match=f"a state's {name} must be an int of at least {least}"):
+                    pipeline.set_state({**state, "fingerprint": {**state["fingerprint"], name: value}}, elastic=elastic)
+            with pytest.raises(ValueError, match="version"):
+                pipeline.set_state({**state, "version": value}, elastic=elastic)
+            assert pipeline.get_state() == state
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("drop_last", 1, "drop_last must be a bool, found 1 of type int"),
+        ("drop_last", "no", "drop_last must be a bool"),
+        ("shuffle", 1.0, "shuffle must be a bool"),
+        ("batch_size", 0, "batch_size must be an int of at least 1"),
+        ("shards", 0, "shards must be an int of at least 1"),
+        ("source", 3, "source must be a string, found 3"),
+        ("stages", "none", "stages must be a list"),
+        ("stages", [3], r"stages\[0\] must be a string"),
+        ("source_shard", [0, 1.0], r"source_shard\[1\] must be an int"),
+        ("source_shard", [0], "source_shard: the state has"),
+        ("more", None, "more: the state has None"),
+    ],
+)
+def test_a_fingerprint_from_elsewhere_is_an_error_that_names_what_is_wrong(
+    name: str, value: Any, message: str, elastic: bool
+) -> None:
+    with make(0) as pipeline, pytest.raises(ValueError, match=message):
+        state = pipeline.get_state()
+        pipeline.set_state({**state, "fingerprint": {**state["fingerprint"], name: value}}, elastic=elastic)
+
+
+@pytest.mark.parametrize("name", ["length", "batch_size", "shards", "source_shard", "shuffle", "drop_last", "stages"])
+def test_a_fingerprint_that_lacks_something_is_an_error(name: str) -> None:
+    with make(0) as pipeline:
+        state = pipeline.get_state()
+        del state["fingerprint"][name]
+        for elastic in (False, True):
+            with pytest.raises(ValueError, match=f"{name}: the state has None"):
+                pipeline.set_state(state, elastic=elastic)
+
+
+def test_a_state_that_went_through_numpy_is_the_same_state() -> None:
+    def through_numpy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: through_numpy(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return np.array(value) if value else ()
+        if isinstance(value, bool):
+            return np.bool_(value)
+        return np.asarray(value, np.uint64 if value > 0 else np.int64) if isinstance(value, int) else value
+
+    received, state = take(make(), 3)
+    for elastic in (False, True):
+        with make(batch_size=5 if elastic else 8) as pipeline:
+            pipeline.set_state(through_numpy(state), elastic=elastic)
+            assert flat(received) + flat(numbers(pipeline)) == flat(whole(1))
+            json.dumps(pipeline.get_state())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_last_epoch_that_can_be_counted_is_served(workers: int) -> None:
+    with make(workers) as pipeline:
+        pipeline.set_state({**pipeline.get_state(), "epoch": (1 << 62) - 1, "seed": (1 << 64) - 1}, elastic=True)
+        assert sorted(flat(numbers(pipeline))) == list(range(50))
+        with pytest.raises(ValueError, match="epoch must be an int"):
+            pipeline.set_state({**pipeline.get_state(), "epoch": 1 << 62})
+
+
+def test_an_elastic_resume_checks_a_position_by_the_batches_it_was_taken_in() -> None:
+    with make(0) as pipeline:
+        state = pipeline.get_state()
+    with make(0, batch_size=5) as pipeline:
+        with pytest.raises(ValueError, match="step 8 of epoch 0 does not exist: the epoch has 7 steps"):
+            pipeline.set_state({**state, "step": 8}, elastic=True)
+        with pytest.raises(ValueError, match="record 51 of epoch 0 does not exist.* 50 records"):
+            pipeline.set_state({**state, "start": 51}, elastic=True)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("taken", [0, 1, 3, 6, 7])
 def test_an_elastic_resume_goes_on_from_the_same_record(workers: int, taken: int) -> None:
