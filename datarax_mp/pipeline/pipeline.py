@@ -19,6 +19,7 @@ from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery, Stages
 from datarax_mp.pipeline.hosts import stages_at_hand_over
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
+from datarax_mp.pipeline.placement import check_rows, resolve_device, resolve_sharding
 from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
@@ -63,11 +64,14 @@ class Pipeline:
             Of every global batch, ``batch_size`` records times the number of shards, each gets its own rows. All get
             equally many batches, so ``drop_last`` or ``pad_last`` must say what becomes of the rest of an epoch; with
             ``pad_last`` a shard's last batch may be all padding.
-        device: the ``jax.Device`` for the arrays; None is JAX's default.
-        sharding: a ``jax.sharding.Sharding`` over which the arrays are split. A ``NamedSharding`` whose mesh spans
-            several JAX processes makes global arrays, and ``shard`` follows from it: processes that hold the same rows
-            are one shard and read the same records. ``batch_size`` stays the rows of one shard; ``batch.batch_size``,
-            the arrays and the mask have those of all shards, ``batch.metadata`` describes those of this one.
+        device: the ``jax.Device`` for the arrays, or which one: ``0`` is this process's first of the default backend,
+            ``"cpu"`` or ``"gpu:1"`` one of a platform. None is JAX's default.
+        sharding: a ``jax.sharding.Sharding`` over which the arrays are split; a ``PartitionSpec`` for the mesh in force
+            when the pipeline is made; or a ``Mesh``, over whose first axis the rows are split. A spec longer than a
+            field has axes counts as far as they go. A ``NamedSharding`` whose mesh spans several JAX processes makes
+            global arrays, and ``shard`` follows from it: processes that hold the same rows are one shard and read the
+            same records. ``batch_size`` stays the rows of one shard; ``batch.batch_size``, the arrays and the mask have
+            those of all shards, ``batch.metadata`` describes those of this one.
         output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
             dtypes, without touching JAX's runtime.
         on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
@@ -128,6 +132,7 @@ class Pipeline:
         if num_workers and not hasattr(os, "fork"):
             raise ValueError("worker processes need a POSIX system; use num_workers=0")
         arguments.check_output(output, device=device, sharding=sharding)
+        device, sharding = resolve_device(device), resolve_sharding(sharding)
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         if memory_budget is not None:
@@ -196,6 +201,7 @@ class Pipeline:
                 order.shard_count,
                 order.drop_last,
             )
+        check_rows(self._options.sharding, order, padded=self._pad_last)
         stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
         self._fingerprint = states.fingerprint(order, self._source, stages)
         self._next = Position(order, 0, 0)
@@ -326,6 +332,7 @@ class Pipeline:
         session = self._prepare()
         position = states.load(state, self._fingerprint, self._order, elastic=elastic)
         if position.order != self._order:
+            check_rows(self._options.sharding, position.order, padded=self._pad_last)
             self._net()  # closes the session; iterators that still use it free it when they end
             session = self._open_session(position.order)
         return session, position

@@ -16,9 +16,10 @@ from typing import Any
 from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
 from datarax_mp.pipeline.feed import Feed, HostBatch
+from datarax_mp.pipeline.placement import check_fields
 from datarax_mp.pipeline.plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.pipeline.together import Together
-from datarax_mp.pipeline.transfer import Output, Transfer, check_sharding, make_together, make_transfer
+from datarax_mp.pipeline.transfer import Output, Transfer, make_together, make_transfer
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Crew, CrewLike
@@ -157,9 +158,7 @@ class Session:
             layout = crew.layout()
             order, options = self._program.order, self._options
             if options.sharding is not None:
-                steps = () if self._program.pad or not len(order) else (0, len(order) - 1)
-                counts = [order.rows(order.start_epoch + 1, step) for step in steps]  # an epoch that is whole
-                check_sharding(layout, options.sharding, counts or [order.batch_size], order.shard_count)
+                check_fields(layout, options.sharding, order, padded=self._program.pad)
             self._transfer = make_transfer(
                 layout,
                 output=options.output,

@@ -7,16 +7,16 @@ hold the slots of the images beside them, nor one batch of a few kilobytes that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from datarax_mp.core.record import field_name
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout
 from datarax_mp.pipeline.hosts import global_array
-from datarax_mp.pipeline.put import make_put
+from datarax_mp.pipeline.placement import field_sharding
+from datarax_mp.pipeline.put import Put, make_put
 from datarax_mp.pipeline.together import Together
 
 Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
@@ -38,15 +38,23 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
     tree = layout.tree_maker()
     if output == "numpy":
         return tree
+    if sharding is None:
+        places = [device for _ in layout.fields]
+    else:
+        places = [field_sharding(sharding, 1 + len(spec.shape)) for spec in layout.fields]
     if spans_processes(sharding):
-        return lambda arrays: tree([global_array(array, sharding, shards) for array in arrays])
-    put = make_put(device if sharding is None else sharding)
+        return lambda arrays: tree(
+            [global_array(array, place, shards) for array, place in zip(arrays, places, strict=True)]
+        )
+    ways = [_way(make_put(place), copy=small) for place, small in zip(places, _small(layout), strict=True)]
+    return lambda arrays: tree([way(array) for way, array in zip(ways, arrays, strict=True)])
 
+
+def _way(put: Put, *, copy: bool) -> Put:
     def put_copy(array: np.ndarray) -> Any:
         return put(np.array(array))
 
-    ways = [put_copy if small else put for small in _small(layout)]
-    return lambda arrays: tree([way(array) for way, array in zip(ways, arrays, strict=True)])
+    return put_copy if copy else put
 
 
 def make_together(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Together | None:
@@ -61,38 +69,3 @@ def make_together(layout: Layout, steps: int, *, output: Output, device: Any, sh
 
 def _small(layout: Layout) -> list[bool]:
     return [layout.batch_size * spec.row_bytes <= _COPIED_BYTES for spec in layout.fields]
-
-
-def check_sharding(layout: Layout, sharding: Any, row_counts: Sequence[int], shards: int) -> None:
-    """Make sure that batches can be split as the sharding says.
-
-    Args:
-        layout: what a batch holds.
-        sharding: the sharding.
-        row_counts: how many rows a batch of this process may have.
-        shards: how many shards an array consists of whose sharding spans several processes.
-
-    Raises:
-        ValueError: a number of rows does not divide; the message names field, rows and devices. Or shards would have to
-            know of each other how long a field is.
-    """
-    together = shards if spans_processes(sharding) else 1
-    for spec in layout.fields:
-        if spec.varies and together > 1:
-            raise ValueError(
-                f"field '{field_name(spec.path)}' may be of another length in every batch, and on another of {shards} "
-                "hosts, which cannot make one array then: use Pad(..., to='fixed')"
-            )
-        for rows in row_counts:
-            try:
-                sharding.shard_shape((rows * together, *spec.shape))
-            except ValueError as error:
-                last = rows != layout.batch_size
-                remedy = (
-                    "use drop_last=True or pad_last=True" if last else "choose a batch_size that the devices divide"
-                )
-                each = f" on each of {shards} hosts" if together > 1 else ""
-                raise ValueError(
-                    f"field '{field_name(spec.path)}': {'the last batch' if last else 'a batch'} of {rows} rows{each} "
-                    f"cannot be split over {len(sharding.device_set)} devices as {sharding} says: {remedy}"
-                ) from error

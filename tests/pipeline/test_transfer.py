@@ -148,23 +148,6 @@ def test_a_sharding_splits_rows_over_devices_without_a_copy(workers: int) -> Non
                     assert start <= shard.data.unsafe_buffer_pointer() < stop
 
 
-def test_rows_that_do_not_divide_are_an_error_before_the_first_batch() -> None:
-    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    with (
-        Pipeline(source=np.arange(64), batch_size=6, sharding=sharding) as pipeline,
-        pytest.raises(ValueError, match=r"field 'value': a batch of 6 rows .* 4 devices .*choose a batch_size"),
-    ):
-        iter(pipeline)
-    with (
-        Pipeline(source=np.arange(66), batch_size=8, sharding=sharding) as pipeline,
-        pytest.raises(ValueError, match=r"the last batch of 2 rows .*drop_last=True or pad_last=True"),
-    ):
-        iter(pipeline)
-    for fit in ({"drop_last": True}, {"pad_last": True}):
-        with Pipeline(source=np.arange(66), batch_size=8, sharding=sharding, **fit) as pipeline:  # type: ignore[arg-type]
-            assert all(batch["value"].sharding == sharding for batch in pipeline)
-
-
 def test_device_stages_run_jitted_after_the_transfer() -> None:
     traces = []
 
