@@ -1,8 +1,10 @@
 """Names of shared memory blocks, and the removal of those that a dead run has left.
 
-A block loses its name as soon as it is made (see ``segment``), so one can only be left by a run that was killed within
-those microseconds together with its resource tracker. The name says whose it is: the process, when it started (numbers
-of processes are used again) and its pid namespace (a container that shares /dev/shm has other numbers).
+A block that has to have a name loses it as soon as it is made (see ``files``), so one can only be left by a run that
+was killed within those microseconds. The name says whose it is: the process, when it started (numbers of processes are
+used again) and its pid namespace (a container that shares /dev/shm has other numbers).
+
+Anybody may write to /dev/shm. What is not exactly such a name, or belongs to another user, is not looked at.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
+import stat
 from pathlib import Path
 
 _PREFIX = "datarax_mp"
 _SHM = Path("/dev/shm")
+_NAME = re.compile(rf"{_PREFIX}-([0-9]{{1,20}})-([0-9]{{1,10}})-([0-9]{{0,20}})-([0-9]{{1,20}})")
 
 _numbers = itertools.count()
 
@@ -24,17 +29,44 @@ def new_name() -> str:
 
 
 def reclaim() -> list[str]:
-    """Remove the blocks of processes that are dead; return their names. Nobody else's are touched."""
+    """Remove the blocks of this user's processes that are dead; return their names. Nobody else's are touched."""
     removed = []
-    for path in _SHM.glob(f"{_PREFIX}-*-*-*-*"):
-        namespace, pid, _, _ = path.name.removeprefix(f"{_PREFIX}-").split("-", 3)
-        if namespace != _namespace() or not pid.isdigit():
+    for name in _listed():
+        found = _NAME.fullmatch(name)
+        if found is None or found[1] != _namespace():
             continue
-        if not path.name.startswith(f"{_owner(int(pid))}-"):
-            with contextlib.suppress(OSError):  # another user's, or another process was quicker
-                path.unlink()
-                removed.append(path.name)
+        pid = int(found[2])
+        if not _lives(pid, found[3]) and _is_ours(_SHM / name):
+            with contextlib.suppress(OSError):  # another process was quicker
+                (_SHM / name).unlink()
+                removed.append(name)
     return removed
+
+
+def _listed() -> list[str]:
+    try:
+        return os.listdir(_SHM)
+    except OSError:  # there is no such folder, or it cannot be read
+        return []
+
+
+def _lives(pid: int, started: str) -> bool:
+    """Whether the process is there that had this number and began then."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's, who has got the number since
+    return started == _start_time(pid)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _owner(pid: int) -> str:
@@ -49,8 +81,8 @@ def _namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if there is no such process."""
+    """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if nobody tells."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
+    except (OSError, IndexError):
         return ""

@@ -1,26 +1,22 @@
 """A piece of memory that other processes can map.
 
-A segment is made as a ``multiprocessing.shared_memory`` block whose name is removed before anything else happens, so
-that no kill leaves it behind: from then on the memory lives exactly as long as somebody holds its descriptor or a
-mapping. Other processes get the descriptor, never a name.
-
-The pages are allocated up front: a full /dev/shm is an error here, not a SIGBUS at the first touch much later. Where
-/dev/shm is small (64 MB in a container, unless somebody has said otherwise), the memory comes from ``memfd_create``:
-the same kind of pages, which no mount bounds.
+It is a file without a name (see ``files``), so that no kill leaves it behind. Other processes get the descriptor.
 """
 
 from __future__ import annotations
 
-import functools
+import errno
 import logging
 import mmap
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
+from datarax_mp.core.descriptors import close_quietly
+from datarax_mp.core.refusals import in_words
 from datarax_mp.core.spec import align
-from datarax_mp.ring import limits
-from datarax_mp.ring.names import new_name, reclaim
+from datarax_mp.ring import files, limits
 
 log = logging.getLogger("datarax_mp")
 
@@ -63,15 +59,9 @@ class Segment:
         if room is not None and size > room.size:
             raise _too_small(size, purpose, remedy, room)
         try:
-            return _undisturbed(lambda: cls(_allocated(_unnamed_block(size), size), size))
+            return _undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
         except OSError as error:
-            if not hasattr(os, "memfd_create"):
-                raise _too_small(size, purpose, remedy, room) from error
-            _log_once(f"/dev/shm ({_shm_room()}) is too small for {purpose}; anonymous memory is used instead")
-        try:
-            return cls(_allocated(os.memfd_create("datarax_mp", os.MFD_CLOEXEC), size), size)
-        except OSError as error:
-            raise _too_small(size, purpose, remedy, room) from error
+            raise _refusal(error, size, purpose, remedy, room) from error
 
     def map(self, *, writable: bool = True, private: bool = False) -> mmap.mmap:
         """Map the whole segment into this process.
@@ -83,15 +73,18 @@ class Segment:
         if self._map is None:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
-            self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection)
+            try:
+                self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection)
+            except OSError as error:
+                raise _unmapped(error, self.size) from error
         return self._map
 
     def close(self) -> None:
         """Give the descriptor back and let go of the mapping. Calling it again does nothing."""
         self._map = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            close_quietly(fd)
 
     def __del__(self) -> None:
         self.close()
@@ -100,8 +93,8 @@ class Segment:
 def _undisturbed(make: Callable[[], Segment]) -> Segment:
     """Make a segment in a thread of its own.
 
-    Signal handlers run in the main thread alone, so Ctrl-C cannot come between a block's name and its removal. The
-    caller can be interrupted meanwhile; then nobody takes the segment, and it goes.
+    Signal handlers run in the main thread alone, so Ctrl-C cannot come between a descriptor and its owner, or between a
+    name and its removal. The caller can be interrupted meanwhile; then nobody takes the segment, and it goes.
     """
     made: list[Segment] = []
     failed: list[BaseException] = []
@@ -113,41 +106,15 @@ def _undisturbed(make: Callable[[], Segment]) -> Segment:
             failed.append(error)
 
     thread = threading.Thread(target=run, name="datarax_mp segment")
-    thread.start()
-    thread.join()
+    try:
+        thread.start()
+    except RuntimeError:  # there can be no further thread
+        run()
+    else:
+        thread.join()
     if failed:
         raise failed.pop()
     return made.pop()
-
-
-def _unnamed_block(size: int) -> int:
-    from multiprocessing import shared_memory  # delayed: workers only map what they are given
-
-    _reclaim_once()
-    block = shared_memory.SharedMemory(new_name(), create=True, size=size)
-    try:
-        return os.dup(block._fd)  # type: ignore[attr-defined]  # the only handle that outlives the name
-    finally:
-        block.unlink()
-        block.close()
-
-
-def _allocated(fd: int, size: int) -> int:
-    """The descriptor, with its pages; closed if there are not enough."""
-    try:
-        os.truncate(fd, size)
-        if hasattr(os, "posix_fallocate"):  # macOS has none and none is needed: its memory is swap-backed
-            os.posix_fallocate(fd, 0, size)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-@functools.cache
-def _reclaim_once() -> None:
-    if removed := reclaim():
-        log.warning("removed from /dev/shm what killed runs had left: %s", ", ".join(removed))
 
 
 _UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and so little is always there
@@ -155,11 +122,26 @@ _UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and
 _logged = False
 
 
-def _log_once(text: str) -> None:
+def _log_small(purpose: str) -> None:
     global _logged
     if not _logged:
         _logged = True
-        log.info("%s", text)
+        log.info("/dev/shm (%s) is too small for %s; anonymous memory is used instead", _shm_room(), purpose)
+
+
+def _refusal(error: OSError, size: int, purpose: str, remedy: str, room: limits.Room | None) -> SharedMemoryError:
+    if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
+        return _too_small(size, purpose, remedy, room)
+    return SharedMemoryError(
+        f"there can be no shared memory for {purpose}, {megabytes(size)}: {in_words(error)}. Or use num_workers=0"
+    )
+
+
+def _unmapped(error: OSError, size: int) -> SharedMemoryError:
+    return SharedMemoryError(
+        f"{megabytes(size)} of shared memory cannot be mapped into process {os.getpid()}: {in_words(error)}. "
+        "Lower batch_size, num_workers or prefetch_size, or raise that limit"
+    )
 
 
 def _too_small(size: int, purpose: str, remedy: str, room: limits.Room | None) -> SharedMemoryError:

@@ -11,9 +11,9 @@ worker gets on; no batch depends on what stands in it, and a line that is read i
 from __future__ import annotations
 
 import enum
-import mmap
-import os
 from dataclasses import dataclass
+
+from datarax_mp.ring import Segment
 
 PLACES = 4096
 HANDLED, PHASE, EPOCH, STEP, RECORD, STAGE = range(6)
@@ -62,12 +62,17 @@ class Board:
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = _anonymous_file() if fd is None else fd
-        self._cells = memoryview(mmap.mmap(self.fd, _SIZE)).cast("q")
+        self._segment = Segment.create(_SIZE, "the board", "Raise the limit") if fd is None else Segment(fd, _SIZE)
+        self._cells = memoryview(self._segment.map()).cast("q")
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of its memory."""
+        return self._segment.fd
 
     def close(self) -> None:
         """Give the descriptor back; the lines can still be read."""
-        os.close(self.fd)
+        self._segment.close()
 
     def line(self, place: int) -> memoryview:
         """The cells of one place."""
@@ -86,18 +91,6 @@ class Board:
         """What the worker at this place is at, or was at when it died."""
         _, phase, epoch, step, record, stage, *_ = self.line(place)
         return Sighting(Phase(phase), epoch, step, record, stage)
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("datarax_mp board", os.MFD_CLOEXEC)
-    else:
-        import tempfile  # delayed: not needed on Linux
-
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, _SIZE)
-    return fd
 
 
 def blank() -> memoryview:

@@ -5,10 +5,13 @@
     FORK place + channel's end ---->   fork()               ---->   serve(channel)
                              <----   STARTED pid, stack, pidfd
                              <----   ENDED pid, status      <----   exits, however it happens
+                                     ends what it has started (``groups``)
     DOOM pid, message        ---->   SIGKILL, if it has not come
                                      to its end after a while
+    SIGNAL pid, number       ---->   sends it, where main has no pidfd
     closes its end, or dies  ---->   SIGKILL to all, exit
-                                     killed                 ---->   SIGKILL by the kernel (PR_SET_PDEATHSIG)
+                                     killed                 ---->   SIGKILL by the kernel (PR_SET_PDEATHSIG),
+                                                                    or by a thread that waits for it
 
 Why not fork from the main process: it has JAX's threads, and a fork copies their locks in whatever state they are (jax
 #3382). Why not ``multiprocessing``'s fork server: it imports the user's main module by default, is shared with
@@ -20,42 +23,37 @@ it does nothing but wait, it acts within milliseconds of the main process's deat
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import faulthandler
+import errno
 import gc
 import os
-import select
 import signal
 import socket
 import struct
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from datarax_mp.core.descriptors import pipe, readable, receive
+from datarax_mp.core.patience import Patience
 from datarax_mp.workers import board
-from datarax_mp.workers.loop import serve
+from datarax_mp.workers.groups import LOOK_SECONDS, Groups
+from datarax_mp.workers.newborn import Cradle, live, name_process
 
-FORK, DOOM = b"F", b"D"
+FORK, DOOM, SIGNAL = b"F", b"D", b"K"
 STARTED, ENDED = b"S", b"E"
-REQUEST = struct.Struct("<ciqd")  # kind; the place to fork at, or the process to doom, its message and the seconds
-NOTICE = struct.Struct("<ciii")  # kind, place, process, status
-
-# Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
-STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
+# Kind; the place to fork at, or the process to doom or to signal; its message, or the signal; and the seconds it has.
+REQUEST = struct.Struct("<ciqd")
+NOTICE = struct.Struct("<ciii")  # kind, place, process (-1: none could be started), status or errno
 
 
 @dataclass(frozen=True, slots=True)
 class _Doom:
-    """Nobody waits for what this worker does: it has until ``deadline`` to come to the end of message ``upto``."""
+    """Nobody waits for what this worker does: it has a while to come to the end of message ``upto``."""
 
     pid: int
     upto: int
-    deadline: float
+    patience: Patience
 
 
 class _Nursery:
@@ -64,75 +62,92 @@ class _Nursery:
         self.board = board_
         self.children: dict[int, int] = {}  # process -> place
         self.dooms: list[_Doom] = []
+        self.groups = Groups()
         self.pid = os.getpid()
+        self.lifeline, self._lifeline_end = pipe()
+        self.wake, self._wake_end = pipe()
+        for end in (self.wake, self._wake_end):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake_end)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def watch(self, wake: int) -> None:
+    def watch(self) -> None:
         """Serve the main process until it is gone."""
-        waiting: list[Any] = [self.control, wake]
+        waiting = [self.control.fileno(), self.wake]
         while True:
-            seconds = min((doom.deadline for doom in self.dooms), default=None)
-            ready, _, _ = select.select(
-                waiting, [], [], None if seconds is None else max(0.0, seconds - time.monotonic())
-            )
+            seconds = min((doom.patience.slice() for doom in self.dooms), default=None)
+            if self.groups:
+                seconds = LOOK_SECONDS
+            ready = readable(waiting, seconds)
             try:
-                if wake in ready:
-                    os.read(wake, 4096)
+                if self.wake in ready:
+                    os.read(self.wake, 4096)
                     self.reap()
-                if self.control in ready and not self.obey():
+                if self.control.fileno() in ready and not self.obey():
                     return
             except ConnectionError:
                 return
             self.execute()
+            self.groups.look()
 
     def obey(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self.control, REQUEST.size, 1)
+        data, descriptors = receive(self.control, REQUEST.size, 1)
         if len(data) < REQUEST.size:
             return False
         kind, number, upto, seconds = REQUEST.unpack(data)
         if kind == FORK:
-            self.fork(number, descriptors[0])
-        else:
-            self.dooms.append(_Doom(number, upto, time.monotonic() + seconds))
+            self.fork(number, descriptors)
+        elif kind == DOOM:
+            self.dooms.append(_Doom(number, upto, Patience(seconds)))
+        elif number in self.children:  # not reaped, so the number is still its own
+            os.kill(number, upto)
         return True
 
-    def fork(self, place: int, channel_fd: int) -> None:
-        stack_read, stack_write = _pipe()
+    def fork(self, place: int, descriptors: list[int]) -> None:
         try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, "the descriptor of the channel did not arrive")
+            stack, stack_end = pipe()
+            descriptors += [stack, stack_end]
+            os.set_blocking(stack, False)
+            os.set_blocking(stack_end, False)
             pid = os.fork()
         except OSError as error:
-            for descriptor in (channel_fd, stack_read, stack_write):
+            for descriptor in descriptors:
                 os.close(descriptor)
             self.control.sendall(NOTICE.pack(STARTED, place, -1, error.errno or 0))
             return
+        channel, *_ = descriptors
         if pid == 0:
-            os.close(stack_read)
-            _become_worker(self, place, channel_fd, stack_write)
-        os.close(channel_fd)
-        os.close(stack_write)
+            os.close(stack)
+            self.leave()
+            live(Cradle(self.pid, self.lifeline, place, self.board.line(place), channel, stack_end))
+        with contextlib.suppress(OSError):  # it does so itself, maybe a little later than somebody ends the group
+            os.setpgid(pid, pid)
+        os.close(channel)
+        os.close(stack_end)
         self.children[pid] = place
-        descriptors = [stack_read]
-        # Opened here, where the process cannot have been reaped yet, so that its number cannot belong to another.
-        if hasattr(os, "pidfd_open"):
-            descriptors.append(os.pidfd_open(pid))
-        socket.send_fds(self.control, [NOTICE.pack(STARTED, place, pid, 0)], descriptors)
-        for descriptor in descriptors:
+        told = [stack, *_pidfd(pid)]
+        socket.send_fds(self.control, [NOTICE.pack(STARTED, place, pid, 0)], told)
+        for descriptor in told:
+            os.close(descriptor)
+
+    def leave(self) -> None:
+        """In a child: close what is the nursery's."""
+        signal.set_wakeup_fd(-1)
+        self.control.close()
+        for descriptor in (self.wake, self._wake_end, self._lifeline_end):
             os.close(descriptor)
 
     def reap(self) -> None:
-        while self.children:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in _ended():
             place = self.children.pop(pid, -1)
+            self.groups.orphan(pid)
             self.control.sendall(NOTICE.pack(ENDED, place, pid, os.waitstatus_to_exitcode(status)))
 
     def execute(self) -> None:
         """Kill those whose time is over and who are still at what nobody waits for."""
-        now = time.monotonic()
-        for doom in [doom for doom in self.dooms if doom.deadline <= now]:
+        for doom in [doom for doom in self.dooms if doom.patience.over()]:
             self.dooms.remove(doom)
             place = self.children.get(doom.pid)
             if place is not None and self.board.handled(place) < doom.upto:
@@ -145,61 +160,55 @@ class _Nursery:
         for child in self.children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child, 0)
+            self.groups.orphan(child)
+        while self.groups:
+            time.sleep(LOOK_SECONDS)  # of others' children nobody tells us when they end
+            self.groups.look()
         os._exit(0)
 
 
 def main(control_fd: int, board_fd: int) -> None:
     """Serve the main process that holds the other end of ``control_fd`` until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
-    _name_process("nursery")
-    wake_read, wake_write = _pipe()
-    signal.set_wakeup_fd(wake_write)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    nursery = _Nursery(socket.socket(fileno=control_fd), board.Board(board_fd))
+    name_process("nursery")
+    _open_standard()
+    os.set_inheritable(control_fd, False)
+    board_ = board.Board(board_fd)
+    board_.close()  # the mapping is enough
+    nursery = _Nursery(socket.socket(fileno=control_fd), board_)
     gc.freeze()  # what exists now is shared with every worker for as long as nobody touches it
-    nursery.watch(wake_read)
+    nursery.watch()
     nursery.end()
 
 
-def _become_worker(nursery: _Nursery, place: int, channel_fd: int, stack_fd: int) -> NoReturn:
-    status = 1
+def _open_standard() -> None:
+    """Have something open as 0, 1 and 2, so that nothing else comes to be there; the main process may have closed them.
+
+    Workers inherit it: what they print goes nowhere then, as in main.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _pidfd(pid: int) -> list[int]:
+    """A descriptor that becomes readable when the process ends; none where the system has no such thing, or forbids it.
+
+    Opened here, where the process cannot have been reaped yet, so that its number cannot belong to another.
+    """
     try:
-        if _prctl is not None:
-            # Sent when the thread that forked us ends; the nursery has only one.
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != nursery.pid:
-                os._exit(1)
-        _name_process(f"w{place}")
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        nursery.control.close()
-        board.use(nursery.board.line(place))
-        # A crash writes the stack there too, and main shows it; nothing is written to the user's terminal.
-        faulthandler.enable(stack_fd)
-        faulthandler.register(STACK_SIGNAL, stack_fd)
-        with socket.socket(fileno=channel_fd) as channel:
-            serve(channel)
-        status = 0
-    except SystemExit as exit_:
-        status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(status & 0xFF)
+        return [os.pidfd_open(pid)]
+    except (AttributeError, OSError):
+        return []
 
 
-def _name_process(name: str) -> None:
-    """What ``top`` and ``ps -o comm`` show; the kernel keeps 15 bytes."""
-    if _prctl is not None:
-        _prctl(_PR_SET_NAME, f"datarax_mp {name}".encode()[:15], 0, 0, 0)
-
-
-def _pipe() -> tuple[int, int]:
-    """A pipe that is neither inherited nor ever blocks anybody."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    return read, write
+def _ended() -> Iterator[tuple[int, int]]:
+    """Reap the children that have ended: their numbers and statuses."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status

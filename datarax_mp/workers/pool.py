@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from datarax_mp.workers.protocol import Park, Unload
-from datarax_mp.workers.spawner import NurseryKilledError, Spawner
+from datarax_mp.workers.spawner import NurseryLostError, Spawner
 from datarax_mp.workers.worker import Worker
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
@@ -77,7 +77,7 @@ class Pool:
                 started = spawner.spawn(count)
                 self._workers.update(started)
                 spawner.finish(started)
-            except NurseryKilledError:
+            except NurseryLostError:
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:

@@ -3,133 +3,180 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import os
-import select
 import socket
 import subprocess
-import sys
-from pathlib import Path
+from contextlib import ExitStack
 
+from datarax_mp.core.descriptors import connection, is_gone, readable, receive
+from datarax_mp.core.patience import Patience
+from datarax_mp.core.refusals import in_words
+from datarax_mp.workers import launch
 from datarax_mp.workers.board import PLACES, Board
 from datarax_mp.workers.errors import WorkerError, describe_exit
-from datarax_mp.workers.nursery import DOOM, ENDED, FORK, NOTICE, REQUEST, STARTED
+from datarax_mp.workers.nursery import DOOM, ENDED, FORK, NOTICE, REQUEST, SIGNAL, STARTED
 from datarax_mp.workers.protocol import Channel
 from datarax_mp.workers.worker import Worker
 
+log = logging.getLogger("datarax_mp")
+
 _EXIT_SECONDS = 2.0
 _NOTICE_SECONDS = 1.0  # the nursery tells of a death at once; longer means that it has died itself
-
-# One thread per worker: eight workers with eight BLAS threads each fight over the same cores.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-
-_COMMAND = (
-    "import sys; sys.path[:] = sys.argv[3:]; from datarax_mp.workers.nursery import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]))"
-)
+_BEGIN_SECONDS = 120.0  # to import NumPy and this package, maybe from a disk far away, on a machine that is busy
+_ANSWER_SECONDS = 20.0  # to fork, which takes a millisecond
 
 
-class NurseryKilledError(WorkerError):
-    """The nursery was killed while it started workers; another one may fare better."""
+class NurseryLostError(WorkerError):
+    """The nursery was killed, or does not react, while it started workers; another one may fare better."""
 
 
 class Spawner:
-    """One nursery process and the workers that it has forked."""
+    """One nursery process and the workers that it has forked.
+
+    Raises:
+        WorkerError: there can be no further process, or no further descriptor.
+    """
 
     def __init__(self) -> None:
-        self._board = Board()
         self._places = list(range(PLACES))  # a heap: low numbers read better
         self._starting: dict[int, Worker] = {}  # by place, until the nursery has told their process
+        self._refused: dict[int, int] = {}  # by place: the number of the error, where no process could be started
+        self._pids: set[int] = set()
         self._exits: dict[int, int] = {}
-        ours, theirs = socket.socketpair()
-        self._control = ours
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        for name in _ONE_THREAD:
-            environment.setdefault(name, "1")
-        package_root = str(Path(__file__).resolve().parents[2])
-        with theirs:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
-                    *("-c", _COMMAND, str(theirs.fileno()), str(self._board.fd)),
-                    *[os.path.abspath(entry) for entry in sys.path],
-                    package_root,
-                ],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), self._board.fd],
-                start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals
-            )
+        self._has_answered = False
+        try:
+            with ExitStack() as undo:
+                self._board = Board()
+                undo.callback(self._board.close)
+                self._control, theirs = connection()
+                undo.callback(self._control.close)
+                with theirs:
+                    self.process = launch.start(theirs.fileno(), self._board.fd)
+                undo.pop_all()
+        except OSError as error:
+            raise _refusal(error) from error
 
     def spawn(self, count: int) -> list[Worker]:
         """Ask for workers; ``finish`` waits for the answers.
 
         Raises:
-            WorkerError: there are too many already.
-            NurseryKilledError: see there.
+            WorkerError: there are too many already, or there can be no further descriptor.
+            NurseryLostError: see there.
         """
         if count > len(self._places):
             raise WorkerError(f"{PLACES} worker processes are the most in one process; lower num_workers")
-        workers = []
-        for _ in range(count):
-            place = heapq.heappop(self._places)
-            self._board.clear(place)
-            ours, theirs = socket.socketpair()
-            worker = self._starting[place] = Worker(Channel(ours), self._board, place, self._give_back)
-            workers.append(worker)
-            with theirs:
-                try:
-                    socket.send_fds(self._control, [REQUEST.pack(FORK, place, 0, 0.0)], [theirs.fileno()])
-                except OSError as error:
-                    raise self._no_start(self.process.wait()) from error
+        workers: list[Worker] = []
+        try:
+            for _ in range(count):
+                workers.append(self._request())
+        except BaseException:
+            _close(workers)
+            raise
         return workers
+
+    def _request(self) -> Worker:
+        try:
+            ours, theirs = connection()
+        except OSError as error:
+            raise _refusal(error) from error
+        place = heapq.heappop(self._places)
+        self._board.clear(place)
+        worker = self._starting[place] = Worker(Channel(ours), self._board, place, self._give_back, self.signal)
+        with theirs:
+            try:
+                self._ask(REQUEST.pack(FORK, place, 0, 0.0), theirs.fileno())
+            except BlockingIOError as error:
+                raise self._no_start() from error
+            except OSError as error:
+                if not is_gone(error):
+                    raise
+                raise self._no_start() from error
+        return worker
 
     def finish(self, workers: list[Worker]) -> None:
         """Wait until the processes of these workers are known.
 
         Raises:
-            WorkerError: one could not be started.
-            NurseryKilledError: see there.
+            WorkerError: one could not be started; then none is.
+            NurseryLostError: see there.
         """
-        for worker in workers:
-            while self._starting.get(worker.place) is worker:
-                if not self._hear(None):
-                    raise self._no_start(self.process.wait())
-            if worker.pid < 0:
-                raise WorkerError(
-                    "the system refuses another process; lower num_workers or raise its limit (ulimit -u)"
-                )
+        try:
+            for worker in workers:
+                patience = Patience(_ANSWER_SECONDS if self._has_answered else _BEGIN_SECONDS)
+                while self._starting.get(worker.place) is worker:
+                    if not self._hear(patience):
+                        raise self._no_start()
+                if (number := self._refused.pop(worker.place, None)) is not None:
+                    raise _refusal(OSError(number, os.strerror(number)))
+        except BaseException:
+            _close(workers)
+            raise
 
-    def _no_start(self, status: int) -> WorkerError:
-        kind = NurseryKilledError if status < 0 else WorkerError
+    def _no_start(self) -> WorkerError:
+        """The nursery is dead, or of no use."""
+        ended = launch.has_ended(self.process)
+        if not ended and not launch.is_stopped(self.process) and readable([self._control.fileno()], 0):
+            try:
+                self.process.wait(_EXIT_SECONDS)  # it has closed its end, so it is about to leave
+            except subprocess.TimeoutExpired:
+                pass
+            ended = launch.has_ended(self.process)
+        status = launch.kill(self.process, self._pids)
+        if not ended:
+            told = f"process {self.process.pid}, which starts workers, does not react, and is replaced"
+            log.warning("%s", told)
+            return NurseryLostError(told)
+        kind = NurseryLostError if status <= 0 else WorkerError  # 0: it has lost its connection to us
         return kind(
             f"worker processes could not be started: their parent ended with {describe_exit(status)}; what it wrote to "
             "standard error says why"
         )
 
     def doom(self, worker: Worker, seconds: float) -> None:
-        """Have a worker killed that has not dealt with what it was sent so far when the time is over."""
-        self._control.sendall(REQUEST.pack(DOOM, worker.pid, worker.channel.sent, seconds))
+        """Have a worker killed that has not dealt with what it was sent so far when the time is over.
+
+        Raises:
+            OSError: the nursery has died, or does not react.
+        """
+        self._ask(REQUEST.pack(DOOM, worker.pid, worker.channel.sent, seconds))
+
+    def signal(self, pid: int, number: int) -> None:
+        """Have a signal sent by the nursery, which knows for sure whether the number is still that of a worker.
+
+        Raises:
+            OSError: the nursery has died, or does not react.
+        """
+        self._ask(REQUEST.pack(SIGNAL, pid, number, 0.0))
+
+    def _ask(self, request: bytes, descriptor: int | None = None) -> None:
+        # So short a message goes as a whole or not at all, and a nursery that is stopped cannot hold us up.
+        if descriptor is None:
+            self._control.send(request, socket.MSG_DONTWAIT)
+        else:
+            socket.send_fds(self._control, [request], [descriptor], socket.MSG_DONTWAIT)
 
     def exit_status(self, pid: int) -> int | None:
         """How a worker ended, or None when nobody can tell."""
+        patience = Patience(_NOTICE_SECONDS)
         while pid not in self._exits:
-            if not self._hear(_NOTICE_SECONDS):
+            if not self._hear(patience):
                 return None
         return self._exits.pop(pid)
 
     def alive(self) -> bool:
         """Whether the nursery lives."""
-        return self.process.poll() is None
+        return not launch.has_ended(self.process)
 
     def close(self) -> None:
-        """End the nursery, which ends its workers."""
+        """End the nursery, which ends its workers and what these have started."""
         self._let_go()
-        try:
-            self.process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if not launch.is_stopped(self.process) and not launch.has_ended(self.process):
+            try:
+                self.process.wait(_EXIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        launch.kill(self.process, self._pids)
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a word to anybody."""
@@ -139,41 +186,56 @@ class Spawner:
     def _let_go(self) -> None:
         self._control.close()
         self._board.close()
-        for worker in list(self._starting.values()):
-            worker.close()
+        _close(list(self._starting.values()))
 
-    def _hear(self, seconds: float | None) -> bool:
-        """Read one notice; False if none came, or the nursery has died."""
-        ready, _, _ = select.select([self._control], [], [], seconds)
-        if not ready:
-            return False
+    def _hear(self, patience: Patience) -> bool:
+        """Read one notice; False if none came, or the nursery has died or is stopped."""
+        while not readable([self._control.fileno()], patience.slice()):
+            if patience.over() or launch.is_stopped(self.process):
+                return False
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, NOTICE.size, 2)
+            data, descriptors = receive(self._control, NOTICE.size, 2)
             if len(data) < NOTICE.size:
                 return False
             self._note(NOTICE.unpack(data), descriptors)
-        except ConnectionError:
-            return False
-        except BaseException:  # interrupted with a notice in hand: it is lost, and somebody would wait for it for ever
+        except BaseException as error:
+            if isinstance(error, OSError) and is_gone(error):
+                return False
+            # Interrupted with a notice in hand: it is lost, and somebody would wait for it for ever.
             self.process.kill()
             raise
+        self._has_answered = True
         return True
 
     def _note(self, notice: tuple[bytes, int, int, int], descriptors: list[int]) -> None:
         kind, place, pid, status = notice
         if kind == ENDED:
             self._exits[pid] = status
+            self._pids.discard(pid)
             return
         assert kind == STARTED
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         worker = self._starting.pop(place)
         worker.stack_fd, worker.sentinel = (*descriptors, -1, -1)[:2]
         worker.pid = pid
+        if pid < 0:
+            self._refused[place] = status
+        else:
+            self._pids.add(pid)
+            self._exits.pop(pid, None)  # of another process that had this number before
         if worker.closed:  # before it had started
+            self._refused.pop(place, None)
             worker.kill()
             self._give_back(place)
 
     def _give_back(self, place: int) -> None:
         if place not in self._starting:
             heapq.heappush(self._places, place)
+
+
+def _close(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.kill()
+
+
+def _refusal(error: OSError) -> WorkerError:
+    return WorkerError(f"no worker process can be started: {in_words(error)}. Lower num_workers, or use num_workers=0")

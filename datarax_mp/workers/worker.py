@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import select
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
+from datarax_mp.core.descriptors import close_quietly, is_gone, readable
 from datarax_mp.workers.board import Board, Sighting
-from datarax_mp.workers.nursery import STACK_SIGNAL
+from datarax_mp.workers.newborn import STACK_SIGNAL
 from datarax_mp.workers.protocol import Channel
 
 _STACK_SECONDS = 1.0  # a process that does not even handle a signal by then is stopped, or in the kernel
@@ -37,14 +40,21 @@ class Worker:
         attached: the number of the ring that it has mapped, or None.
         pending: what it has been asked and has not answered yet, oldest first (see ``crew``).
         pid: its process, known once the nursery has answered.
-        sentinel: a descriptor that becomes readable when the process ends (Linux), else -1.
+        sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
         stack_fd: where it writes its Python stack when it is told to, or when it crashes.
         doomed: the number of the message that it had to come to the end of, when nobody waited for it any more.
     """
 
     _complete = False  # what __del__ finds if an interrupt comes in the middle of __init__
 
-    def __init__(self, channel: Channel, board: Board, place: int, on_close: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        board: Board,
+        place: int,
+        on_close: Callable[[int], None],
+        send_signal: Callable[[int, int], None],
+    ) -> None:
         self.channel = channel
         self.place = place
         self.loaded: int | None = None
@@ -56,6 +66,7 @@ class Worker:
         self.doomed = 0
         self._board = board
         self._on_close = on_close
+        self._send_signal = send_signal
         self._complete = True
 
     def __str__(self) -> str:
@@ -76,7 +87,18 @@ class Worker:
 
     def ended(self) -> bool:
         """Whether the process has ended, as far as the operating system says so without waiting."""
-        return self.sentinel >= 0 and _readable(self.sentinel, 0)
+        return _is_readable(self.sentinel, 0) if self.sentinel >= 0 else self._has_left()
+
+    def _has_left(self) -> bool:
+        """Whether its end of the channel is closed, which only it holds."""
+        try:
+            return self.channel.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            return True
 
     def discard_answers(self) -> None:
         """Read what has been answered meanwhile to questions that nobody waits for any more.
@@ -84,7 +106,7 @@ class Worker:
         Raises:
             EOFError: the process has ended.
         """
-        if self.pending and _readable(self.channel.fileno(), 0):
+        if self.pending and _is_readable(self.channel.fileno(), 0):
             for _ in self.channel.take():
                 self.pending.popleft().discard()
 
@@ -100,7 +122,7 @@ class Worker:
 
     def _read_stack(self, seconds: float) -> str:
         data = b""
-        while self.stack_fd >= 0 and _readable(self.stack_fd, seconds):
+        while self.stack_fd >= 0 and _is_readable(self.stack_fd, seconds):
             part = os.read(self.stack_fd, 1 << 16)
             if not part:
                 break  # it has ended
@@ -118,7 +140,7 @@ class Worker:
         self.channel.close()
         for descriptor in (self.sentinel, self.stack_fd):
             if descriptor >= 0:
-                os.close(descriptor)
+                close_quietly(descriptor)
         self.sentinel = self.stack_fd = self.pid = -1
 
     def kill(self) -> None:
@@ -128,13 +150,23 @@ class Worker:
         self.close()
 
     def _signal(self, number: int) -> None:
+        """Send a signal, by means that cannot hit another process with the same number as far as there are any."""
         try:
             if self.sentinel >= 0:
                 signal.pidfd_send_signal(self.sentinel, number)
-            else:
-                os.kill(self.pid, number)
+                return
         except ProcessLookupError:
-            pass  # it has ended a moment ago
+            return  # it has ended a moment ago
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EBADF):  # refused, or closed by other code
+                raise
+        try:
+            self._send_signal(self.pid, number)
+        except OSError as error:
+            if not (is_gone(error) or isinstance(error, BlockingIOError)):
+                raise
+            with suppress(ProcessLookupError):  # the nursery has died, or does not react
+                os.kill(self.pid, number)
 
     def __del__(self) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use.
@@ -142,7 +174,5 @@ class Worker:
             self.kill()
 
 
-def _readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    return bool(readable([descriptor], seconds))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from datarax_mp.ring import Ring, Segment, SharedMemoryError, limits, names, segment
+from datarax_mp.ring import Ring, SharedMemoryError, limits, names
 
 
 def refuse(*_: object) -> None:
@@ -114,34 +113,88 @@ def test_a_small_dev_shm_does_not_matter_and_the_log_says_so_once() -> None:
     )
     assert done.returncode == 0, done.stderr
     [line] = done.stderr.splitlines()
-    assert "of 1.0 MB) is too small for the ring" in line
+    assert "of 1.0 MB) is too small for " in line
     assert "anonymous memory" in line
 
 
+NEXT_RUN = """
+import logging
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+from datarax_mp.ring import Segment
+Segment.create(4096, "a test", "-").close()
+"""
+
+
+def name_of(pid: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The name that a process would give to a block."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: pid)
+        return Path("/dev/shm", names.new_name())
+
+
 def test_blocks_of_dead_runs_are_removed_and_nobody_elses(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, run_script: Callable[..., Any]
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    monkeypatch.setattr(os, "getpid", lambda: child.pid)
-    left_by_child, another = Path("/dev/shm", names.new_name()), Path("/dev/shm", names.new_name())
-    monkeypatch.undo()
+    left_by_child = name_of(child.pid, monkeypatch)
     live = Path("/dev/shm", names.new_name())
     in_a_container = Path("/dev/shm", "datarax_mp-1-2-3-4")
     of_others = Path("/dev/shm", "psm_datarax_mp-test")
-    blocks = [left_by_child, another, live, in_a_container, of_others]
+    blocks = [left_by_child, live, in_a_container, of_others]
     try:
         for path in blocks:
             path.touch()
         assert names.reclaim() == []  # the child lives
         child.communicate(b"\n", timeout=60)
-        segment._reclaim_once.cache_clear()
-        with caplog.at_level(logging.WARNING, "datarax_mp"):
-            Segment.create(4096, "a test", "-").close()
+        told = run_script(NEXT_RUN, check=False).stderr
+        assert told == f"removed from /dev/shm what killed runs had left: {left_by_child.name}\n"
         assert [path for path in blocks if path.exists()] == [live, in_a_container, of_others]
-        assert left_by_child.name in caplog.text
     finally:
         for path in blocks:
             path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "{prefix}-²-²-²-²",
+        "{prefix}-{namespace}-²-1-1",
+        "{prefix}-{namespace}-99999999999999999999999-1-1",
+        "{prefix}-{namespace}-4194303-1-1 (deleted)",
+        "{prefix}-{namespace}-٣-1-1",
+        "{prefix}-{namespace}-4194303-1-1\n",
+        "{prefix}-{namespace}--1-1-1",
+        "{prefix}-",
+    ],
+)
+def test_a_name_that_is_not_exactly_one_of_ours_is_not_looked_at(planted: str, run_script: Callable[..., Any]) -> None:
+    prefix, namespace, *_ = names.new_name().split("-")
+    path = Path("/dev/shm", planted.format(prefix=prefix, namespace=namespace))
+    path.touch()
+    try:
+        run_script(NEXT_RUN)
+        assert path.exists()
+    finally:
+        path.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to give files away")
+def test_another_users_file_or_a_link_under_a_dead_runs_name_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    child = subprocess.Popen(["true"])
+    planted, link = name_of(child.pid, monkeypatch), name_of(child.pid, monkeypatch)
+    child.wait()
+    try:
+        planted.touch()
+        os.chown(planted, 65534, 65534)
+        link.symlink_to(tmp_path)
+        assert names.reclaim() == []
+        assert planted.exists()
+        assert link.is_symlink()
+    finally:
+        planted.unlink()
+        link.unlink()
 
 
 def test_a_number_that_another_process_has_got_since_does_not_protect_a_block(

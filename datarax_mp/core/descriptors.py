@@ -1,0 +1,141 @@
+"""File descriptors of this package: never 0 to 2, never inherited, and no copies in processes that the user forks.
+
+A daemon may have closed 0, 1 or 2, and the system gives out the lowest number that is free: a socket of ours that
+landed there would get what the program prints. A copy in a forked process would keep a connection open after its owner
+has died, and nobody at the other end would notice that death.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+import weakref
+from collections.abc import Sequence
+
+_STANDARD = 2  # standard input, output and error are 0 to 2
+_RECEIVE = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # from the first moment on, not a little later
+
+_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK}
+
+# Held while a connection is made and noted, so that no other thread forks in between; a handler of a signal may.
+_making = threading.RLock()
+_connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def above_standard(descriptor: int) -> int:
+    """The same open file under a number above 2; the one that was given is closed where it is not that.
+
+    Raises:
+        OSError: there is no other number.
+    """
+    if descriptor > _STANDARD:
+        return descriptor
+    import fcntl  # delayed: not everywhere, and hardly ever needed
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD + 1)
+    finally:
+        os.close(descriptor)
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe: the end to read from, and the end to write to."""
+    read, write = os.pipe()
+    try:
+        read = above_standard(read)
+    except BaseException:
+        os.close(write)
+        raise
+    try:
+        return read, above_standard(write)
+    except BaseException:
+        os.close(read)
+        raise
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    """Two connected stream sockets; a process that the user forks closes its copies."""
+    with _making:
+        ends = socket.socketpair()
+        try:
+            ours, theirs = (end if end.fileno() > _STANDARD else _moved(end) for end in ends)
+        except BaseException:
+            for end in ends:
+                end.close()
+            raise
+        _connections.add(ours)
+        _connections.add(theirs)
+    return ours, theirs
+
+
+def _moved(end: socket.socket) -> socket.socket:
+    return socket.socket(fileno=above_standard(end.detach()))
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Read up to ``size`` bytes, and the descriptors that came with them.
+
+    Those that this process has no room for are lost, with all that come after them.
+    """
+    data, descriptors, _, _ = socket.recv_fds(sock, size, most, _RECEIVE)
+    kept: list[int] = []
+    for place, descriptor in enumerate(descriptors):
+        if not _RECEIVE:
+            os.set_inheritable(descriptor, False)
+        try:
+            kept.append(above_standard(descriptor))
+        except OSError:
+            for lost in descriptors[place + 1 :]:
+                os.close(lost)
+            break
+    return data, kept
+
+
+def readable(descriptors: Sequence[int], seconds: float | None) -> list[int]:
+    """Wait until something can be read from one of these (its end counts, too), or ``seconds`` have passed.
+
+    Unlike ``select.select`` this takes any number, also above 1,023.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if seconds is None else max(0.0, seconds) * 1000)]
+
+
+def open_count() -> int | None:
+    """How many this process has open, or None where nobody tells."""
+    try:
+        return len(os.listdir("/dev/fd")) - 1  # one of them is the listing's own
+    except OSError:
+        return None
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether it says that the other end of a connection is gone, or that somebody has closed ours.
+
+    An exception of a signal handler may be an OSError, too (``TimeoutError``), and has no number.
+    """
+    return error.errno in _GONE
+
+
+def close_quietly(descriptor: int) -> None:
+    """Close a descriptor that other code may have closed already: some close all that they do not know."""
+    try:
+        os.close(descriptor)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+
+
+def _forget_connections() -> None:
+    for end in list(_connections):
+        end.close()
+    _connections.clear()
+    _making.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_forget_connections)

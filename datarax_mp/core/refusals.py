@@ -1,0 +1,66 @@
+"""What the system means when it refuses something, with the limit that was met and how to raise it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from datarax_mp.core.descriptors import open_count
+
+
+def in_words(error: OSError) -> str:
+    """Why the system refused, as a part of a sentence.
+
+    >>> in_words(OSError(errno.ENOSYS, "Function not implemented"))
+    'this system does not have the call, or forbids it (Function not implemented)'
+    """
+    match error.errno:
+        case errno.EMFILE:
+            count = open_count()
+            opened = "" if count is None else f", and {count} are open"
+            return (
+                f"this process may have no more file descriptors: its limit is {_limit('NOFILE')}{opened}. "
+                "Raise it (ulimit -n), or close some"
+            )
+        case errno.ENFILE:
+            return "the whole system has no more file descriptors (fs.file-max)"
+        case errno.EAGAIN:
+            return (
+                f"no more processes or threads are allowed: the user's limit is {_limit('NPROC')} (ulimit -u), and a "
+                "control group may have one, too (pids.max)"
+            )
+        case errno.ENOMEM:
+            return f"there is no more memory: {address_space()}"
+        case errno.EFBIG:
+            return (
+                f"no file may be larger than {_limit('FSIZE')} bytes, and shared memory counts as a file. "
+                "Raise that limit (ulimit -f)"
+            )
+        case errno.ENOSYS | errno.EPERM | errno.EACCES:
+            return f"this system does not have the call, or forbids it ({error.strerror})"
+    return str(error)
+
+
+def address_space() -> str:
+    """What this process may map and what it has mapped, as far as the system tells."""
+    limit, used = _limit("AS"), _mapped()
+    limited = "its address space is not limited (ulimit -v)" if limit == "none" else f"the limit (ulimit -v) is {limit}"
+    return limited if used is None else f"{limited} bytes, and {used} are in use"
+
+
+def _limit(name: str) -> str:
+    try:
+        import resource  # delayed: not everywhere
+    except ImportError:
+        return "unknown"
+    soft, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    return "none" if soft == resource.RLIM_INFINITY else str(soft)
+
+
+def _mapped() -> int | None:
+    """Bytes of address space in use."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError):
+        return None

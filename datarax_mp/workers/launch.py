@@ -1,0 +1,78 @@
+"""The nursery as a process: how main starts it, and how it sees what has become of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from datarax_mp.workers.groups import end_session
+
+# One thread per worker: eight workers with eight BLAS threads each fight over the same cores.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+
+_COMMAND = (
+    "import sys; sys.path[:] = sys.argv[3:]; from datarax_mp.workers.nursery import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
+    """Start a nursery that serves the other end of ``control_fd``.
+
+    Raises:
+        OSError: there can be no further process.
+    """
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    for name in _ONE_THREAD:
+        environment.setdefault(name, "1")
+    package_root = str(Path(__file__).resolve().parents[2])
+    return subprocess.Popen(
+        [
+            sys.executable,
+            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
+            *("-c", _COMMAND, str(control_fd), str(board_fd)),
+            *[os.path.abspath(entry) for entry in sys.path],
+            package_root,
+        ],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[control_fd, board_fd],
+        start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals
+    )
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; it is not reaped, so that its number, which is also its session's, stays its own."""
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except (AttributeError, ChildProcessError):  # no such call here; or somebody else reaps the children
+        return process.poll() is not None
+
+
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has been stopped (SIGSTOP), as far as the system tells."""
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except (AttributeError, ChildProcessError):
+        return False
+
+
+def kill(process: subprocess.Popen[bytes], workers: set[int]) -> int:
+    """End it if it has not ended; say how it did.
+
+    Args:
+        process: a nursery.
+        workers: the processes that it has forked. The kernel ends them with it, but not what these have started.
+    """
+    if process.returncode is None:
+        process.kill()
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            end_session(process.pid, workers)
+        except (AttributeError, ChildProcessError):  # as above
+            pass
+    return process.wait()

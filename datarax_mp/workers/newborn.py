@@ -1,0 +1,107 @@
+"""What a process that has just been forked does to become a worker, and how it notices that it is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import NoReturn
+
+from datarax_mp.workers import board, groups
+from datarax_mp.workers.loop import serve
+
+# Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
+STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGUSR2", 0)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Cradle:
+    """What a worker gets from the process that forks it.
+
+    Attributes:
+        parent: that process.
+        lifeline: a pipe whose other end only that process holds: at its end, the process has died.
+        place: the worker's line on the board.
+        line: that line.
+        channel: its end of the channel to main.
+        stack: where it writes its Python stack.
+    """
+
+    parent: int
+    lifeline: int
+    place: int
+    line: memoryview
+    channel: int
+    stack: int
+
+
+def live(cradle: Cradle) -> NoReturn:
+    """Be a worker, to the end."""
+    status = 1
+    try:
+        groups.lead()
+        name_process(f"w{cradle.place}")
+        _die_with_parent(cradle)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        board.use(cradle.line)
+        # A crash writes the stack there too, and main shows it; nothing is written to the user's terminal.
+        faulthandler.enable(cradle.stack)
+        if STACK_SIGNAL:
+            faulthandler.register(STACK_SIGNAL, cradle.stack)
+        with socket.socket(fileno=cradle.channel) as channel:
+            serve(channel)
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(status & 0xFF)
+
+
+def name_process(name: str) -> None:
+    """What ``top`` and ``ps -o comm`` show; the kernel keeps 15 bytes."""
+    _prctl(_PR_SET_NAME, f"datarax_mp {name}".encode()[:15])
+
+
+def _die_with_parent(cradle: Cradle) -> None:
+    # Sent when the thread that forked us ends; the parent has only one.
+    if not _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
+        threading.Thread(target=_watch, args=(cradle,), name="datarax_mp watch", daemon=True).start()
+    if os.getppid() != cradle.parent:
+        os._exit(1)
+
+
+def _watch(cradle: Cradle) -> None:
+    """Where the kernel does not do it: end this process when its parent or main has died.
+
+    A computation in C that never lets go of the interpreter lock keeps this thread from running; main and the nursery
+    kill such a worker by its number.
+    """
+    poll = select.poll()
+    poll.register(cradle.lifeline, 0)  # nothing but the other end's close is an event
+    poll.register(cradle.channel, 0)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _prctl(option: int, argument: bytes | int) -> bool:
+    """Whether the system did it; only Linux has the call, and it may be forbidden."""
+    try:
+        call = ctypes.CDLL(None).prctl
+    except (OSError, TypeError, AttributeError):
+        return False
+    return call(option, argument, 0, 0, 0) == 0
