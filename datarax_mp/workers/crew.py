@@ -16,7 +16,7 @@ import select
 import time
 from collections import Counter, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from datarax_mp.core.spec import Layout
@@ -26,7 +26,7 @@ from datarax_mp.workers.board import Phase
 from datarax_mp.workers.errors import WorkerError, WorkerTimeoutError, describe_exit, likely_cause
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Attach, Done, Failed, Loaded, Run
+from datarax_mp.workers.protocol import Attach, Done, Failed, Gone, Loaded, Run
 from datarax_mp.workers.shipping import Shipment
 from datarax_mp.workers.waker import Waker
 from datarax_mp.workers.worker import Worker
@@ -35,6 +35,8 @@ log = logging.getLogger("datarax_mp")
 
 _DEATHS_PER_RECORD = 2  # what has killed two workers will kill the third
 _DEATHS_IN_A_ROW = 5  # no step finished in between: replacing more would only go on and on
+_LEAVING_SECONDS = 0.5  # between the end of a process's channel and its own; far longer than it takes
+_DEATH_SECONDS = 5.0  # after SIGKILL, for a run to be done by another one in the same slot
 
 Answer: TypeAlias = Done | Failed
 
@@ -52,10 +54,14 @@ class Ticket:
     run: Run
     ring: Ring
     wanted: bool = True
+    _slots: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = [self.run.slot]
 
     def discard(self) -> None:
-        """Nobody waits for it: only its slot matters."""
-        self.ring.release(self.run.slot)
+        """Nobody waits for it: only its slot matters. It goes back once, however often this is called."""
+        self.ring.take_back(self._slots)
 
 
 class _LoadTicket:
@@ -164,12 +170,7 @@ class Crew:
 
     def submit(self, ticket: Ticket) -> None:
         """Give a run to the worker with the least to do."""
-        worker = min(self.workers, key=lambda worker: len(worker.pending))
-        worker.pending.append(ticket)
-        try:
-            worker.channel.send(ticket.run)
-        except OSError:
-            pass  # it has died; that is noticed where answers are read, and the ticket is among its pending ones
+        min(self.workers, key=lambda worker: len(worker.pending)).ask(ticket, ticket.run)
 
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
         """Take the answers that have arrived.
@@ -192,7 +193,7 @@ class Crew:
             ticket: the run that is waited for; None while the layout is.
             seconds: how long that took.
         """
-        held = [w for w in self.workers if (ticket in w.pending if ticket is not None else w.pending)]
+        held = [w for w in self.workers if (ticket in w.pending.values() if ticket is not None else w.pending)]
         if not held:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
         worker = held[0]
@@ -228,13 +229,14 @@ class Crew:
         """End the workers: something went wrong in the middle of a conversation."""
         self._disown()
         for worker in self.workers:
-            worker.kill()
-        self.workers = []
+            worker.end()
+        while self.workers:
+            self.workers.pop().kill()
 
     def _disown(self) -> None:
         """Nobody waits for anything any more."""
         for worker in self.workers:
-            for question in worker.pending:
+            for question in worker.pending.values():
                 if isinstance(question, Ticket):
                     question.wanted = False
         while self._again:
@@ -254,16 +256,16 @@ class Crew:
                 continue  # buried a moment ago, because of its other descriptor
             try:
                 self._take(worker)
-                if descriptor == worker.sentinel:
-                    raise EOFError
-            except EOFError:  # what it said before it died has been taken
+                gone = descriptor == worker.sentinel
+            except Gone:
+                gone = True
+            if gone:  # what it said before it died has been taken
                 self._bury(worker)
         while self._again and self.has_room(2):
             self.submit(self._again.popleft())
 
     def _take(self, worker: Worker) -> None:
-        for answer in worker.channel.take():
-            question = worker.pending.popleft()
+        for question, answer in worker.answers():
             if not isinstance(question, Ticket):
                 self._loaded.append(answer)
             elif question.wanted:
@@ -279,11 +281,7 @@ class Crew:
                 self._poll.register(descriptor, select.POLLIN)
         if probe or worker.loaded != self._shipment.number:
             worker.loaded, worker.attached = self._shipment.number, None
-            worker.pending.append(_LoadTicket())
-            try:
-                worker.channel.send(self._shipment.message(probe=probe), self._shipment.descriptors)
-            except OSError:
-                pass  # see submit
+            worker.ask(_LoadTicket(), self._shipment.message(probe=probe), self._shipment.descriptors)
 
     def _send_attach(self, worker: Worker) -> None:
         assert self._attach is not None
@@ -292,10 +290,7 @@ class Crew:
         if worker.attached == ring.number:
             return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
         worker.attached = ring.number
-        try:
-            worker.channel.send(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.fd,))
-        except OSError:
-            pass  # see submit
+        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.fd,))
 
     def _forget(self, worker: Worker) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
@@ -304,34 +299,51 @@ class Crew:
         self.workers.remove(worker)
 
     def _bury(self, worker: Worker) -> None:
-        """Replace a dead worker, and put what it had in hand up for others."""
+        """Replace a worker that has died or lost its channel, and put what it had in hand up for others."""
         self._forget(worker)
-        lost = [question for question in worker.pending if isinstance(question, Ticket) and question.wanted]
-        for ticket in lost:
-            worker.pending.remove(ticket)  # it is handed in again, and keeps its slot
-        self._again.extend(lost)  # discarded with the rest when the crew leaves
+        cut_off = not worker.ended(_LEAVING_SECONDS)
+        if cut_off:
+            worker.end()
+        if not worker.ended(_DEATH_SECONDS):
+            worker.kill(0)
+            raise WorkerError(f"{worker} does not answer any more, and cannot be killed: it waits in the kernel")
+        lost = {
+            number: question
+            for number, question in worker.pending.items()
+            if isinstance(question, Ticket) and question.wanted
+        }
+        for number, ticket in lost.items():
+            del worker.pending[number]  # it is handed in again, and keeps its slot
+            self._again.append(ticket)  # discarded with the rest when the crew leaves
         try:
-            self._judge(worker, lost)
+            self._judge(worker, list(lost.values()), cut_off=cut_off)
         finally:
-            worker.kill()  # it may live on without its channel
+            worker.kill()
         [replacement] = pool().lease(1, self._shipment.number)
         self.workers.append(replacement)
         self._welcome(replacement, probe=self._attach is None)
         if self._attach is not None:
             self._send_attach(replacement)
 
-    def _judge(self, worker: Worker, lost: list[Ticket]) -> None:
+    def _judge(self, worker: Worker, lost: list[Ticket], *, cut_off: bool) -> None:
         """Log a death, or raise if there have been too many.
+
+        Args:
+            worker: who has died.
+            lost: what it had in hand.
+            cut_off: whether it had closed its channel and lived on, so that it was killed.
 
         Raises:
             WorkerError: a record has killed as many workers as it may, or workers die one after the other.
         """
         status, sighting = pool().exit_status(worker), worker.sighting()
         how = "died with its parent, the nursery," if status is None else f"died of {describe_exit(status)}"
+        if cut_off:
+            how = "had its channel closed, by code that closes descriptors it did not open, and was ended"
         death = f"{worker} {how} {whereabouts(sighting, self._program)}"
         if sighting.phase == Phase.IDLE and lost:
             death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
-        if status is not None:
+        if status is not None and not cut_off:
             death += likely_cause(status)
         idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
         if idle or worker.was_doomed():

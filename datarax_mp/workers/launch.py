@@ -33,7 +33,7 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
             sys.executable,
             *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
             *("-c", _COMMAND, str(control_fd), str(board_fd)),
-            *[os.path.abspath(entry) for entry in sys.path],
+            *_import_path(),
             package_root,
         ],
         env=environment,
@@ -41,6 +41,13 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
         pass_fds=[control_fd, board_fd],
         start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals
     )
+
+
+def _import_path() -> list[str]:
+    try:
+        return [os.path.abspath(entry) for entry in sys.path]
+    except FileNotFoundError:  # the working directory has been deleted, and with it what lay there
+        return [entry for entry in sys.path if os.path.isabs(entry)]
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

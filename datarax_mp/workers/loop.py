@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import socket
@@ -12,8 +13,10 @@ from datarax_mp.workers import board
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Load, Loaded, Park, Run, Unload, Written
+from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Gone, Load, Loaded, Park, Run, Unload, Written
 from datarax_mp.workers.shipping import unpack
+
+_TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
 
 
 class _Worker:
@@ -24,13 +27,13 @@ class _Worker:
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
 
-    def handle(self, message: Any, descriptors: tuple[int, ...]) -> None:
+    def handle(self, number: int, message: Any, descriptors: tuple[int, ...]) -> None:
         match message:
             case Run():
-                self.answer(self.run(message))
+                self.answer(number, self.run(message))
             case Load():
                 board.here[PHASE] = Phase.LOADING
-                self.answer(self.load(message, descriptors))
+                self.answer(number, self.load(message, descriptors))
             case Attach():
                 self.attach(message, descriptors[0])
             case Unload():
@@ -38,9 +41,9 @@ class _Worker:
             case Park():
                 self.channel.socket.settimeout(message.seconds)
 
-    def answer(self, answer: Loaded | Done | Failed) -> None:
+    def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
         board.here[PHASE], board.here[RECORD] = Phase.ANSWERING, WHOLE_BATCH
-        self.channel.send(answer)
+        self.channel.send(number, answer)
 
     def run(self, run: Run) -> Done | Failed:
         if self.program is None:
@@ -52,7 +55,10 @@ class _Worker:
         self.program = self.memory = self.failure = None
         sys.path[:] = message.path
         try:
-            os.chdir(message.directory)
+            if message.directory is not None:
+                os.chdir(message.directory)
+            if len(descriptors) < len(message.sizes):
+                raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
             self.program = unpack(message, descriptors)
             return Loaded(self.program.probe() if message.probe else None)
         except Exception as error:
@@ -77,10 +83,13 @@ def serve(sock: socket.socket) -> None:
     worker = _Worker(Channel(sock))
     while True:
         try:
-            message, descriptors = worker.channel.receive()
-            sock.settimeout(None)
-            worker.handle(message, descriptors)
-        except (EOFError, TimeoutError, ConnectionError):
+            number, message, descriptors = worker.channel.receive()
+        except (Gone, TimeoutError):
+            return
+        sock.settimeout(None)
+        try:
+            worker.handle(number, message, descriptors)
+        except Gone:
             return
         board.here[PHASE] = Phase.IDLE
         board.here[HANDLED] += 1

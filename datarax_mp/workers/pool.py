@@ -8,8 +8,10 @@
 There is one pool in a process. It starts the nursery with the first worker and ends everything when the interpreter
 exits. A process that the user forks starts over with an empty pool and closes the descriptors it inherited.
 
-Any thread may call any method. ``park`` and ``unload`` are called by finalizers as well, and those run in the middle of
-anything, be it another method of this class in the same thread; then their work is done when that method is through.
+Any thread may call any method, and so may finalizers and signal handlers, which run in the middle of anything, be it
+another method of this class in the same thread. So the lock can be taken again by whoever has it, and whatever a method
+works with, it takes out of the pool first, by a single step: a worker is with the pool or with one caller, never with
+two.
 """
 
 from __future__ import annotations
@@ -21,14 +23,10 @@ import select
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
 
-from datarax_mp.workers.protocol import Park, Unload
+from datarax_mp.workers.protocol import Gone, Park, Unload
 from datarax_mp.workers.spawner import NurseryLostError, Spawner
-from datarax_mp.workers.worker import Worker
+from datarax_mp.workers.worker import Worker, bury
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
 GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
@@ -41,16 +39,14 @@ class Pool:
     """All worker processes of this interpreter. Use ``pool()`` to get it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holder: int | None = None  # the thread that has the lock
-        self._postponed: deque[Callable[[], None]] = deque()
+        self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()  # parked and lent alike
-        self._parked: list[Worker] = []  # the one that was used last comes last
+        self._parked: dict[Worker, bool] = {}  # the one that was used last comes last
 
     def prepare(self) -> None:
         """Start the nursery, so that it is up by the time workers are wanted."""
-        with self._locked():
+        with self._lock:
             self._ready_spawner()
 
     def lease(self, count: int, program: int) -> list[Worker]:
@@ -59,26 +55,31 @@ class Pool:
         Raises:
             WorkerError: a process could not be started.
         """
-        with self._locked():
-            self._bury_parked()
+        with self._lock:
             # A worker that is still busy for another pipeline would delay this one.
-            usable = [w for w in reversed(self._parked) if w.loaded == program or not w.pending]
+            usable = [w for w in reversed(self._bury_parked()) if w.loaded == program or not w.pending]
             usable.sort(key=lambda worker: worker.loaded != program)
-            taken = usable[:count]
-            self._parked = [worker for worker in self._parked if worker not in taken]
+            taken = [worker for worker in usable[:count] if self._claim(worker)]
             return taken + self._spawn(count - len(taken))
+
+    def _claim(self, worker: Worker) -> bool:
+        """Take a parked worker out of the pool; False if another caller has done so."""
+        return self._parked.pop(worker, False)
 
     def _spawn(self, count: int) -> list[Worker]:
         for attempt in range(_ATTEMPTS):
             if count == 0:
                 break
             spawner = self._ready_spawner()
+            started: list[Worker] = []
             try:
-                started = spawner.spawn(count)
+                started += spawner.spawn(count)
                 self._workers.update(started)
                 spawner.finish(started)
-            except NurseryLostError:
-                if attempt == _ATTEMPTS - 1:
+            except BaseException as error:
+                for worker in started:
+                    worker.kill()
+                if not isinstance(error, NurseryLostError) or attempt == _ATTEMPTS - 1:
                     raise
             else:
                 return started
@@ -86,118 +87,102 @@ class Pool:
 
     def park(self, workers: list[Worker]) -> None:
         """Take workers back; they keep their program until another one is needed."""
-        self._do(partial(self._park, workers))
+        with self._lock:
+            while workers:
+                worker = workers.pop(0)
+                worker.tell(Park(PARK_SECONDS))
+                self._doom_if_busy(worker)
+                self._parked[worker] = True
 
     def unload(self, program: int) -> None:
         """Make parked workers forget a program and its ring."""
-        self._do(partial(self._unload, program))
+        with self._lock:
+            for worker in list(self._parked):
+                if worker.loaded == program and self._claim(worker):
+                    worker.loaded = worker.attached = None
+                    worker.tell(Unload())
+                    worker.tell(Park(PARK_SECONDS))
+                    self._parked[worker] = True
 
     def finish(self, program: int, seconds: float) -> None:
         """Wait until no parked worker is busy with a program; those that still are after ``seconds`` are killed."""
-        with self._locked():
-            busy = [w for w in self._bury_parked() if w.loaded == program and w.pending]
-            self._parked = [worker for worker in self._parked if worker not in busy]
+        with self._lock:
+            busy = [w for w in self._bury_parked() if w.loaded == program and w.pending and self._claim(w)]
         # Not under the lock: other pipelines go on meanwhile.
         for worker in _wait_for(busy, seconds):
             worker.kill()
             busy.remove(worker)
-        with self._locked():
-            self._parked += [worker for worker in busy if not worker.closed]
+        with self._lock:
+            self._parked.update((worker, True) for worker in busy if not worker.closed)
 
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end; None if its nursery has died, and it with that."""
-        with self._locked():
+        with self._lock:
             return self._spawner.exit_status(worker.pid) if self._spawner is not None else None
 
     def close(self) -> None:
         """End all workers and the nursery."""
-        with self._locked():
+        with self._lock:
+            spawner, self._spawner = self._spawner, None
+            if spawner is not None:
+                spawner.close()
             self._close_workers()
-            if self._spawner is not None:
-                self._spawner.close()
-                self._spawner = None
 
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
-        self._lock = threading.Lock()
-        self._holder = None
-        self._postponed.clear()
+        self._lock = threading.RLock()
         self._close_workers()
         if self._spawner is not None:
             self._spawner.abandon()
             self._spawner = None
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # ``with``, never ``acquire``: an interrupt between that and its ``try`` would leave the lock taken for ever.
-        with self._lock:
-            self._holder = threading.get_ident()
-            try:
-                yield
-            finally:
-                while self._postponed:
-                    self._postponed.popleft()()
-                self._holder = None
-
-    def _do(self, work: Callable[[], None]) -> None:
-        if self._lock.locked() and self._holder == threading.get_ident():
-            self._postponed.append(work)
-        else:
-            with self._locked():
-                work()
-
     def _ready_spawner(self) -> Spawner:
-        if self._spawner is not None and not self._spawner.alive():
-            self._spawner.close()
+        spawner = self._spawner
+        if spawner is not None and not spawner.alive():
             self._spawner = None
-        if self._spawner is None:
-            self._spawner = Spawner()
-        return self._spawner
-
-    def _park(self, workers: list[Worker]) -> None:
-        for worker in workers:
-            try:
-                worker.channel.send(Park(PARK_SECONDS))
-                self._doom_if_busy(worker)
-            except OSError:
-                worker.close()
-            else:
-                self._parked.append(worker)
-
-    def _unload(self, program: int) -> None:
-        for worker in self._parked:
-            if worker.loaded == program:
-                worker.loaded = worker.attached = None
-                with suppress(OSError):  # it has left; ``lease`` will notice
-                    worker.channel.send(Unload())
-                    worker.channel.send(Park(PARK_SECONDS))
+            spawner.close()
+            spawner = None
+        if spawner is None:
+            spawner = Spawner()
+            if self._spawner is not None:  # a signal handler was quicker
+                spawner.close()
+                spawner = self._spawner
+            self._spawner = spawner
+        return spawner
 
     def _doom_if_busy(self, worker: Worker) -> None:
-        with suppress(EOFError):
+        try:
             worker.discard_answers()
+        except Gone:
+            pass  # which ``lease`` will notice
         if worker.pending and self._spawner is not None and worker.pid > 0:
             worker.doomed = worker.channel.sent
             self._spawner.doom(worker, GRACE_SECONDS)
 
     def _bury_parked(self) -> list[Worker]:
         """Drop those that have left; return the others."""
-        self._parked = [worker for worker in self._parked if not _gone(worker)]
-        return self._parked
+        bury()
+        for worker in list(self._parked):
+            if self._claim(worker) and not _gone(worker):
+                self._parked[worker] = True
+        return list(self._parked)
 
     def _close_workers(self) -> None:
+        """Let go of all, when none is alive any more or all belong to another process."""
+        self._parked.clear()
         for worker in list(self._workers):
             worker.close()
-        self._parked = []
+        bury()
 
 
 def _gone(worker: Worker) -> bool:
     try:
         worker.discard_answers()
         gone = worker.ended()
-    except (EOFError, OSError):
+    except Gone:
         gone = True
     if gone:
-        worker.close()
+        worker.kill()  # one that has lost its channel may live on
     return gone
 
 

@@ -10,8 +10,9 @@
     Unload                   ------------> forgets program and ring
 
 A channel is one stream socket with one writer and one reader at each end, used synchronously: no thread, no lock and no
-queue stands between, so a process that is killed at any instruction leaves nothing locked. Answers to Load and Run come
-in the order of the questions; the other messages have no answer. What a worker is at while it is silent stands on the
+queue stands between, so a process that is killed at any instruction leaves nothing locked. Every message goes as a pair
+with a number. Load and Run are questions, and the answer has the number of its question, so that it can never be taken
+for the answer to another one; the other messages have no answer. What a worker is at while it is silent stands on the
 board (``board``).
 
 Messages are named tuples because those pickle in a third of the time that dataclasses take.
@@ -19,10 +20,14 @@ Messages are named tuples because those pickle in a third of the time that datac
 
 from __future__ import annotations
 
+import array
+import errno
 import os
 import pickle
 import socket
 import struct
+import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.core.spec import Layout
@@ -30,9 +35,13 @@ from datarax_mp.workers.errors import RemoteError
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
-_LENGTH = struct.Struct("<I")
-_MAX_DESCRIPTORS = 64
+_HEADER = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors come before it
+_DESCRIPTORS = 128  # in one system call; Linux takes 253, others fewer
+_IN_FLIGHT_SECONDS = 10.0  # for others to take theirs, where a user may have only so many descriptors under way
 _CHUNK = 1 << 16
+_QUIETLY = getattr(
+    socket, "MSG_NOSIGNAL", 0
+)  # the end of the other process is an error, never a SIGPIPE that ends ours
 
 
 class Load(NamedTuple):
@@ -44,7 +53,7 @@ class Load(NamedTuple):
         spans: (start, size) of the pickle in the first segment, then of each buffer.
         probe: whether to answer with the layout of the first record.
         path: the import path.
-        directory: the working directory.
+        directory: the working directory; None if it has been deleted.
     """
 
     program: int
@@ -52,7 +61,7 @@ class Load(NamedTuple):
     spans: tuple[tuple[int, int], ...]
     probe: bool
     path: tuple[str, ...]
-    directory: str
+    directory: str | None
 
 
 class Attach(NamedTuple):
@@ -139,6 +148,10 @@ class Failed(NamedTuple):
 Message: TypeAlias = Load | Attach | Run | Park | Unload | Loaded | Done | Failed
 
 
+class Gone(Exception):
+    """The other end of a channel is closed, most often because its process has ended."""
+
+
 class Channel:
     """One end of a duplex connection: pickled messages with a length before each, and descriptors beside them.
 
@@ -158,38 +171,79 @@ class Channel:
         """The descriptor to wait on."""
         return self.socket.fileno()
 
-    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+    def send(self, number: int, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Write one message.
 
+        Args:
+            number: the question's, for an answer as well; 0 for what has no answer.
+            message: what to say.
+            descriptors: what goes along.
+
         Raises:
-            OSError: the other end is gone.
+            Gone: the other end is closed.
+            OSError: the system refuses to send so many descriptors.
         """
-        payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        data = _LENGTH.pack(len(payload)) + payload
+        payload = pickle.dumps((number, message), pickle.HIGHEST_PROTOCOL)
+        header = _HEADER.pack(len(payload), len(descriptors))
         self.sent += 1
         if descriptors:
-            sent = socket.send_fds(self.socket, [data], list(descriptors))
-            data = data[sent:]
-        self.socket.sendall(data)
+            self._send_all(header)
+            for first in range(0, len(descriptors), _DESCRIPTORS):
+                self._send_descriptors(descriptors[first : first + _DESCRIPTORS])
+            header = b""
+        self._send_all(header + payload)
 
-    def receive(self) -> tuple[Any, tuple[int, ...]]:
-        """Wait for one message; return it and the descriptors that came with it.
+    def _send_all(self, data: bytes) -> None:
+        try:
+            self.socket.sendall(data, _QUIETLY)
+        except ConnectionError:
+            raise Gone from None
+
+    def _send_descriptors(self, descriptors: Sequence[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        deadline = time.monotonic() + _IN_FLIGHT_SECONDS
+        while True:
+            try:
+                self.socket.sendmsg([b"d"], rights, _QUIETLY)
+            except ConnectionError:
+                raise Gone from None
+            except OSError as error:
+                # Too many on their way to workers that have yet to read them; nothing tells when they have.
+                if error.errno != errno.ETOOMANYREFS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
+
+    def receive(self) -> tuple[int, Any, tuple[int, ...]]:
+        """Wait for one message; return its number, the message, and the descriptors that came with it.
+
+        Those are fewer than were sent if this process may not have so many.
 
         Raises:
-            EOFError: the other end is gone.
+            Gone: the other end is closed.
             TimeoutError: nothing came within the socket's time limit.
         """
-        header, descriptors, _, _ = socket.recv_fds(self.socket, _LENGTH.size, _MAX_DESCRIPTORS)
-        header += self._exactly(_LENGTH.size - len(header))
+        size, count = _HEADER.unpack(self._exactly(_HEADER.size))
+        descriptors: list[int] = []
+        for _ in range(0, count, _DESCRIPTORS):
+            try:
+                byte, came, _, _ = socket.recv_fds(self.socket, 1, _DESCRIPTORS)
+            except ConnectionError:
+                raise Gone from None
+            if not byte:
+                raise Gone
+            descriptors += came
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        return pickle.loads(self._exactly(_LENGTH.unpack(header)[0])), tuple(descriptors)
+        number, message = pickle.loads(self._exactly(size))
+        return number, message, tuple(descriptors)
 
-    def take(self) -> list[Any]:
-        """The messages that have arrived whole, without waiting for more.
+    def take(self) -> list[tuple[int, Any]]:
+        """The messages that have arrived whole, with their numbers, without waiting for more.
 
         Raises:
-            EOFError: the other end is gone, and nothing whole is left to take.
+            Gone: the other end is closed, and nothing whole is left to take.
         """
         ended = False
         while True:
@@ -206,23 +260,27 @@ class Channel:
             if len(part) < _CHUNK:
                 break
         messages = []
-        while len(self._begun) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._begun)[0]
+        while len(self._begun) >= _HEADER.size:
+            end = _HEADER.size + _HEADER.unpack_from(self._begun)[0]
             if len(self._begun) < end:
                 break
-            messages.append(pickle.loads(self._begun[_LENGTH.size : end]))
+            messages.append(pickle.loads(memoryview(self._begun)[_HEADER.size : end]))
             del self._begun[:end]
         if ended and not messages:
-            raise EOFError("the other end of the channel is gone")
+            raise Gone
         return messages
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self.socket.recv(size - len(data))
-            if not part:
-                raise EOFError("the other end of the channel is gone")
-            data += part
+    def _exactly(self, size: int) -> bytearray:
+        data = bytearray(size)
+        left = memoryview(data)
+        while left:
+            try:
+                size = self.socket.recv_into(left)
+            except ConnectionError:
+                raise Gone from None
+            if not size:
+                raise Gone
+            left = left[size:]
         return data
 
     def close(self) -> None:

@@ -69,7 +69,14 @@ class Shipment:
     def message(self, *, probe: bool) -> Load:
         """The message that makes a worker load it."""
         sizes = tuple(segment.size for segment in self.segments)
-        return Load(self.number, sizes, tuple(self._spans), probe, tuple(sys.path), os.getcwd())
+        return Load(self.number, sizes, tuple(self._spans), probe, tuple(sys.path), _working_directory())
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # somebody has deleted it; relative paths lead nowhere in the calling process either
+        return None
 
 
 def unpack(message: Load, descriptors: Sequence[int]) -> Any:

@@ -12,8 +12,10 @@ class Waker:
     _read = _write = -1  # what __del__ finds if an interrupt comes before the descriptors
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # nobody may write to a descriptor that has been closed and given out anew
+        # Nobody may write to a descriptor that has been closed and given out anew. A signal handler comes in again.
+        self._lock = threading.RLock()
         self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -23,7 +25,10 @@ class Waker:
         """Make it readable; after ``close`` this does nothing."""
         with self._lock:
             if self._write >= 0:
-                os.write(self._write, b"w")
+                try:
+                    os.write(self._write, b"w")
+                except BlockingIOError:
+                    pass  # full of what earlier calls have written
 
     def close(self) -> None:
         """Give the descriptors back. Calling it again does nothing."""

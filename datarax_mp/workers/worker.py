@@ -1,23 +1,35 @@
-"""Main's view of one worker process."""
+"""Main's view of one worker process.
+
+    used ---- kill: SIGKILL ---> dying ---- known to be dead ---> closed: what it had in hand is free
+
+A process that was sent SIGKILL may write for a little longer, and one whose channel is gone may live for ever. So
+nothing that a process could still write to is used again before the system says that the process is dead.
+"""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
-import socket
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from datarax_mp.core.descriptors import close_quietly, is_gone, readable
 from datarax_mp.workers.board import Board, Sighting
 from datarax_mp.workers.newborn import STACK_SIGNAL
-from datarax_mp.workers.protocol import Channel
+from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run
 
+_DEATH_SECONDS = 1.0  # after SIGKILL; it takes longer where a process waits in the kernel, for a file server say
+_LOOK_SECONDS = 0.005  # between two looks at a process without a descriptor that tells of its end
 _STACK_SECONDS = 1.0  # a process that does not even handle a signal by then is stopped, or in the kernel
 _STACK_PAUSE_SECONDS = 0.1  # faulthandler writes without pauses; there is no mark at the end
+
+
+_numbers = itertools.count(1)  # of questions, over all workers
+_dying: list[Worker] = []
 
 
 class Question(Protocol):
@@ -38,10 +50,11 @@ class Worker:
         place: its line on the board.
         loaded: the number of the program that it has, or None.
         attached: the number of the ring that it has mapped, or None.
-        pending: what it has been asked and has not answered yet, oldest first (see ``crew``).
+        pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
         stack_fd: where it writes its Python stack when it is told to, or when it crashes.
+        closed: whether it has been given up.
         doomed: the number of the message that it had to come to the end of, when nobody waited for it any more.
     """
 
@@ -59,11 +72,12 @@ class Worker:
         self.place = place
         self.loaded: int | None = None
         self.attached: int | None = None
-        self.pending: deque[Question] = deque()
+        self.pending: dict[int, Question] = {}
         self.pid = -1
         self.sentinel = -1
         self.stack_fd = -1
         self.doomed = 0
+        self.closed = False
         self._board = board
         self._on_close = on_close
         self._send_signal = send_signal
@@ -76,39 +90,66 @@ class Worker:
         """What it is at, or was at when it died."""
         return self._board.sighting(self.place)
 
-    @property
-    def closed(self) -> bool:
-        """Whether it has been given up."""
-        return self.place < 0
-
     def was_doomed(self) -> bool:
         """Whether the nursery has killed it for being at what nobody waited for."""
         return self._board.handled(self.place) < self.doomed
 
-    def ended(self) -> bool:
-        """Whether the process has ended, as far as the operating system says so without waiting."""
-        return _is_readable(self.sentinel, 0) if self.sentinel >= 0 else self._has_left()
+    def ended(self, seconds: float = 0.0) -> bool:
+        """Whether the process has ended, or does so within some time."""
+        if self.sentinel >= 0:
+            return _is_readable(self.sentinel, seconds)
+        deadline = time.monotonic() + seconds
+        while self.pid > 0 and self._exists():
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            time.sleep(min(left, _LOOK_SECONDS))
+        return True
 
-    def _has_left(self) -> bool:
-        """Whether its end of the channel is closed, which only it holds."""
+    def _exists(self) -> bool:
         try:
-            return self.channel.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, PermissionError):  # with such a permission lacking, it is another user's by now
             return False
-        except OSError as error:
-            if not is_gone(error):
-                raise
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as stat:
+                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # dead, but not reaped
+        except (FileNotFoundError, PermissionError):
             return True
+
+    def ask(self, question: Question, message: Load | Run, descriptors: Sequence[int] = ()) -> None:
+        """Send what will be answered. If the process has died, that shows where answers are read."""
+        number = next(_numbers)
+        self.pending[number] = question
+        self._send(number, message, descriptors)
+
+    def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send what has no answer; as ``ask`` otherwise."""
+        self._send(0, message, descriptors)
+
+    def _send(self, number: int, message: Message, descriptors: Sequence[int]) -> None:
+        try:
+            self.channel.send(number, message, descriptors)
+        except Gone:
+            pass
+
+    def answers(self) -> list[tuple[Question, Any]]:
+        """What has been answered meanwhile, with the questions.
+
+        Raises:
+            Gone: the channel is closed, and nothing is left to read.
+        """
+        # What answers no question comes from a process that the user's code has forked there.
+        return [(self.pending.pop(number), answer) for number, answer in self.channel.take() if number in self.pending]
 
     def discard_answers(self) -> None:
         """Read what has been answered meanwhile to questions that nobody waits for any more.
 
         Raises:
-            EOFError: the process has ended.
+            Gone: the channel is closed.
         """
         if self.pending and _is_readable(self.channel.fileno(), 0):
-            for _ in self.channel.take():
-                self.pending.popleft().discard()
+            for number, _ in self.channel.take():
+                self._discard(number)
 
     def stack(self) -> str:
         """The Python stack that it wrote when it crashed, or an empty text."""
@@ -131,23 +172,44 @@ class Worker:
         return data.decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Close our descriptors; the worker leaves when it reads the end of its channel."""
-        while self.pending:
-            self.pending.popleft().discard()
+        """Let go of everything, once the process is dead or in a process forked from the one it belongs to."""
+        self.closed = True
+        for number in list(self.pending):
+            self._discard(number)
         if self.place >= 0:
-            self._on_close(self.place)
-            self.place = -1
+            place, self.place = self.place, -1
+            self._on_close(place)
         self.channel.close()
-        for descriptor in (self.sentinel, self.stack_fd):
-            if descriptor >= 0:
-                close_quietly(descriptor)
-        self.sentinel = self.stack_fd = self.pid = -1
+        self.pid = -1
+        while self.sentinel >= 0:
+            descriptor, self.sentinel = self.sentinel, -1
+            close_quietly(descriptor)
+        while self.stack_fd >= 0:
+            descriptor, self.stack_fd = self.stack_fd, -1
+            close_quietly(descriptor)
 
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
+    def _discard(self, number: int) -> None:
+        if number in self.pending:
+            self.pending[number].discard()
+            self.pending.pop(number, None)
+
+    def end(self) -> None:
+        """Send SIGKILL, and do not wait."""
+        self.closed = True
         if self.pid > 0 and not self.ended():
             self._signal(signal.SIGKILL)
-        self.close()
+
+    def kill(self, seconds: float = _DEATH_SECONDS) -> None:
+        """End the process, whatever it is doing, and free what it had in hand as soon as it is dead.
+
+        If that takes longer than ``seconds``, ``bury`` does it later.
+        """
+        self.end()
+        if self.ended(seconds):
+            self.close()
+        else:
+            self.channel.close()
+            _dying.append(self)
 
     def _signal(self, number: int) -> None:
         """Send a signal, by means that cannot hit another process with the same number as far as there are any."""
@@ -171,7 +233,17 @@ class Worker:
     def __del__(self) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use.
         if self._complete:
-            self.kill()
+            self.kill(0)
+
+
+def bury() -> None:
+    """Free what those had in hand who were killed a while ago."""
+    for _ in range(len(_dying)):
+        worker = _dying.pop(0)
+        if worker.ended():
+            worker.close()
+        else:
+            _dying.append(worker)
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:

@@ -111,10 +111,10 @@ def halve_the_next_message(fate):
     from datarax_mp.workers.protocol import Channel
     send = Channel.send
 
-    def half(channel, message, descriptors=()):
+    def half(channel, number, message):
         import pickle
-        payload = pickle.dumps(message)
-        channel.socket.sendall(len(payload).to_bytes(4, "little") + payload[: len(payload) // 2])
+        payload = pickle.dumps((number, message))
+        channel.socket.sendall(len(payload).to_bytes(8, "little") + bytes(4) + payload[: len(payload) // 2])
         fate.strike()
         channel.socket.sendall(payload[len(payload) // 2 :])
 
