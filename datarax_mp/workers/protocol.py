@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import array
 import errno
-import os
 import pickle
 import socket
 import struct
@@ -30,6 +29,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from datarax_mp.core.descriptors import is_gone, receive
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
 
@@ -39,9 +39,7 @@ _HEADER = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors 
 _DESCRIPTORS = 128  # in one system call; Linux takes 253, others fewer
 _IN_FLIGHT_SECONDS = 10.0  # for others to take theirs, where a user may have only so many descriptors under way
 _CHUNK = 1 << 16
-_QUIETLY = getattr(
-    socket, "MSG_NOSIGNAL", 0
-)  # the end of the other process is an error, never a SIGPIPE that ends ours
+_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # the end of the other process is an error, never a SIGPIPE to ours
 
 
 class Load(NamedTuple):
@@ -196,8 +194,8 @@ class Channel:
     def _send_all(self, data: bytes) -> None:
         try:
             self.socket.sendall(data, _QUIETLY)
-        except ConnectionError:
-            raise Gone from None
+        except OSError as error:
+            raise _told_gone(error) from None
 
     def _send_descriptors(self, descriptors: Sequence[int]) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
@@ -205,12 +203,10 @@ class Channel:
         while True:
             try:
                 self.socket.sendmsg([b"d"], rights, _QUIETLY)
-            except ConnectionError:
-                raise Gone from None
             except OSError as error:
                 # Too many on their way to workers that have yet to read them; nothing tells when they have.
                 if error.errno != errno.ETOOMANYREFS or time.monotonic() > deadline:
-                    raise
+                    raise _told_gone(error) from None
                 time.sleep(0.001)
             else:
                 return
@@ -228,14 +224,12 @@ class Channel:
         descriptors: list[int] = []
         for _ in range(0, count, _DESCRIPTORS):
             try:
-                byte, came, _, _ = socket.recv_fds(self.socket, 1, _DESCRIPTORS)
-            except ConnectionError:
-                raise Gone from None
+                byte, came = receive(self.socket, 1, _DESCRIPTORS)
+            except OSError as error:
+                raise _told_gone(error) from None
             if not byte:
                 raise Gone
             descriptors += came
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         number, message = pickle.loads(self._exactly(size))
         return number, message, tuple(descriptors)
 
@@ -251,7 +245,9 @@ class Channel:
                 part = self.socket.recv(_CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
-            except ConnectionError:
+            except OSError as error:
+                if not is_gone(error):
+                    raise
                 part = b""
             if not part:
                 ended = True
@@ -276,8 +272,8 @@ class Channel:
         while left:
             try:
                 size = self.socket.recv_into(left)
-            except ConnectionError:
-                raise Gone from None
+            except OSError as error:
+                raise _told_gone(error) from None
             if not size:
                 raise Gone
             left = left[size:]
@@ -286,3 +282,7 @@ class Channel:
     def close(self) -> None:
         """Close this end."""
         self.socket.close()
+
+
+def _told_gone(error: OSError) -> Exception:
+    return Gone() if is_gone(error) else error
