@@ -12,7 +12,7 @@ Metadata is host-side and crosses neither ``jit`` nor any other transformation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,13 +21,14 @@ import numpy as np
 from flax import nnx
 
 from datarax_mp.core.element import Element as Element
-from datarax_mp.core.lazy_module import LazyModule, MetadataThunk, fill, raw
+from datarax_mp.core.fields import Fields
+from datarax_mp.core.lazy_module import MetadataThunk, fill, raw
 from datarax_mp.core.metadata import Metadata
 from datarax_mp.core.spanning import check_whole, row_sharding, spans_processes
 from datarax_mp.core.stacking import check_parts, rows_of, same_arrays, stack_elements
 
 
-class Batch(LazyModule):
+class Batch(Fields):
     """Samples stacked along axis 0.
 
     Args:
@@ -145,25 +146,7 @@ class Batch(LazyModule):
         size: int | None = self._size
         return rows_of(raw(self._data)) if size is None else size
 
-    # --- as a dict
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return raw(self._data)[name]
-        except KeyError:
-            raise KeyError(f"no field {name!r}; this batch has {list(self)}") from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in raw(self._data)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(raw(self._data))
-
-    def __len__(self) -> int:
-        return len(raw(self._data))
-
-    def __bool__(self) -> bool:
-        return True
+    # --- as a value; as a dict it is in ``Fields``
 
     def __eq__(self, other: object) -> bool:
         """Whether another batch has the same fields, values (NaN is NaN), dtypes and mask; metadata do not count."""
@@ -175,22 +158,6 @@ class Batch(LazyModule):
 
     def _arrays(self) -> Any:
         return raw(self._data), raw(self._states), raw(self._batch_state), self.valid_mask
-
-    def keys(self) -> KeysView[str]:
-        """The fields' names."""
-        return self.get_data().keys()
-
-    def values(self) -> ValuesView[Any]:
-        """The fields' arrays."""
-        return self.get_data().values()
-
-    def items(self) -> ItemsView[str, Any]:
-        """Names and arrays."""
-        return self.get_data().items()
-
-    def get_data(self) -> dict[str, Any]:
-        """The stacked arrays as a plain dict."""
-        return dict(raw(self._data))
 
     def get_states(self) -> dict[str, Any]:
         """The per-element state as a plain dict."""

@@ -23,6 +23,13 @@ def resolve_workers(value: Any) -> tuple[int, bool]:
     return integer("num_workers", value, least=0), False
 
 
+def resolve_batch_size(value: Any) -> int:
+    """The number of records in a batch; who gives None wants single ones."""
+    if value is None:
+        raise TypeError("batch_size must be an int, got None; for single records set enforce_batch=False beside it")
+    return integer("batch_size", value, least=1)
+
+
 def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
     """``timeout`` and ``restart_workers`` are of their kinds, and there are workers for them to be about."""
     if not isinstance(restart_workers, bool):

@@ -19,6 +19,7 @@ from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery, Stages
 from datarax_mp.pipeline.hosts import stages_at_hand_over
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
+from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.placement import check_rows, resolve_device, resolve_sharding
 from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
@@ -104,6 +105,7 @@ class Pipeline:
     >>> pipeline.close()
     """
 
+    @ours_by_name
     def __init__(
         self,
         *,
@@ -126,7 +128,7 @@ class Pipeline:
         restart_workers: bool = True,
         memory_budget: int | None = None,
     ) -> None:
-        batch_size = integer("batch_size", batch_size, least=1)
+        batch_size = arguments.resolve_batch_size(batch_size)
         num_workers, auto = arguments.resolve_workers(num_workers)
         prefetch_size = integer("prefetch_size", prefetch_size, least=0)
         if num_workers and not hasattr(os, "fork"):
@@ -161,6 +163,7 @@ class Pipeline:
         shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
         random = any(isinstance(stage, RandomMapElement) for stage in host)
         self._skip = on_error == "skip"
+        self._batch_size = batch_size
         self._pad_last = pad_last
         self._host_stages, self._device_stages, self._enforce_batch = host, device_stages, enforce_batch
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
@@ -252,6 +255,26 @@ class Pipeline:
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
         return session
+
+    @property
+    def source(self) -> Any:
+        """What records are read from: the source that was given, or the ``MemorySource`` made of plain data."""
+        return self._source
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size that was given; of several shards or processes, that of this one."""
+        return self._batch_size
+
+    @property
+    def num_workers(self) -> int:
+        """How many worker processes there may be, of ``"auto"`` the most."""
+        return self._options.num_workers
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the newest iterator, from 0; once its loop has come to the end, the next one."""
+        return self._cursor.at.epoch if self._session is not None else 0
 
     def __len__(self) -> int:
         """Batches in an epoch (elements, under ``enforce_batch=False``)."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.order import mix64
+from datarax_mp.stages.foreign import grain_method
 from datarax_mp.stages.pad import Pad
 
 Record: TypeAlias = Any
@@ -95,12 +96,12 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
     """Normalise what a user put among the stages.
 
     Args:
-        stage: one of the classes above, a callable, or an object with ``.map(record)`` or ``.random_map(record, rng)``
-            (Grain's transforms).
+        stage: one of the classes above, a callable, an object with ``.map(record)`` or ``.random_map(record, rng)``, or
+            one of Grain's transforms.
         place: its place in the list, for messages.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: it is none of these; of Grain's transforms that are none, the message says what is.
     """
     if isinstance(stage, Pad):
         return stage
@@ -108,6 +109,9 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
         if not callable(stage.fn):
             raise TypeError(f"stages[{place}]: {type(stage).__name__} needs a callable, got {type(stage.fn).__name__}")
         return stage
+    if (theirs := grain_method(stage, place)) is not None:
+        kind, fn = theirs
+        return MapElement(fn) if kind == "map" else Filter(fn) if kind == "filter" else RandomMapElement(fn)
     if callable(method := getattr(stage, "random_map", None)):
         return RandomMapElement(method)
     if callable(method := getattr(stage, "map", None)):

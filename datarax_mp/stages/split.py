@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from datarax_mp.stages.host import Filter, HostStage, MapBatch, RandomMapElement, as_host_stage, stage_name
@@ -14,13 +14,13 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
     """Divide stages into host stages and device stages, in order.
 
     Raises:
-        TypeError: something is no stage.
+        TypeError: it is no list of stages, or something in it is no stage.
         ValueError: a host stage comes after a device stage, one for records after one that pads, one of these after
             one for batches, a filter after a random stage, or two pad the same field.
     """
     host: list[HostStage] = []
     device: list[Any] = []
-    for place, stage in enumerate(stages):
+    for place, stage in enumerate(_several(stages)):
         if _is_device_stage(stage):
             device.append(stage)
             continue
@@ -48,6 +48,16 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
         host.append(stage)
     check_pads([stage for stage in host if isinstance(stage, Pad)])
     return tuple(host), tuple(device)
+
+
+def _several(stages: Any) -> Iterable[Any]:
+    """The stages, where it is several in an order that were given."""
+    alone = callable(stages) or hasattr(stages, "map") or hasattr(stages, "random_map") or _is_device_stage(stages)
+    unordered = isinstance(stages, (str, bytes, Mapping, Set))
+    if isinstance(stages, (list, tuple)) or (isinstance(stages, Iterable) and not alone and not unordered):
+        return stages
+    remedy = "leave it out for none" if stages is None else "put what runs first, or alone, into a list: stages=[...]"
+    raise TypeError(f"stages must be a list of stages, got {stages!r} of type {type(stages).__name__}; {remedy}")
 
 
 def _is_device_stage(stage: Any) -> bool:

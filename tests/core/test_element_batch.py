@@ -348,3 +348,69 @@ def test_batches_are_equal_if_fields_values_dtypes_and_mask_are(make: Any) -> No
     one, other = make(), make()
     assert len({one, other, one}) == 2  # as keys they are objects, as all modules are
     assert one in [other]
+
+
+@both
+def test_a_field_can_be_asked_for_taken_out_and_put_in_as_in_a_dict(make: Any) -> None:
+    for look_first in (False, True):
+        batch, other = make(), make()
+        if look_first:
+            assert batch.data["image"] is not None  # it is a Variable from here on
+        assert batch.get("image") is batch["image"]
+        assert batch.get("mask") is None
+        assert batch.get("mask", 3) == 3
+        batch["image"] = batch["image"] * 2
+        batch["mask"] = jnp.ones((4, 2))
+        assert batch.pop("text")["ids"].tolist() == [0, 1, 2, 3]
+        assert list(batch) == ["image", "mask"]
+        assert np.array_equal(batch.data["image"], other["image"] * 2)
+        assert batch.pop("text", "none") == "none"
+        with pytest.raises(KeyError, match="no field 'text'"):
+            batch.pop("text")
+        del batch["mask"]
+        with pytest.raises(KeyError, match=r"no field 'mask'; this batch has \['image'\]"):
+            del batch["mask"]
+        batch.pop("image")
+        assert (len(batch), batch.batch_size, len(batch.metadata)) == (0, 4, 4)
+        assert list(other) == ["image", "text"]
+
+
+@both
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.float32(1), {"ids": np.zeros((5, 4))}, {}, "text", None])
+def test_a_field_that_does_not_fit_cannot_be_put_in(make: Any, wrong: Any) -> None:
+    batch = make()
+    with pytest.raises(ValueError, match=r"field 'new' must be of shape \(4, \.\.\.\)"):
+        batch["new"] = wrong
+    assert list(batch) == ["image", "text"]
+
+
+def test_fields_can_be_taken_out_inside_a_transformation() -> None:
+    @jax.jit
+    def forward(batch: Batch) -> Any:
+        ids = batch.pop("text")["ids"]
+        return (lambda image: image.sum((1, 2)))(**batch) + ids
+
+    assert (
+        forward(lazy()).tolist() == forward(eager()).tolist() == (data()["image"].sum((1, 2)) + jnp.arange(4)).tolist()
+    )
+
+
+@both
+def test_unpacking_a_batch_does_not_bind_names_silently(make: Any) -> None:
+    batch = make()
+    message = r"write batch\['image'\], batch\['text'\], or unpack batch.values\(\)"
+    with pytest.raises(TypeError, match=message):
+        image, text = batch
+    with pytest.raises(TypeError, match=message):
+        image, *_ = batch
+    with pytest.raises(TypeError, match=message):
+        [image] = batch
+    with pytest.raises(TypeError, match=message):
+        for image, text in [batch]:  # noqa: B007
+            pass
+    image, _ = batch.values()
+    assert image is batch["image"]
+    first, second = list(batch)
+    assert (first, second) == ("image", "text")
+    assert [*batch] == [name for name in batch] == sorted(batch) == list(iter(batch))  # noqa: C416
+    assert {**batch}.keys() == {"image", "text"}

@@ -1,0 +1,105 @@
+"""The habits of a dict, on the arrays of a batch."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from datarax_mp.core.lazy_module import LazyModule, raw
+
+_UNPACKS = {dis.opmap["UNPACK_SEQUENCE"], dis.opmap["UNPACK_EX"]}
+
+
+class Fields(LazyModule):
+    """A batch's arrays by name. What is set or taken out concerns this batch alone."""
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return raw(self._data)[name]
+        except KeyError:
+            raise KeyError(f"no field {name!r}; this batch has {list(self.keys())}") from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        rows = self._rows()
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(value)]
+        if not shapes or any(shape[:1] != (rows,) for shape in shapes):
+            found = shapes[0] if shapes else type(value).__name__
+            raise ValueError(f"field {name!r} must be of shape ({rows}, ...), one row per element, found {found}")
+        self._replace({**raw(self._data), name: value})
+
+    def __delitem__(self, name: str) -> None:
+        self.pop(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in raw(self._data)
+
+    def __iter__(self) -> Iterator[str]:
+        _refuse_unpacking(sys._getframe(1), list(self.keys()))
+        return iter(raw(self._data))
+
+    def __len__(self) -> int:
+        return len(raw(self._data))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def keys(self) -> KeysView[str]:
+        """The fields' names."""
+        return self.get_data().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The fields' arrays."""
+        return self.get_data().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and arrays."""
+        return self.get_data().items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field's array, or ``default`` where there is no such field."""
+        return raw(self._data).get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Take a field out of this batch, and return its array.
+
+        Raises:
+            KeyError: there is no such field, and no default.
+        """
+        if default and name not in self:
+            return default[0]
+        value = self[name]
+        self._rows()
+        self._replace({field: array for field, array in raw(self._data).items() if field != name})
+        return value
+
+    def get_data(self) -> dict[str, Any]:
+        """The stacked arrays as a plain dict."""
+        return dict(raw(self._data))
+
+    def _rows(self) -> int:
+        """The number of elements, from now on also when no field is left that says it."""
+        size = self.__dict__["_size"] = self.batch_size
+        return size
+
+    def _replace(self, fields: dict[str, Any]) -> None:
+        if isinstance(self._data, nnx.Variable):
+            self._data.set_value(fields)
+        else:
+            self.__dict__["_data"] = fields
+
+
+def _refuse_unpacking(caller: FrameType, names: list[str]) -> None:
+    """``image, label = batch`` would bind the names of the fields, as it does with a dict, and nobody means that."""
+    code, at = caller.f_code.co_code, caller.f_lasti
+    if 0 <= at < len(code) and code[at] in _UNPACKS:
+        raise TypeError(
+            f"a Batch is unpacked by its fields' names, as a dict is, not by its arrays: write "
+            f"{', '.join(f'batch[{name!r}]' for name in names)}, or unpack batch.values()"
+        )
