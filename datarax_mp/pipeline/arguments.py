@@ -10,6 +10,7 @@ from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline.hosts import shard_of_sharding
+from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.host import MapBatch
 from datarax_mp.workers.cores import usable_cores
 
@@ -28,6 +29,31 @@ def resolve_batch_size(value: Any) -> int:
     if value is None:
         raise TypeError("batch_size must be an int, got None; for single records set enforce_batch=False beside it")
     return integer("batch_size", value, least=1)
+
+
+def resolve_seed(seed: Any, rngs: Any, own: Any, why: str | None) -> int:
+    """The seed of order and stages.
+
+    Args:
+        seed: ``Pipeline(seed=...)``.
+        rngs: ``Pipeline(rngs=...)``.
+        own: the source's own ``rngs``, which goes before the pipeline's.
+        why: what needs a seed, for the message; None if nothing does, and then no stream is moved on.
+    """
+    if seed is not None:
+        for name, given in {"rngs": rngs, "the source's rngs": own}.items():
+            if given is not None:
+                raise ValueError(f"seed and {name} both say what random numbers come from; give one of them")
+        return check_seed(seed)
+    rngs = own if own is not None else rngs
+    if why is None and not is_number(rngs):
+        return 0
+    if rngs is None:
+        raise ValueError(
+            f"{why} needs rngs, on the source or on the pipeline, or a seed: Pipeline(..., rngs=nnx.Rngs(0)) or "
+            "Pipeline(..., seed=0)"
+        )
+    return draw_seed(rngs)
 
 
 def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:

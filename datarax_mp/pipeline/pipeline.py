@@ -26,7 +26,6 @@ from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources import as_source
-from datarax_mp.sources.seed import draw_seed
 from datarax_mp.stages.host import Filter, RandomMapElement, stage_name
 from datarax_mp.stages.split import split_stages
 from datarax_mp.workers.pool import pool
@@ -50,7 +49,9 @@ class Pipeline:
             ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
             ``nnx.Module``), which run on the device.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
-            from it, unless the source has an ``rngs`` of its own, when the order or a stage is random.
+            from it, unless the source has an ``rngs`` of its own, when the order or a stage is random. An int, or a
+            ``jax.random.key``, gives every pipeline the same one.
+        seed: the seed itself, an int of at most 64 bits.
         num_workers: worker processes; 0 works in the calling process. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
             (affinity and control groups count); what it finds is logged (INFO).
@@ -113,6 +114,7 @@ class Pipeline:
         batch_size: int,
         stages: Iterable[Any] = (),
         rngs: Any = None,
+        seed: int | None = None,
         num_workers: int | Literal["auto"] = 0,
         prefetch_size: int = 2,
         enforce_batch: bool = True,
@@ -162,6 +164,7 @@ class Pipeline:
         config = getattr(self._source, "config", None)
         shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
         random = any(isinstance(stage, RandomMapElement) for stage in host)
+        why = "shuffle=True" if shuffle else "a random stage" if random else None
         self._skip = on_error == "skip"
         self._batch_size = batch_size
         self._pad_last = pad_last
@@ -174,7 +177,7 @@ class Pipeline:
             length=len(self._source),
             batch_size=batch_size if enforce_batch else 1,
             shuffle=shuffle,
-            seed=self._draw_seed(rngs, "shuffle=True" if shuffle else "a random stage") if shuffle or random else 0,
+            seed=arguments.resolve_seed(seed, rngs, getattr(self._source, "rngs", None), why),
             drop_last=drop_last,
             shard_index=part.index,
             shard_count=part.count,
@@ -210,13 +213,6 @@ class Pipeline:
         self._next = Position(order, 0, 0)
         self._cursor = Cursor(self._next)
         self._open_session(order)
-
-    def _draw_seed(self, rngs: Any, why: str) -> int:
-        own = getattr(self._source, "rngs", None)
-        rngs = own if own is not None else rngs
-        if rngs is None:
-            raise ValueError(f"{why} needs rngs, on the source or on the pipeline: Pipeline(..., rngs=nnx.Rngs(0))")
-        return draw_seed(rngs)
 
     @cached_property
     def _compiled(self) -> Stages | None:

@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from datarax_mp.sources import MemorySource, as_source
-from datarax_mp.sources.seed import draw_seed
 
 
 class Torchlike:
@@ -43,18 +41,3 @@ def test_plain_data_becomes_a_memory_source(data: Any) -> None:
 def test_what_is_no_source_is_an_error(wrong: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         as_source(wrong)
-
-
-def test_a_stream_moves_on_with_every_draw_and_repeats_from_the_same_start() -> None:
-    for make in (lambda: nnx.Rngs(0), lambda: nnx.Rngs(shuffle=0), lambda: np.random.default_rng(0)):
-        one, two = make(), make()
-        draws = [draw_seed(one) for _ in range(3)]
-        assert len(set(draws)) == 3
-        assert draws == [draw_seed(two) for _ in range(3)]
-
-
-def test_what_is_no_randomness_is_an_error() -> None:
-    with pytest.raises(TypeError, match=r"nnx.Rngs.*not int"):
-        draw_seed(0)
-    with pytest.raises(ValueError, match="'shuffle'"):
-        draw_seed(nnx.Rngs(params=0))
