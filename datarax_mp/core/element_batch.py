@@ -13,6 +13,7 @@ Metadata is host-side and crosses neither ``jit`` nor any other transformation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import jax
@@ -22,10 +23,10 @@ from flax import nnx
 
 from datarax_mp.core.element import Element as Element
 from datarax_mp.core.fields import Fields
-from datarax_mp.core.lazy_module import MetadataThunk, fill, raw
+from datarax_mp.core.lazy_module import InfoThunk, MetadataThunk, fill, raw
 from datarax_mp.core.metadata import Metadata
 from datarax_mp.core.spanning import check_whole, row_sharding, spans_processes
-from datarax_mp.core.stacking import check_parts, rows_of, same_arrays, stack_elements
+from datarax_mp.core.stacking import check_parts, map_lists, rows_of, same_arrays, stack_elements
 
 
 class Batch(Fields):
@@ -127,6 +128,23 @@ class Batch(Fields):
         return found
 
     @property
+    def info(self) -> dict[str, Any]:
+        """The fields that are no arrays (text, bytes, objects), nested as the records are: lists with a value per row.
+
+        Padding has None. As ``metadata`` it stays on the host, and does not go through ``jit``.
+
+        >>> from datarax_mp import Pipeline
+        >>> batch = next(iter(Pipeline(source=[{"x": 1, "text": "one"}, {"x": 2, "text": "two"}], batch_size=2)))
+        >>> batch.info["text"]
+        ['one', 'two']
+        """
+        found = self._info
+        if not isinstance(found, dict):
+            found = {} if found is None else found()
+        self.__dict__["_info"] = found
+        return found
+
+    @property
     def valid_mask(self) -> Any:
         """Which elements are real, as bool ``(batch_size,)``: False marks padding."""
         if self._mask is not None:
@@ -203,14 +221,14 @@ class Batch(Fields):
         size = self.batch_size // count
         return [self.slice(place * size, (place + 1) * size) for place in range(count)]
 
-    def _select(
-        self, cut: Callable[[Any], Any], cut_list: Callable[[list[Metadata]], list[Metadata]], size: int
-    ) -> Batch:
+    def _select(self, cut: Callable[[Any], Any], cut_list: Callable[[list[Any]], list[Any]], size: int) -> Batch:
         """A batch of some rows, metadata and all; ``cut`` takes them from an array, ``cut_list`` from a list."""
         check_whole(jax.tree.leaves(raw(self._data)))
         data, states, mask = jax.tree.map(cut, (raw(self._data), raw(self._states), self._mask))
         batch = object.__new__(type(self))
-        fill(batch, data, states, raw(self._batch_state), mask, size=size, metadata=lambda: cut_list(self.metadata))
+        parts = raw(self._batch_state), mask
+        info: InfoThunk = lambda: map_lists(cut_list, self.info)  # noqa: E731
+        fill(batch, data, states, *parts, size=size, metadata=lambda: cut_list(self.metadata), info=info)
         batch.__dict__["_batch_metadata"] = self._batch_metadata
         return batch
 
@@ -281,8 +299,9 @@ class BatchOps:
         parts = [(batch.get_data(), batch.get_states()) for batch in batches]
         check_whole(jax.tree.leaves(parts))
         structures = {str(jax.tree.structure(part)): None for part in parts}
-        if len(structures) > 1:
-            raise ValueError(f"batches must have the same fields, found {[list(batch) for batch in batches]}")
+        if len(structures) > 1 or len({tuple(sorted(batch.info)) for batch in batches}) > 1:
+            found = [[*batch, *batch.info] for batch in batches]
+            raise ValueError(f"batches must have the same fields, found {found}")
 
         def join(*arrays: Any) -> Any:
             return (np if all(isinstance(array, np.ndarray) for array in arrays) else jnp).concatenate(arrays)
@@ -293,15 +312,20 @@ class BatchOps:
         joined = object.__new__(Batch)
         metadata: MetadataThunk = lambda: [item for batch in batches for item in batch.metadata]  # noqa: E731
         size = sum(batch.batch_size for batch in batches)
-        fill(joined, data, states, batches[0].get_batch_state(), mask, size=size, metadata=metadata)
+        info: InfoThunk = lambda: map_lists(  # noqa: E731
+            lambda *lists: list(chain.from_iterable(lists)), *[batch.info for batch in batches]
+        )
+        fill(joined, data, states, batches[0].get_batch_state(), mask, size=size, metadata=metadata, info=info)
         joined.set_batch_metadata(batches[0].get_batch_metadata())
         return joined
 
 
-def make_batch(data: dict[str, Any], size: int, metadata: MetadataThunk, mask: Any = None) -> Batch:
+def make_batch(
+    data: dict[str, Any], size: int, metadata: MetadataThunk, mask: Any = None, info: InfoThunk | None = None
+) -> Batch:
     """A batch that comes out of a pipeline: nothing is checked, everything beyond the arrays is made when asked for."""
     batch = object.__new__(Batch)
-    fill(batch, data, {}, {}, mask, size=size, metadata=metadata)
+    fill(batch, data, {}, {}, mask, size=size, metadata=metadata, info=info)
     return batch
 
 

@@ -24,7 +24,14 @@ class Fields(LazyModule):
         try:
             return raw(self._data)[name]
         except KeyError:
-            raise KeyError(f"no field {name!r}; this batch has {list(self.keys())}") from None
+            raise KeyError(self._missing(name)) from None
+
+    def _missing(self, name: str) -> str:
+        arrays = list(self.keys())
+        if name in self.info:
+            return f"field {name!r} is no array: its values are in batch.info[{name!r}]; the arrays are {arrays}"
+        beside = f" and, in batch.info, {list(self.info)}" if self.info else ""
+        return f"no field {name!r}; this batch has {arrays}{beside}"
 
     def __setitem__(self, name: str, value: Any) -> None:
         rows = self._rows()

@@ -18,6 +18,7 @@ from flax.nnx import graphlib
 from datarax_mp.core.metadata import Metadata
 
 MetadataThunk = Callable[[], list[Metadata]]
+InfoThunk = Callable[[], dict[str, Any]]
 
 _PATHS = tuple(jax.tree_util.GetAttrKey(name) for name in ("data", "states", "batch_state", "valid_mask"))
 
@@ -50,7 +51,7 @@ class LazyModule(nnx.Module, metaclass=_LazyMeta):
 
     def __getstate__(self) -> dict[str, Any]:
         parts = {name: raw(value) for name, value in self.__dict__.items()}
-        return {**parts, "_metadata": self.metadata}
+        return {**parts, "_metadata": self.metadata, "_info": self.info}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -107,6 +108,7 @@ def fill(
     *,
     size: int | None = None,
     metadata: list[Metadata] | MetadataThunk | None = None,
+    info: dict[str, Any] | InfoThunk | None = None,
 ) -> None:
     """Set all parts of a new instance at once."""
     # Straight into the instance: NNX's own attribute setting checks every value, for a tenth of a millisecond each.
@@ -117,6 +119,7 @@ def fill(
         _mask=mask,
         _size=size,
         _metadata=metadata,
+        _info=info,
         _batch_metadata=None,
     )
 

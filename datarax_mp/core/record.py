@@ -1,23 +1,34 @@
 """What a record is: names, arrays of numbers, and whatever else travels beside them.
 
-A record is a (nested) mapping, or one bare array or scalar, which is then the field ``"value"``. Its values divide into
-*arrays* (anything NumPy reads as numbers) and *info* (text, bytes, other objects); info travels beside the arrays and
-ends up in ``Metadata.source_info``.
+A record is a (nested) mapping, an object with named fields, or one bare array or scalar, which is then the field
+``"value"``. Its values divide into *arrays* (anything that reads as numbers, see ``values``) and *info* (text, bytes,
+other objects); info travels beside the arrays and ends up in ``batch.info`` and ``Metadata.source_info``.
+
+Which of the two a field is, the first record says for all.
 
 NumPy only: workers import this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from datarax_mp.core import values
+from datarax_mp.core.foreign import Unreadable
+
 Path: TypeAlias = tuple[str, ...]
 Arrays: TypeAlias = dict[Path, np.ndarray]
+Infos: TypeAlias = dict[Path, list[Any]]  # the info of several records, field by field
 
 VALUE_FIELD: Path = ("value",)
+
+# NumPy's own arrays and scalars, and nothing derived from them that may hide values, as a masked array does.
+PLAIN_ARRAYS = frozenset({np.ndarray, np.memmap, *np.sctypeDict.values()})
 
 
 class RecordError(ValueError):
@@ -29,9 +40,21 @@ def field_name(path: Path) -> str:
     return "/".join(path)
 
 
-def as_path(name: str) -> Path:
-    """The field of that name: ``as_path("text/tokens") == ("text", "tokens")``."""
-    return tuple(name.split("/"))
+def path_of(name: str, known: Collection[Path]) -> Path:
+    """The field of that name among those that are there, or the name's parts as a path if none has it.
+
+    ``"image/encoded"`` is the field ``encoded`` within ``image``, or one field whose own name has a slash in it.
+
+    Raises:
+        RecordError: both are there.
+
+    >>> path_of("image/size", [("image", "size")]), path_of("image/size", [("image/size",)])
+    (('image', 'size'), ('image/size',))
+    """
+    found = [path for path in known if field_name(path) == name]
+    if len(found) > 1:
+        raise RecordError(f"field '{name}': expected one field of that name, found {found}. Rename one of them")
+    return found[0] if found else tuple(name.split("/"))
 
 
 def clash(path: Path, other: Path) -> bool:
@@ -76,85 +99,115 @@ def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> dict[Path, Any]:
     return leaves
 
 
-def split_record(record: Any, number: int) -> tuple[Arrays, dict[Path, Any]]:
+def split_record(record: Any, number: int, info: Collection[Path] = ()) -> tuple[Arrays, dict[Path, Any]]:
     """Divide one record into its arrays and its info.
 
     Args:
-        record: a mapping (nested ones allowed), an array or a scalar.
+        record: a mapping (nested ones allowed), an object with named fields, an array or a scalar.
         number: the record's number, for messages.
+        info: the fields that are no arrays in the first record, and so are none in this one, whatever they hold.
 
     Raises:
-        RecordError: the record is something else (a tuple, say), or a field holds an array of objects.
+        RecordError: the record is something else (a tuple, say), or a value looks like numbers and cannot become an
+            array.
     """
-    if type(record) is dict and (plain := _plain_arrays(record)) is not None:
+    if type(record) is dict and not info and (plain := _plain_arrays(record)) is not None:
         return plain, {}
-    if isinstance(record, Mapping):
-        try:
-            leaves = flatten(record)
-        except RecordError as error:
-            raise RecordError(f"record {number}: {error}") from None
-    elif isinstance(record, (list, tuple, set, type(None))) or (found := as_array(record, number, VALUE_FIELD)) is None:
-        if isinstance(record, (str, bytes)):
-            return {}, {VALUE_FIELD: record}
-        raise RecordError(
-            f"record {number}: expected a mapping of field names to values, an array or a scalar, found "
-            f"{type(record).__name__}. Return a dict from the source, such as {{'image': image, 'label': label}}"
-        )
-    else:
-        return {VALUE_FIELD: found}, {}
+    named = None if type(record) in PLAIN_ARRAYS else fields_of(record)
+    if named is None:
+        return _bare(record, number, info)
+    try:
+        leaves = flatten(named)
+    except RecordError as error:
+        raise RecordError(f"record {number}: {error}") from None
     arrays: Arrays = {}
-    info: dict[Path, Any] = {}
+    others: dict[Path, Any] = {}
     for path, value in leaves.items():
-        array = as_array(value, number, path)
+        array = None if path in info else as_array(value, number, path)
         if array is None:
-            info[path] = value
+            others[path] = values.as_info(value)
         else:
             arrays[path] = array
-    return arrays, info
+    return arrays, others
+
+
+def fields_of(record: Any) -> Mapping[Any, Any] | None:
+    """A record's fields by name, or None if it has no names.
+
+    Mappings have names, named tuples, dataclasses (``flax.struct`` among them), objects of attrs and pydantic, and the
+    row of a DataFrame.
+    """
+    if isinstance(record, Mapping):
+        return record
+    kind = type(record)
+    if isinstance(record, tuple) and hasattr(kind, "_fields"):
+        return dict(zip(kind._fields, record, strict=True))
+    if dataclasses.is_dataclass(kind):
+        return {field.name: getattr(record, field.name) for field in dataclasses.fields(kind)}
+    if attributes := getattr(kind, "__attrs_attrs__", None):
+        return {attribute.name: getattr(record, attribute.name) for attribute in attributes}
+    if "pydantic" in sys.modules and isinstance(record, sys.modules["pydantic"].BaseModel):
+        return {name: getattr(record, name) for name in kind.model_fields}
+    if "pandas" in sys.modules and isinstance(record, sys.modules["pandas"].Series):
+        return dict(record.items()) if all(isinstance(name, str) for name in record.index) else None
+    return None
+
+
+def name_fields(record: Any, names: Sequence[str], number: int) -> dict[str, Any]:
+    """A record that is a tuple or a list, as a dict.
+
+    Raises:
+        RecordError: it is something else, or has more or fewer items than there are names.
+    """
+    if isinstance(record, (tuple, list)) and len(record) == len(names):
+        return dict(zip(names, record, strict=True))
+    if isinstance(record, (tuple, list)):
+        found = f"a {type(record).__name__} of {len(record)} items"
+    else:
+        found = f"a {type(record).__name__}"
+    raise RecordError(
+        f"record {number}: expected a tuple of {len(names)} items, one for each of fields={tuple(names)}, found "
+        f"{found}. Name as many fields as the source's tuples have items, or leave fields out where records are dicts"
+    )
+
+
+def _bare(record: Any, number: int, info: Collection[Path]) -> tuple[Arrays, dict[Path, Any]]:
+    """A record that is one value."""
+    if isinstance(record, (list, tuple)):
+        names = ", ".join(f"'field {place}'" for place in range(min(len(record), 3)))
+        raise RecordError(
+            f"record {number}: expected a mapping of field names to values, an array or a scalar, found "
+            f"{type(record).__name__}. Return a dict from the source, such as {{'image': image, 'label': label}}, or "
+            f"name the {len(record)} items: Pipeline(..., fields=({names}, ...))"
+        )
+    array = None if VALUE_FIELD in info else as_array(record, number, VALUE_FIELD)
+    if array is not None:
+        return {VALUE_FIELD: array}, {}
+    if isinstance(record, str) or values.is_bytes(record):
+        return {}, {VALUE_FIELD: values.as_info(record)}
+    raise RecordError(
+        f"record {number}: expected a mapping of field names to values, an array or a scalar, found "
+        f"{type(record).__name__}. Return a dict from the source, such as {{'image': image, 'label': label}}"
+    )
 
 
 def _plain_arrays(record: dict[Any, Any]) -> Arrays | None:
     """The quick way for most records: dicts of arrays of numbers and NumPy scalars; None for all others."""
     arrays: Arrays = {}
     for name, value in record.items():
-        if type(name) is not str or not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "fiub":
+        if type(name) is not str or type(value) not in PLAIN_ARRAYS or value.dtype.kind not in "fiub":
             return None
-        arrays[(name,)] = value if isinstance(value, np.ndarray) else np.asarray(value)
+        arrays[(name,)] = np.asarray(value)
     return arrays
 
 
 def as_array(value: Any, number: int, path: Path) -> np.ndarray | None:
-    """Read a value as numbers, or return None when it is text or another object."""
-    if isinstance(value, np.ndarray):
-        array = value
-    elif value is None or isinstance(value, (str, bytes, bytearray)):
-        return None
-    elif isinstance(value, (bool, int, float, complex, np.generic)) or hasattr(value, "__array__"):
-        array = np.asarray(value)
-    elif isinstance(value, (list, tuple)):
-        try:
-            array = np.asarray(value)
-        except ValueError:  # nested lists of unequal length: an object, not an array
-            return None
-        if array.dtype.hasobject:
-            return None
-    else:
-        return None
-    if array.dtype.hasobject:
-        raise RecordError(
-            f"record {number}, field '{field_name(path)}': expected numbers, found an object array of shape "
-            f"{array.shape}. Give it a numeric dtype, or pass the values as text or plain objects"
-        )
-    if array.dtype.kind in "USV" and not is_extension(array.dtype):
-        if array.dtype.names:
-            raise RecordError(
-                f"record {number}, field '{field_name(path)}': expected numbers, found the structured dtype "
-                f"{array.dtype}. Pass its fields {list(array.dtype.names)} as fields of their own"
-            )
-        return None
-    return array
+    """Read a value as numbers, or return None when it is text or another object.
 
-
-def is_extension(dtype: np.dtype) -> bool:
-    """Whether this is a dtype of ml_dtypes, such as bfloat16: NumPy files those under kind V."""
-    return dtype.kind == "V" and dtype.type is not np.void
+    Raises:
+        RecordError: it looks like numbers and cannot become an array without loss.
+    """
+    try:
+        return values.read(value)
+    except Unreadable as error:
+        raise RecordError(error.about(f"record {number}, field '{field_name(path)}'")) from error.__cause__

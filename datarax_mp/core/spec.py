@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.record import Arrays, Path, RecordError, field_name, is_extension, nest, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, field_name, nest, split_record
+from datarax_mp.core.values import is_extension, is_null
 
 ALIGNMENT = 64  # XLA aliases host memory only from this alignment on; it is a cache line as well
 
@@ -146,12 +147,14 @@ class Layout:
         info: names of the fields that are no arrays.
         batch_size: rows for which the block has room.
         block_bytes: size of the block, a multiple of 64.
+        collated: what a batch holds before the stages for batches; None where there are none.
     """
 
     fields: tuple[FieldSpec, ...]
     info: frozenset[Path]
     batch_size: int
     block_bytes: int
+    collated: Layout | None = None
 
     @classmethod
     def of(
@@ -164,20 +167,42 @@ class Layout:
         bounds: Mapping[Path, int] | None = None,
         varying: Collection[Path] = (),
     ) -> Layout:
-        """The layout that a first record fixes.
-
-        Args:
-            record: the first record, after the host stages.
-            number: its number, for messages.
-            batch_size: rows in a batch.
-            x64: whether JAX holds 64-bit types; None keeps every dtype as it is (NumPy output).
-            bounds: for each ragged field, the most that a record may have along its first axis.
-            varying: the fields whose arrays may be smaller from batch to batch.
+        """The layout that a first record fixes; see ``of_parts``.
 
         Raises:
             RecordError: the record is of no known kind, holds no array, or has a dtype that JAX lacks.
         """
         arrays, info = split_record(record, number)
+        return cls.of_parts(arrays, info, number=number, batch_size=batch_size, x64=x64, bounds=bounds, varying=varying)
+
+    @classmethod
+    def of_parts(
+        cls,
+        arrays: Arrays,
+        info: Collection[Path],
+        *,
+        number: int,
+        batch_size: int,
+        x64: bool | None,
+        bounds: Mapping[Path, int] | None = None,
+        varying: Collection[Path] = (),
+        collated: Layout | None = None,
+    ) -> Layout:
+        """The layout that a first record fixes.
+
+        Args:
+            arrays: the first record's arrays, after the host stages.
+            info: its fields that are no arrays.
+            number: its number, for messages.
+            batch_size: rows in a batch.
+            x64: whether JAX holds 64-bit types; None keeps every dtype as it is (NumPy output).
+            bounds: for each ragged field, the most that a record may have along its first axis.
+            varying: the fields whose arrays may be smaller from batch to batch.
+            collated: the layout before the stages for batches, if there are such.
+
+        Raises:
+            RecordError: there is no array, or one has a dtype that JAX lacks.
+        """
         if not arrays:
             names = ", ".join(map(field_name, info)) or "nothing"
             raise RecordError(
@@ -195,7 +220,7 @@ class Layout:
             shape = (bounds[path], *array.shape[1:]) if path in bounds else array.shape
             fields.append(FieldSpec(path, shape, array.dtype, dtype, offset, path in bounds, path in varying))
             offset += align(batch_size * fields[-1].row_bytes)
-        return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT))
+        return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT), collated)
 
     def rows(
         self, memory: Any, start: int, rows: int, shapes: Sequence[tuple[int, ...]] | None = None
@@ -236,7 +261,10 @@ class Layout:
         """
         for spec in self.fields:
             if spec.path not in arrays:
-                found = f"{type(info[spec.path]).__name__}" if spec.path in info else "no such field"
+                if spec.path in info:
+                    found = _no_array(info[spec.path])
+                else:
+                    found = f"no such field among {sorted(map(field_name, [*arrays, *info]))}"
                 raise RecordError(
                     f"record {number}, field '{field_name(spec.path)}': expected an array of shape {spec.shape} and "
                     f"dtype {spec.source_dtype} as in the first record, found {found}"
@@ -252,3 +280,17 @@ class Layout:
                 f"record {number}, field '{field_name(path)}': expected the first record's fields {known}, "
                 f"found {found}"
             )
+
+
+def _no_array(value: Any) -> str:
+    """What stands where an array should, and what to do about it."""
+    if is_null(value):
+        return (
+            f"{value!r}, which is no number. Put a number there that says so (0, -1, np.nan) in the source or in a "
+            "stage, or leave such records out with Filter"
+        )
+    why = ", whose items are no numbers or of unequal shape" if isinstance(value, (list, tuple)) else ""
+    return (
+        f"a {type(value).__name__}{why}, which is no array. A field is an array in all records or in none: convert it "
+        "in the source or in a stage"
+    )

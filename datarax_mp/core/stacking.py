@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,20 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves of a tree by name, nested names joined by a slash."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def map_lists(fn: Callable[..., list[Any]], *trees: Mapping[str, Any]) -> dict[str, Any]:
+    """A function applied to the lists of nested dicts of equal structure.
+
+    >>> map_lists(lambda *lists: sum(lists, []), {"a": {"b": [1]}}, {"a": {"b": [2, 3]}})
+    {'a': {'b': [1, 2, 3]}}
+    """
+    return {
+        name: map_lists(fn, *(tree[name] for tree in trees))
+        if isinstance(first, Mapping)
+        else fn(*(tree[name] for tree in trees))
+        for name, first in trees[0].items()
+    }
 
 
 def rows_of(data: Any) -> int:

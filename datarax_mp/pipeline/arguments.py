@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 from datarax_mp.core.integers import integer
@@ -54,6 +55,20 @@ def resolve_seed(seed: Any, rngs: Any, own: Any, why: str | None) -> int:
             "Pipeline(..., seed=0)"
         )
     return draw_seed(rngs)
+
+
+def resolve_fields(fields: Any) -> tuple[str, ...] | None:
+    """The names that ``Pipeline(fields=...)`` gives to the items of tuples."""
+    if fields is None:
+        return None
+    if isinstance(fields, str) or not isinstance(fields, Iterable):
+        raise TypeError(f"fields must be names such as ('image', 'label'), got {fields!r}")
+    names = tuple(fields)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"fields must be names such as ('image', 'label'), got {fields!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"fields must differ from each other, got {names}")
+    return names
 
 
 def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:

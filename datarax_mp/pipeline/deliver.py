@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datarax_mp.core.record import nest
+from datarax_mp.core.record import Infos, flatten, nest
 from datarax_mp.core.spanning import row_sharding
 from datarax_mp.order import Order
 from datarax_mp.pipeline.hosts import global_array
@@ -56,7 +56,8 @@ class BatchDelivery:
         )
         shards = work.order.shard_count
         mask = self._mask(batch.rows, size, shards) if self._padded else None
-        return self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask)
+        info = None if batch.info is None else partial(batch_info, batch.info, size)
+        return self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask, info)
 
     def _mask(self, rows: int, size: int, shards: int) -> Any:
         if rows < size:
@@ -82,13 +83,17 @@ class ElementDelivery:
         self._stages = stages
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
-        """Move one element to its place."""
+        """Move one element to its place; what is no array stays beside its arrays."""
         if self._stages is None:
-            return work.transfer([array[0, ...] for array in batch.arrays])
-        data = self._stages(work.transfer(batch.arrays))
-        import jax  # delayed: device stages have imported it already
+            data = work.transfer([array[0, ...] for array in batch.arrays])
+        else:
+            import jax  # delayed: device stages have imported it already
 
-        return jax.tree.map(lambda array: array[0], data)
+            data = jax.tree.map(lambda array: array[0], self._stages(work.transfer(batch.arrays)))
+        if batch.info is not None:
+            infos: Infos = pickle.loads(batch.info)
+            data = nest({**flatten(data), **{path: values[0] for path, values in infos.items()}})
+        return data
 
 
 def batch_metadata(
@@ -103,12 +108,12 @@ def batch_metadata(
     """The metadata of a batch's elements without those that were skipped; padding has an index of None."""
     from datarax_mp.core.metadata import Metadata  # delayed: it imports JAX
 
-    infos = pickle.loads(info) if info is not None else None
+    infos: Infos = pickle.loads(info) if info is not None else {}
     global_step, shard = order.global_step(epoch, step), order.offset * order.shard_count + order.shard_index
     metadata = []
     missing = [skip.row for skip in skips]
     for row, number in enumerate(np.delete(order.records(epoch, step), missing).tolist()):
-        source_info = nest(infos[row]) if infos is not None else {}
+        source_info = nest({path: values[row] for path, values in infos.items()}) if infos else {}
         key = None
         if track_name is not None:
             key = f"{track_name}:{number}"
@@ -116,3 +121,9 @@ def batch_metadata(
         metadata.append(Metadata(number, epoch, global_step, step, shard, None, key, source_info))
     padding = Metadata(None, epoch, global_step, step, shard)
     return metadata + [padding] * (size - len(metadata))
+
+
+def batch_info(info: bytes, size: int) -> dict[str, Any]:
+    """The fields of a batch that are no arrays, lists of ``size`` values; None at padding."""
+    infos: Infos = pickle.loads(info)
+    return nest({path: values + [None] * (size - len(values)) for path, values in infos.items()})

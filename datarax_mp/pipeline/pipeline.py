@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -25,11 +25,12 @@ from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
-from datarax_mp.sources import as_source
+from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.host import Filter, RandomMapElement, stage_name
 from datarax_mp.stages.split import split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
+from datarax_mp.workers.reading import Reading
 
 log = logging.getLogger("datarax_mp")
 
@@ -48,6 +49,7 @@ class Pipeline:
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
             ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
             ``nnx.Module``), which run on the device.
+        fields: names for the items of records that are tuples or lists, ``("image", "label")``; stages get dicts then.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random. An int, or a
             ``jax.random.key``, gives every pipeline the same one.
@@ -83,6 +85,9 @@ class Pipeline:
             others stay in the batch where they belong, which is that much smaller; with ``pad_last`` it keeps its size.
             A batch that loses all its records is left out unless ``pad_last`` is set. What a ``MapBatch`` or a device
             stage raises concerns no single record and is always raised.
+        retries: how often reading a record, or those of a batch, is tried again when it raises (a network file system),
+            with pauses of 0.1 s, then twice as long each time, at most 10 s; each is logged as a warning. What the last
+            attempt raises counts.
         timeout: seconds that a batch may take once it is waited for. When they are over, the worker in question is
             ended and ``WorkerTimeoutError`` says what it was at, with its Python stack. None waits for ever.
         restart_workers: whether a worker process that dies is replaced, with a warning in the log, and its work done
@@ -113,6 +118,7 @@ class Pipeline:
         source: Any,
         batch_size: int,
         stages: Iterable[Any] = (),
+        fields: Sequence[str] | None = None,
         rngs: Any = None,
         seed: int | None = None,
         num_workers: int | Literal["auto"] = 0,
@@ -126,6 +132,7 @@ class Pipeline:
         sharding: Any = None,
         output: Output = "jax",
         on_error: Literal["raise", "skip"] = "raise",
+        retries: int = 0,
         timeout: float | None = None,
         restart_workers: bool = True,
         memory_budget: int | None = None,
@@ -161,8 +168,9 @@ class Pipeline:
             auto=auto,
             memory_budget=memory_budget,
         )
-        config = getattr(self._source, "config", None)
-        shuffle = bool(getattr(config, "shuffle", False)) if shuffle is None else shuffle
+        self._facts = facts = SourceFacts.of(self._source)
+        self._reading = Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0))
+        shuffle = facts.shuffle if shuffle is None else shuffle
         random = any(isinstance(stage, RandomMapElement) for stage in host)
         why = "shuffle=True" if shuffle else "a random stage" if random else None
         self._skip = on_error == "skip"
@@ -177,12 +185,12 @@ class Pipeline:
             length=len(self._source),
             batch_size=batch_size if enforce_batch else 1,
             shuffle=shuffle,
-            seed=arguments.resolve_seed(seed, rngs, getattr(self._source, "rngs", None), why),
+            seed=arguments.resolve_seed(seed, rngs, facts.rngs, why),
             drop_last=drop_last,
             shard_index=part.index,
             shard_count=part.count,
-            offset=getattr(config, "shard_id", None) or 0,
-            stride=getattr(config, "num_workers", 1),
+            offset=facts.shard_id,
+            stride=facts.shards,
         )
         if num_workers:
             pool().prepare()  # it starts up while the caller builds a model
@@ -192,7 +200,7 @@ class Pipeline:
     def _prepare(self) -> Session:
         """Find out which records there are, once. With a filter that takes a pass over the source, at first need."""
         if self._session is None:
-            kept = survivors(self._source, self._host_stages, self._options, skip=self._skip)
+            kept = survivors(self._source, self._host_stages, self._options, skip=self._skip, reading=self._reading)
             self._start(dataclasses.replace(self._all, length=len(kept), kept=kept))
         assert self._session is not None
         return self._session
@@ -209,7 +217,7 @@ class Pipeline:
             )
         check_rows(self._options.sharding, order, padded=self._pad_last)
         stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
-        self._fingerprint = states.fingerprint(order, self._source, stages)
+        self._fingerprint = states.fingerprint(order, self._facts.name, stages)
         self._next = Position(order, 0, 0)
         self._cursor = Cursor(self._next)
         self._open_session(order)
@@ -223,7 +231,6 @@ class Pipeline:
         return compile_stages(self._device_stages)
 
     def _delivery(self, *, pad: bool) -> tuple[Deliver, HandOver | None]:
-        config = getattr(self._source, "config", None)
         if not self._enforce_batch:
             return ElementDelivery(self._compiled), None
         spanning = self._options.sharding if spans_processes(self._options.sharding) else None
@@ -233,7 +240,7 @@ class Pipeline:
             padded=pad,
             on_device=self._options.output == "jax",
             spanning=spanning,
-            track_name=getattr(self._source, "name", None) if getattr(config, "track_metadata", False) else None,
+            track_name=self._facts.track_name,
         )
         return deliver, stages_at_hand_over(self._compiled) if later and self._compiled else None
 
@@ -245,7 +252,7 @@ class Pipeline:
             x64 = bool(jax.config.jax_enable_x64)
         stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
         pad = self._pad_last and (self._skip or order.ragged)
-        program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip)
+        program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading)
         self._order = order
         self._session = session = Session(program, self._options, *self._delivery(pad=pad))
         self._net = weakref.finalize(self, Session.close, session)

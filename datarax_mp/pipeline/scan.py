@@ -23,6 +23,7 @@ from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.sources import as_source
 from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
 from datarax_mp.workers.program import Program
+from datarax_mp.workers.reading import Reading
 
 if TYPE_CHECKING:
     from datarax_mp.pipeline.feed import HostBatch
@@ -52,11 +53,13 @@ def scan(source: Any, fn: Callable[[Any], Any], *, num_workers: int = 0) -> np.n
     [1, 4, 2]
     """
     options = Options(num_workers, 2, "numpy", None, None, None, True, _RECORDS)
-    parts = list(_passes(as_source(source), MapElement(_Value(fn)), options, skip=False))
+    parts = list(_passes(as_source(source), MapElement(_Value(fn)), options, skip=False, reading=Reading()))
     return np.concatenate([values for _, values, _ in parts])
 
 
-def survivors(source: Any, stages: Sequence[HostStage], options: Options, *, skip: bool) -> NDArray[np.int64]:
+def survivors(
+    source: Any, stages: Sequence[HostStage], options: Options, *, skip: bool, reading: Reading
+) -> NDArray[np.int64]:
     """The numbers of the records that pass all filters among the stages, ascending.
 
     Args:
@@ -64,6 +67,7 @@ def survivors(source: Any, stages: Sequence[HostStage], options: Options, *, ski
         stages: host stages, of which those after the last filter do not count.
         options: of the pipeline; workers, time limit and restarts are as it says.
         skip: whether a record for which something is raised counts as one that passes; then the epoch deals with it.
+        reading: how records are read.
 
     Raises:
         ValueError: none is left.
@@ -74,7 +78,7 @@ def survivors(source: Any, stages: Sequence[HostStage], options: Options, *, ski
         return known
     kept = []
     scanning = Options(options.num_workers, 2, "numpy", None, None, options.timeout, options.restart_workers, _RECORDS)
-    for numbers, passes, there in _passes(source, MapElement(_Decision(stages)), scanning, skip=skip):
+    for numbers, passes, there in _passes(source, MapElement(_Decision(stages)), scanning, skip=skip, reading=reading):
         fate = np.ones(len(numbers), bool)
         fate[there] = passes
         kept.append(numbers[fate])
@@ -88,7 +92,7 @@ def survivors(source: Any, stages: Sequence[HostStage], options: Options, *, ski
 
 
 def _passes(
-    source: Any, stage: MapElement, options: Options, *, skip: bool
+    source: Any, stage: MapElement, options: Options, *, skip: bool, reading: Reading
 ) -> Iterator[tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]]:
     """For each portion of the source: record numbers, the values of those that did not raise, and which those are."""
 
@@ -99,7 +103,8 @@ def _passes(
 
     order = Order(length=len(source), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
-    session = Session(Program(source, (stage,), order, x64=None, pad=True, skip=skip), options, deliver)
+    program = Program(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading)
+    session = Session(program, options, deliver)
     cursor = Cursor(Position(order, 0, 0))
     iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda _: None)
     with closing(session), closing(iterator):

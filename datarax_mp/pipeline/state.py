@@ -75,10 +75,10 @@ class Cursor:
         self.at = at
 
 
-def fingerprint(order: Order, source: Any, stages: Sequence[str]) -> dict[str, Any]:
+def fingerprint(order: Order, source: str, stages: Sequence[str]) -> dict[str, Any]:
     """What must be alike for a position to mean the same records."""
     return {
-        "source": getattr(source, "name", None) or type(source).__name__,
+        "source": source,
         "length": order.length,
         "source_shard": [order.offset, order.stride],
         "batch_size": order.batch_size,

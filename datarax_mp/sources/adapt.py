@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
 
 from datarax_mp.sources.config import MemorySourceConfig
 from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.tables import columns_of, is_array
 
 
 @runtime_checkable
@@ -28,20 +29,77 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a pipeline knows of a source beside its records.
+
+    Only a ``MemorySource`` says anything here. Attributes of other objects that happen to have the same names
+    (``config``, ``rngs``, ``name``) are their own affair.
+
+    Attributes:
+        name: how states and messages call it.
+        shuffle: whether it wants a new order every epoch.
+        shard_id: which part of it is served.
+        shards: of how many.
+        rngs: where seeds are drawn from, or None.
+        track_name: the name that metadata are to carry, or None.
+    """
+
+    name: str
+    shuffle: bool = False
+    shard_id: int = 0
+    shards: int = 1
+    rngs: Any = None
+    track_name: str | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> SourceFacts:
+        """The facts about a source."""
+        if not isinstance(source, MemorySource):
+            return cls(type(source).__name__)
+        config = source.config
+        track_name = source.name if config.track_metadata else None
+        return cls(source.name, config.shuffle, config.shard_id or 0, config.num_workers, source.rngs, track_name)
+
+
+def quick_way(source: Any, name: str) -> Callable[..., Any] | None:
+    """A source's method that reads several records at once, if it is known to give what ``source[number]`` does.
+
+    That is where the class that defines it is the one that defines ``__getitem__``, or is derived from that: a class
+    further down which changes ``__getitem__`` alone means its own records. So does a wrapper that hands on every
+    attribute that it lacks, which is why the type is asked and not the object.
+
+    >>> class Both:
+    ...     def __getitem__(self, number): return number
+    ...     def __getitems__(self, numbers): return numbers
+    >>> class Doubled(Both):
+    ...     def __getitem__(self, number): return 2 * number
+    >>> quick_way(Both(), "__getitems__") is None, quick_way(Doubled(), "__getitems__") is None
+    (False, True)
+    """
+    for kind in type(source).__mro__:
+        if name in vars(kind):
+            return getattr(source, name)  # type: ignore[no-any-return]
+        if "__getitem__" in vars(kind):
+            return None
+    return None
+
+
 def as_source(source: Any) -> Source:
     """Accept a source as it is, and wrap plain data in a MemorySource.
 
     Args:
-        source: a list of records, a dict of columns or an array, or any object with ``__len__`` and ``__getitem__``: a
+        source: data in memory (a list of records; a dict of columns, a DataFrame, an Arrow table; an array or tensor
+            whose rows are the records), or any object with ``__len__`` and ``__getitem__``: a
             ``torch.utils.data.Dataset``, a Hugging Face dataset, a Grain data source.
 
     Raises:
         TypeError: it has no length, or records cannot be asked for by number.
         ValueError: it is empty.
     """
-    if isinstance(source, (str, bytes)):
+    if isinstance(source, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"source must hold records, not {type(source).__name__}")
-    if type(source) in (list, tuple, dict) or isinstance(source, np.ndarray):
+    if type(source) in (list, tuple) or is_array(source) or _holds_columns(source):
         source = MemorySource(MemorySourceConfig(), source)
     missing = [name for name in ("__len__", "__getitem__") if not hasattr(source, name)]
     if missing or isinstance(source, (set, frozenset)):
@@ -49,6 +107,24 @@ def as_source(source: Any) -> Source:
             f"source of type {type(source).__name__} lacks {' and '.join(missing)}: a pipeline asks for records by "
             "number. Read a stream into a list first, or give it these methods"
         )
-    if len(source) == 0:
+    if _length(source) == 0:
         raise ValueError(f"source of type {type(source).__name__} is empty: expected at least one record")
-    return source
+    return source  # type: ignore[no-any-return]
+
+
+def _holds_columns(source: Any) -> bool:
+    if type(source) is dict:
+        return True
+    columns = columns_of(source)
+    # A mapping of the user's own whose keys are numbers is a source: its records are asked for by number.
+    return columns is not None and not (isinstance(source, Mapping) and not all(isinstance(key, str) for key in source))
+
+
+def _length(source: Any) -> int:
+    try:
+        return len(source)
+    except TypeError as error:
+        raise TypeError(
+            f"source of type {type(source).__name__} has no length ({error}): a pipeline asks for records by number. "
+            "Make a sparse matrix dense, read a stream into a list"
+        ) from error

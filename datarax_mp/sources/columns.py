@@ -9,6 +9,7 @@ shared copy.
 
 from __future__ import annotations
 
+import array as arrays
 import mmap
 import os
 import pickle
@@ -19,8 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.foreign import Unreadable, as_plain
 from datarax_mp.core.pickling import dumps
+from datarax_mp.core.record import Path, RecordError, field_name
 from datarax_mp.core.spec import align
+from datarax_mp.core.values import read
 from datarax_mp.ring.segment import Segment
 
 
@@ -131,22 +135,34 @@ class ObjectColumn:
 Column = ArrayColumn | ObjectColumn
 
 
-def as_column(values: Any) -> Column:
-    """Make a column: an array where NumPy reads the values as numbers, else a column of objects."""
-    if isinstance(values, np.ndarray):
-        array = values
-    elif hasattr(values, "__array__"):
-        array = np.asarray(values)
-    else:
-        try:
-            array = np.asarray(values)
-        except ValueError:  # rows of unequal length
-            return ObjectColumn(values)
-        if array.dtype.hasobject or array.dtype.kind in "US":
-            return ObjectColumn(values)
-    if array.dtype.kind in "US":
-        return ObjectColumn(array.tolist())
-    return ArrayColumn(array)
+def as_column(values: Any, path: Path) -> Column:
+    """Make a column: an array where the values read as numbers, else a column of objects.
+
+    Raises:
+        RecordError: they look like numbers and cannot become an array without loss (masked values, nulls).
+        TypeError: an array of objects with more than one axis.
+    """
+    try:
+        plain = as_plain(values)
+        if isinstance(plain, np.ndarray) and plain.dtype.hasobject and not plain.dtype.names:
+            return ObjectColumn(_objects(plain, path))
+        array = read(plain if isinstance(plain, (np.ndarray, list, tuple, range, arrays.array)) else list(plain))
+    except Unreadable as error:
+        raise RecordError(error.about(f"column '{field_name(path)}'", range(len(values)))) from error.__cause__
+    if array is not None:
+        return ArrayColumn(plain if isinstance(plain, np.memmap) else array)
+    return ObjectColumn(plain.tolist() if isinstance(plain, np.ndarray) else plain)
+
+
+def _objects(array: np.ndarray, path: Path) -> list[Any]:
+    if array.ndim > 1:
+        raise TypeError(
+            f"column '{field_name(path)}': expected numbers, found an object array of shape {array.shape}. Give it a "
+            "numeric dtype, or pass a list if the values are text or plain objects"
+        )
+    values: list[Any] = array.tolist()
+    read(values)  # nulls among numbers, say
+    return values
 
 
 def place(columns: Sequence[Column], purpose: str) -> None:
@@ -166,6 +182,9 @@ def place(columns: Sequence[Column], purpose: str) -> None:
     pending = [column for column in pending if column.home is None]
     if not pending:
         return
+    for column in pending:
+        if column.array.dtype.hasobject:  # addresses in this process would crash another
+            raise TypeError(f"{purpose}: an array of dtype {column.array.dtype} holds objects, which cannot be shared")
     size = sum(align(column.array.nbytes) for column in pending)
     segment = Segment.create(size, purpose, "Give the largest columns as np.memmap, which needs no shared memory")
     memory = segment.map()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.record import VALUE_FIELD, Arrays, Path, field_name, flatten, nest
+from datarax_mp.core.record import VALUE_FIELD, Arrays, Infos, Path, RecordError, field_name, flatten, nest
+from datarax_mp.core.values import as_info, is_bytes
 from datarax_mp.order import Order
 from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_column, as_rows, place
 from datarax_mp.sources.config import MemorySourceConfig
 from datarax_mp.sources.seed import draw_seed
+from datarax_mp.sources.tables import columns_of, is_array
 
 
 class MemorySource:
@@ -25,15 +27,19 @@ class MemorySource:
 
     Args:
         config: how to serve the records.
-        data: a dict of columns of equal length (NumPy, JAX, memmap or lists; dicts may nest), an array whose rows are
-            the records, or a sequence of records, each a mapping, an array or a scalar.
+        data: columns of equal length: a dict (of NumPy or JAX arrays, memmaps, tensors, Series, lists, arrays of zarr
+            or HDF5, which are read; dicts may nest), a pandas or polars DataFrame, an Arrow table, an open npz or HDF5
+            file. Or an array whose rows are the records. Or a sequence of records, each a mapping, an object with
+            named fields, an array or a scalar. Text and other objects are columns, too, of what is no array.
         rngs: where the shuffle's seed is drawn from, for each pipeline anew: an ``nnx.Rngs`` with a ``shuffle`` or a
             default stream, or an ``np.random.Generator``.
         name: how messages and metadata call it.
 
     Raises:
-        TypeError: ``data`` is text, or no dict, array or sequence.
+        TypeError: ``data`` is text, or no table, array or sequence; or a tuple of equally long arrays.
         ValueError: columns of unequal length, or no column at all.
+        RecordError: a column looks like numbers and cannot become an array without loss: masked values, nulls, a
+            structured or sparse array.
 
     >>> source = MemorySource(MemorySourceConfig(), {"x": np.arange(6).reshape(3, 2), "label": [0, 1, 0]})
     >>> len(source), source[-1]["x"].tolist()
@@ -47,7 +53,7 @@ class MemorySource:
         self._columns: dict[Path, Column] = _columns_of(data)
         # One anonymous column holds whole records; named columns hold their fields.
         self._whole_records = () in self._columns
-        self._bare_values = isinstance(data, np.ndarray)
+        self._bare_values = columns_of(data) is None and VALUE_FIELD in self._columns
         self._length = len(next(iter(self._columns.values())))
         self._seed: int | None = None
         self._epoch = 0
@@ -122,7 +128,7 @@ class MemorySource:
         """Whether ``read_into`` can fill these fields: each is a column of one array, not of an object per record."""
         return all(isinstance(self._columns.get(path), ArrayColumn) for path in fields)
 
-    def read_into(self, numbers: NDArray[np.int64], out: Arrays) -> list[dict[Path, Any]] | None:
+    def read_into(self, numbers: NDArray[np.int64], out: Arrays) -> Infos | None:
         """Gather records straight into memory.
 
         Args:
@@ -130,7 +136,7 @@ class MemorySource:
             out: for each array column an array ``(rows, ...)`` of the column's dtype, which is filled.
 
         Returns:
-            What is no array: for each record its values by field; None when all columns are arrays.
+            What is no array: for each field a list of ``rows`` values; None when all columns are arrays.
         """
         objects: dict[Path, ObjectColumn] = {}
         rows = as_rows(numbers)
@@ -141,7 +147,8 @@ class MemorySource:
                 objects[path] = column
         if not objects:
             return None
-        return [{path: column[int(number)] for path, column in objects.items()} for number in numbers]
+        wanted = numbers.tolist()
+        return {path: [as_info(column[number]) for number in wanted] for path, column in objects.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "rngs": None}  # a stream's position belongs to the process that draws from it
@@ -166,29 +173,56 @@ class MemorySource:
 
 
 def _columns_of(data: Any) -> dict[Path, Column]:
-    if isinstance(data, (str, bytes)):
+    if isinstance(data, str) or is_bytes(data):
         raise TypeError(f"data must be a dict of columns or a sequence of records, not {type(data).__name__}")
-    if isinstance(data, Mapping):
-        columns = {path: as_column(_sized(path, values)) for path, values in flatten(data).items()}
+    _check_no_transposition(data)
+    table = columns_of(data)
+    if table is not None:
+        try:
+            leaves = flatten(table)
+        except RecordError as error:
+            raise TypeError(f"a {type(data).__name__} is read as columns by name: {error}") from None
+        columns = {path: as_column(_sized(path, values), path) for path, values in leaves.items()}
         if not columns:
             raise ValueError("data holds no column; expected a dict such as {'image': images, 'label': labels}")
         lengths = {field_name(path): len(column) for path, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns must have equal length, found {lengths}")
         return columns
-    if isinstance(data, np.ndarray):
-        return {VALUE_FIELD: as_column(_sized(VALUE_FIELD, data))}
+    if is_array(data):
+        return {VALUE_FIELD: as_column(_sized(VALUE_FIELD, data), VALUE_FIELD)}
     if isinstance(data, Sequence) or (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         return {(): ObjectColumn(data)}
     raise TypeError(f"data must be a dict of columns or a sequence of records, not {type(data).__name__}")
 
 
+_MOST_COLUMNS = 8  # a longer tuple of arrays is more likely one of records
+
+
+def _check_no_transposition(data: Any) -> None:
+    """Refuse ``(X, y)``: it would be two records, and whoever writes it means two columns.
+
+    Raises:
+        TypeError: it is a tuple, or a list of arrays of different rank, whose arrays are equally long.
+    """
+    if type(data) not in (list, tuple) or not 2 <= len(data) <= _MOST_COLUMNS:
+        return
+    shapes = [tuple(getattr(item, "shape", ())) for item in data]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if len(lengths) > 1 or None in lengths or (type(data) is list and len(set(map(len, shapes))) == 1):
+        return
+    names = [f"'field {place}': data[{place}]" for place in range(len(data))]
+    raise TypeError(
+        f"a {type(data).__name__} of {len(data)} arrays, each {lengths.pop()} long, would be read as {len(data)} "
+        f"records. Columns need names: {{{', '.join(names)}}}, such as {{'image': X, 'label': y}}; if these are the "
+        "records, pass np.stack(data) or a list of dicts"
+    )
+
+
 def _sized(path: Path, values: Any) -> Any:
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or getattr(values, "shape", None) == ():
-        raise TypeError(f"column '{field_name(path)}' must be an array or a list, not {type(values).__name__}")
-    if isinstance(values, np.ndarray) and values.dtype.hasobject:
-        raise TypeError(
-            f"column '{field_name(path)}': expected numbers, found an object array of shape {values.shape}. Give it a "
-            "numeric dtype, or pass a list if the values are text or plain objects"
-        )
+    kind = type(values)
+    # An array may have no __len__ (zarr), and a sparse matrix has one that raises.
+    single = isinstance(values, str) or is_bytes(values) or getattr(values, "shape", None) == ()
+    if single or not (hasattr(kind, "__len__") or hasattr(kind, "shape")):
+        raise TypeError(f"column '{field_name(path)}' must be an array or a list, not {kind.__name__}")
     return values

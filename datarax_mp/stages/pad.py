@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from datarax_mp.core.integers import integer
-from datarax_mp.core.record import Path, as_path, clash
+from datarax_mp.core.record import Path, clash
 
 To: TypeAlias = Literal["fixed", "longest"] | Sequence[int]
 
@@ -28,8 +28,8 @@ class Pad:
 
     Attributes:
         field: the field to pad, of any dtype and at least one axis; only the first axis may vary from record to record.
-            Nested names are joined by a slash, ``"text/tokens"``. Several names in a tuple are padded together: in
-            each record they must be equally long.
+            Nested names are joined by a slash, ``"text/tokens"``, which may as well be one name that has a slash in it.
+            Several names in a tuple are padded together: in each record they must be equally long.
         length: the most that a record may have. A batch has this much room in shared memory, whatever ``to`` says.
         to: ``"fixed"`` pads every batch to ``length``. ``"longest"`` pads to the longest record of the batch (0 if all
             are empty): least to compute, but a jitted step compiles anew for each length. A sequence of rising lengths,
@@ -78,7 +78,7 @@ class Pad:
             raise ValueError("Pad: field names no field")
         object.__setattr__(self, "field", fields[0] if len(fields) == 1 else fields)  # the class is frozen
         for name in (*fields, *(added for added in (self.mask, self.lengths) if added is not None)):
-            if not isinstance(name, str) or not all(as_path(name)):
+            if not isinstance(name, str) or not all(_parts(name)):
                 raise TypeError(f"Pad: expected field names such as 'tokens' or 'text/tokens', got {name!r}")
         object.__setattr__(self, "length", self._length("length", self.length))
         object.__setattr__(self, "to", self._checked_to())
@@ -128,6 +128,10 @@ class Pad:
         return longest if isinstance(self.to, str) else self.to[bisect_left(self.to, longest)]
 
 
+def _parts(name: str) -> Path:
+    return tuple(name.split("/"))
+
+
 def check_pads(pads: Sequence[Pad]) -> None:
     """Make sure that stages that pad agree about their fields.
 
@@ -137,9 +141,9 @@ def check_pads(pads: Sequence[Pad]) -> None:
     seen: list[Path] = []
     for pad in pads:
         for name in (*pad.names, *pad.added):
-            if any(clash(as_path(name), other) for other in seen):
+            if any(clash(_parts(name), other) for other in seen):
                 raise ValueError(
                     f"{pad}: the field '{name}' would be padded or added twice, or lie within another that is. "
                     "Pad each field once, and choose other names for mask and lengths"
                 )
-            seen.append(as_path(name))
+            seen.append(_parts(name))

@@ -6,10 +6,15 @@ import pickle
 import signal
 import traceback
 from dataclasses import dataclass
+from typing import Any
 
 import cloudpickle
 
+from datarax_mp.core.errors import set_notes
+
 _LONGEST_LINE = 500
+
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)  # what ends a process or a generator, and is no report
 
 
 class WorkerError(RuntimeError):
@@ -37,11 +42,16 @@ class RemoteError:
 
     Attributes:
         pickled: the exception itself, or None if it does not pickle.
+        parts: its class, ``args`` and attributes, pickled, or None: for a class whose ``__init__`` takes other
+            arguments than the exception keeps.
+        notes: its notes.
         summary: its type and message, with its notes.
         text: the formatted traceback.
     """
 
     pickled: bytes | None
+    parts: bytes | None
+    notes: tuple[str, ...]
     summary: str
     text: str
 
@@ -50,25 +60,50 @@ class RemoteError:
         """Pack an exception that is being handled."""
         summary = "".join(traceback.format_exception_only(error)).strip()
         text = "".join(traceback.format_exception(error))
-        try:
-            pickled = cloudpickle.dumps(error)
-        except Exception:  # whatever its __reduce__ does: the text still arrives
-            pickled = None
-        return cls(pickled, summary, text)
+        parts = type(error), error.args, {name: value for name, value in vars(error).items() if name != "__notes__"}
+        notes = tuple(map(str, getattr(error, "__notes__", ())))
+        return cls(_pickled(error), _pickled(parts), notes, summary, text)
 
     def restore(self) -> BaseException:
-        """The exception of the worker if it unpickles, else a WorkerError with its text; its cause is the traceback."""
-        error: BaseException | None = None
-        if self.pickled is not None:
-            try:
-                error = pickle.loads(self.pickled)
-            except Exception:  # an __init__ with other arguments than .args, say
-                error = None
-        # SystemExit and KeyboardInterrupt of a worker must not end the caller.
-        if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        """The exception of the worker, or a WorkerError with its text; its cause is the traceback there."""
+        error = _unpickled(self.pickled)
+        if not isinstance(error, BaseException):
+            error = _assembled(_unpickled(self.parts))
+        # SystemExit and KeyboardInterrupt of a worker must not end the caller, and StopIteration not its loop.
+        if not isinstance(error, BaseException) or isinstance(error, (*EXITS, StopIteration, StopAsyncIteration)):
             error = WorkerError(f"a worker raised {self.summary}")
-        error.__cause__ = WorkerTraceback(self.text)
+        elif self.notes:
+            set_notes(error, list(self.notes))
+        BaseException.__setattr__(error, "__cause__", WorkerTraceback(self.text))
         return error
+
+
+def _pickled(value: Any) -> bytes | None:
+    try:
+        return cloudpickle.dumps(value)
+    except Exception:  # whatever its __reduce__ does: the text still arrives
+        return None
+
+
+def _unpickled(pickled: bytes | None) -> Any:
+    try:
+        return None if pickled is None else pickle.loads(pickled)
+    except Exception:  # an __init__ with other arguments than .args, say
+        return None
+
+
+def _assembled(parts: Any) -> BaseException | None:
+    """An exception without its class's ``__init__``."""
+    if parts is None:
+        return None
+    kind, args, attributes = parts
+    try:
+        error: BaseException = kind.__new__(kind, *args)
+        for name, value in {"args": args, **attributes}.items():
+            BaseException.__setattr__(error, name, value)
+    except Exception:  # a __new__ of its own that takes something else
+        return None
+    return error
 
 
 def one_line(error: BaseException) -> str:

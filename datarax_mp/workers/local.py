@@ -37,12 +37,11 @@ class LocalCrew:
 
     def layout(self) -> Layout:
         """Read the first record and fix the layout."""
-        self._program.layout = self._program.probe()
-        return self._program.layout
+        return self._program.probe()
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Write batches as the layout says; a ticket brings its ring along."""
-        self._program.layout = layout
+        self._program.fix(layout)
         if self._program.only_copies and layout.block_bytes >= _THREAD_BYTES:
             self._background = _Background(self._program)
 
@@ -129,7 +128,7 @@ def _perform(program: Program, ticket: Ticket) -> Answer:
 class _Raised(RemoteError):
     """An exception that was raised right here, and needs no packing."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         object.__setattr__(self, "_error", error)
 
     def restore(self) -> BaseException:

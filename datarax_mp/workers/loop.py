@@ -9,9 +9,10 @@ import socket
 import sys
 from typing import Any
 
+from datarax_mp.core.errors import add_note
 from datarax_mp.workers import board
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
-from datarax_mp.workers.errors import RemoteError
+from datarax_mp.workers.errors import EXITS, RemoteError
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Gone, Load, Loaded, Park, Run, Unload, Written
 from datarax_mp.workers.shipping import unpack
@@ -61,7 +62,9 @@ class _Worker:
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
             self.program = unpack(message, descriptors)
             return Loaded(self.program.probe() if message.probe else None)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self.failure = _packed(error)
             return Failed(self.failure, Written.nothing())
 
@@ -70,11 +73,11 @@ class _Worker:
         os.close(descriptor)
         self.slot_bytes = message.slot_bytes
         if self.program is not None:
-            self.program.layout = message.layout
+            self.program.fix(message.layout)
 
 
-def _packed(error: Exception) -> RemoteError:
-    error.add_note(f"in worker process {os.getpid()}")
+def _packed(error: BaseException) -> RemoteError:
+    add_note(error, f"in worker process {os.getpid()}")
     return RemoteError.of(error)
 
 

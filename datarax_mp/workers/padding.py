@@ -11,13 +11,13 @@ moved. (Some rows move at a time; NumPy buffers what overlaps.) What is beyond t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.record import Arrays, Path, RecordError, as_path, clash, field_name, nest, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, clash, field_name, path_of
 from datarax_mp.core.spec import Layout
 from datarax_mp.stages.pad import Pad
 
@@ -38,9 +38,11 @@ class _Group:
     fills: dict[Path, Any]  # of each field of unequal length; a mask is one more of them
 
     @classmethod
-    def of(cls, pad: Pad) -> _Group:
-        mask, lengths = (None if name is None else as_path(name) for name in (pad.mask, pad.lengths))
-        fields = tuple(map(as_path, pad.names))
+    def of(cls, pad: Pad, known: Collection[Path]) -> _Group:
+        fields = tuple(path_of(name, known) for name in pad.names)
+        if any("/" in path[0] for path in fields):  # names with slashes in them: so are those added beside them
+            known = [*known, *((name,) for name in pad.added if not any(field_name(path) == name for path in known))]
+        mask, lengths = (None if name is None else path_of(name, known) for name in (pad.mask, pad.lengths))
         fills = dict.fromkeys(fields, pad.value) | ({} if mask is None else {mask: False})
         return cls(pad, fields, mask, lengths, np.ones(pad.length, bool), fills)
 
@@ -99,14 +101,18 @@ class _Group:
 class Padding:
     """The stages of a program that pad.
 
+    Args:
+        pads: the stages.
+        known: the fields that records have, or that a batch has.
+
     Attributes:
         bounds: for each field of unequal length, the most that a record may have.
         varying: those that differ in length from batch to batch.
         alone: the one field of unequal length, if there are no others and none is added; else None.
     """
 
-    def __init__(self, pads: Sequence[Pad]) -> None:
-        self._groups = [_Group.of(pad) for pad in pads]
+    def __init__(self, pads: Sequence[Pad], known: Collection[Path]) -> None:
+        self._groups = [_Group.of(pad, known) for pad in pads]
         self._fills = {path: value for group in self._groups for path, value in group.fills.items()}
         self.bounds = {path: group.pad.length for group in self._groups for path in group.fills}
         only = self._groups[0] if len(self._groups) == 1 else None
@@ -114,28 +120,32 @@ class Padding:
         self.alone = only.fields[0] if only is not None and plain else None
         self.varying = {path for group in self._groups if group.pad.to != "fixed" for path in group.fills}
 
-    def first(self, record: Any, number: int, fix: Callable[..., Layout]) -> tuple[dict[str, Any], Layout]:
-        """Fix the layout by the first record; return the record, too, with the fields that are added.
+    def first(
+        self, arrays: Arrays, info: Mapping[Path, Any], number: int, *, batch_size: int, x64: bool | None
+    ) -> Layout:
+        """Fix the layout by the first record; the fields that are added are among its arrays from then on.
 
         Args:
-            record: the record.
+            arrays: the record's arrays.
+            info: its other fields.
             number: its number.
-            fix: what remains of ``Layout.of``.
+            batch_size: rows in a batch.
+            x64: as ``Layout.of_parts`` has it.
 
         Raises:
             RecordError: a name is taken, or is a part of one that is; the fill is no value of a field's dtype; see
                 ``Pad`` for others.
         """
-        arrays, info = split_record(record, number)
         for group in self._groups:
             for path in (group.mask, group.lengths):
                 if path is not None and any(clash(path, other) for other in (*arrays, *info)):
                     raise group.taken(path, number)
         self.admit(arrays, info, number)
-        record = nest({**arrays, **info})
-        layout = fix(record, bounds=self.bounds, varying=self.varying)
+        layout = Layout.of_parts(
+            arrays, info, number=number, batch_size=batch_size, x64=x64, bounds=self.bounds, varying=self.varying
+        )
         self._check_fills(layout, number)
-        return record, layout
+        return layout
 
     def _check_fills(self, layout: Layout, number: int) -> None:
         for spec in layout.fields:

@@ -6,33 +6,36 @@ workers, so that both produce the same bytes.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.errors import add_note
 from datarax_mp.core.pickling import dumps
-from datarax_mp.core.record import Arrays, Path, RecordError, nest, split_record
+from datarax_mp.core.record import Arrays, Infos, RecordError, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.order import Order
-from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.adapt import Source, quick_way
+from datarax_mp.sources.memory import MemorySource
 from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, RandomMapElement, stage_name
 from datarax_mp.stages.pad import Pad
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
-from datarax_mp.workers.errors import RemoteError, one_line
+from datarax_mp.workers.errors import EXITS, RemoteError, one_line
 from datarax_mp.workers.padding import Lengths, Padding, shrunk, smaller
 from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
-from datarax_mp.workers.reading import Columns, Reader
+from datarax_mp.workers.reading import Columns, Reader, Reading
 from datarax_mp.workers.rows import Rows
 from datarax_mp.workers.stacked import apply as stacked_stages
 
-_PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
+log = logging.getLogger("datarax_mp")
 
-Infos = list[dict[Path, Any]]
+_PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
 
 
 class Program:
@@ -45,6 +48,10 @@ class Program:
         x64: whether JAX holds 64-bit types; None when the output is NumPy and every dtype stays.
         pad: whether the rows that a short batch lacks are filled with zeros.
         skip: whether a record for which something is raised is left out, instead of ending the epoch.
+        reading: how records are read.
+
+    Attributes:
+        layout: what a batch holds; known when ``fix`` has been told.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Program:
         x64: bool | None,
         pad: bool = False,
         skip: bool = False,
+        reading: Reading = Reading(),  # noqa: B008 - a frozen value
     ) -> None:
         self.source = source
         self.order = order
@@ -68,22 +76,33 @@ class Program:
         self.element_stages = [stage for stage in stages if isinstance(stage, (MapElement, RandomMapElement))]
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
         self._first_batch_stage = len(stages) - len(self.batch_stages)
-        pads = [stage for stage in stages if isinstance(stage, Pad)]
-        self.padding = Padding(pads) if pads else None
-        self._as_read = not self.element_stages and self.padding is None  # before the batch stages
-        self._reader = Reader(source, skip=skip)
+        self._pads = [stage for stage in stages if isinstance(stage, Pad)]
+        self._padding: Padding | None = None
+        self._as_read = not self.element_stages and not self._pads  # before the batch stages
+        self._reader = Reader(source, reading, skip=skip)
+        self._reads_columns = False
         self.layout: Layout | None = None
-        self._collated: Layout | None = None  # before the batch stages
+
+    def fix(self, layout: Layout) -> None:
+        """Write batches as the layout says from now on."""
+        self.layout = layout
+        known = [spec.path for spec in (layout.collated or layout).fields]
+        self._padding = Padding(self._pads, known) if self._pads else None
+        # Only where the quick way is the class's own: a derived class's __getitem__ is what the user means.
+        quick = isinstance(self.source, MemorySource) and quick_way(self.source, "read_into") is not None
+        self._reads_columns = self._as_read and quick and self.source.reads_columns(known)  # type: ignore[attr-defined]
 
     def perform(
-        self, run: Run, memory: Any, slot_bytes: int, pack: Callable[[Exception], RemoteError]
+        self, run: Run, memory: Any, slot_bytes: int, pack: Callable[[BaseException], RemoteError]
     ) -> Done | Failed:
         """Do a run; ``memory`` begins with slot 0, and ``pack`` makes an exception ready for its journey."""
         began = time.perf_counter()
         written = Written.nothing()
         try:
             self.write(memory, run.slot * slot_bytes, run.epoch, run.step, run.steps, written)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:  # a panic in native code, a test's outcome: no reason for a process to end
             return Failed(pack(error), written)
         return Done(time.perf_counter() - began, written)
 
@@ -106,31 +125,39 @@ class Program:
             except Exception as error:
                 if tried == len(numbers):
                     if self.skip:
-                        error.add_note(f"(on_error='skip': each of the first {tried} records fails)")
+                        add_note(error, f"(on_error='skip': each of the first {tried} records fails)")
                     raise
         raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
 
     def _layout_of(self, number: int) -> Layout:
         together = self._reader.together(np.array([number]))
         record = self._reader.one(number) if together is None else together[0]
-        record = self._prepared(number, record, self._generators(0))
-        fix = partial(Layout.of, number=number, batch_size=self._rows)
-        collated_x64 = None if self.batch_stages else self.x64
-        if self.padding is None:
-            collated = fix(record, x64=collated_x64)
+        arrays, info = split_record(self._prepared(number, record, self._generators(0)), number)
+        size, x64 = self._rows, None if self.batch_stages else self.x64
+        if self._pads:
+            padding = Padding(self._pads, [*arrays, *info])
+            collated = padding.first(arrays, info, number, batch_size=size, x64=x64)
+            arrays, varying = padding.whole(arrays), padding.varying
         else:
-            record, collated = self.padding.first(record, number, partial(fix, x64=collated_x64))
+            collated, varying = Layout.of_parts(arrays, info, number=number, batch_size=size, x64=x64), set()
         if not self.batch_stages:
             return collated
-        arrays, info = split_record(record, number)
-        if self.padding is not None:
-            arrays = self.padding.whole(arrays)
-        stacked = {path: array[None] for path, array in arrays.items()}
-        batch = stacked_stages(self.batch_stages, self._first_batch_stage, stacked, 1, np.array([number]))
-        first = nest({**{path: rows[0] for path, rows in batch.items()}, **info})
-        self._collated = collated
-        varying = batch.keys() if self.padding is not None and self.padding.varying else ()
-        return fix(first, x64=self.x64, varying=varying)
+        stacked, infos = stacked_stages(
+            self.batch_stages,
+            self._first_batch_stage,
+            {path: array[None] for path, array in arrays.items()},
+            {path: [value] for path, value in info.items()},
+            np.array([number]),
+        )
+        return Layout.of_parts(
+            {path: rows[0, ...] for path, rows in stacked.items()},
+            infos,
+            number=number,
+            batch_size=size,
+            x64=self.x64,
+            varying=stacked.keys() if varying else (),
+            collated=collated,
+        )
 
     def write(self, memory: Any, start: int, epoch: int, step: int, steps: int, written: Written) -> None:
         """Write consecutive batches, the first at byte ``start``, each in a block of its own.
@@ -155,8 +182,8 @@ class Program:
             try:
                 info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
-            except Exception as error:
-                error.add_note(f"(step {step + done} of epoch {epoch})")
+            except BaseException as error:
+                add_note(error, f"(step {step + done} of epoch {epoch})")
                 raise
             if skips:
                 written.skips[done] = skips
@@ -178,7 +205,7 @@ class Program:
         skips: dict[int, Skip] = {}  # by row
         infos = self._fill(layout, epoch, numbers, targets, skips)
         shapes = None
-        if self.padding is not None and (shapes := smaller(layout, targets)) is not None:
+        if self._padding is not None and (shapes := smaller(layout, targets)) is not None:
             out = layout.rows(memory, start, len(numbers), shapes)
         rows = len(numbers) - len(skips)
         fits = None
@@ -222,34 +249,26 @@ class Program:
         """Whether all there is to do is to copy rows of arrays; known when the layout is."""
         return not self.stages and self._reads_columns
 
-    @cached_property
-    def _reads_columns(self) -> bool:
-        layout = self._collated or self.layout
-        asked = getattr(self.source, "reads_columns", None)
-        if not self._as_read or asked is None or layout is None:
-            return False
-        return asked([spec.path for spec in layout.fields])
-
     def _fill_stacked(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
-        if self._collated is None:
-            self.probe()
-        assert self._collated is not None
-        collated = self._collated
+        collated = layout.collated
+        assert collated is not None
         stacked = {spec.path: np.empty((len(numbers), *spec.shape), spec.source_dtype) for spec in collated.fields}
         infos = self._gather(collated, epoch, numbers, stacked, skips)
         rows = len(numbers) - len(skips)
         if rows == 0:
-            return infos
+            return {path: [] for path in layout.info}
         if skips:
             stacked = {path: array[:rows] for path, array in stacked.items()}
             numbers = np.delete(numbers, list(skips))
-        batch = stacked_stages(self.batch_stages, self._first_batch_stage, stacked, rows, numbers)
+        batch, infos = stacked_stages(
+            self.batch_stages, self._first_batch_stage, stacked, infos or {}, numbers, layout.info
+        )
         board.here[PHASE] = Phase.WRITING
-        layout.check_names(batch, dict.fromkeys(layout.info), int(numbers[0]))
+        layout.check_names(batch, infos, int(numbers[0]))
         for spec in layout.fields:
-            row = spec.check(batch[spec.path][0], int(numbers[0]))  # the rows of one array are all alike
+            row = spec.check(batch[spec.path][0, ...], int(numbers[0]))  # the rows of one array are all alike
             if row.shape != spec.shape:
                 targets[spec.path] = shrunk(targets[spec.path], row.shape)
             np.copyto(targets[spec.path][:rows], batch[spec.path], casting="safe")
@@ -259,10 +278,30 @@ class Program:
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]
     ) -> Infos | None:
         together = self._reader.together(numbers)
-        if isinstance(together, Columns) and self._as_read and together.write(layout, targets):
-            return None
-        infos: Infos = []
-        padding, lengths = self.padding, list[Lengths]()
+        if isinstance(together, Columns) and self._as_read:
+            infos = together.write(layout, targets)
+            if infos is not None:
+                return infos
+        if together is not None and self.skip:
+            try:
+                return self._collate_records(layout, epoch, numbers, targets, None, together)
+            except Exception as error:  # which of the records it is that has to be skipped shows one by one
+                log.debug("records %s are read singly: %r", numbers.tolist(), error)
+                together = None
+        return self._collate_records(layout, epoch, numbers, targets, skips if self.skip else None, together)
+
+    def _collate_records(
+        self,
+        layout: Layout,
+        epoch: int,
+        numbers: NDArray[np.int64],
+        targets: Arrays,
+        skips: dict[int, Skip] | None,
+        together: Sequence[Any] | Columns | None,
+    ) -> Infos | None:
+        """Write records one after the other; ``skips`` takes up those that fail, unless it is None."""
+        infos: Infos = {path: [] for path in layout.info}
+        padding, lengths = self._padding, list[Lengths]()
         rows, row = Rows(layout, targets, None if padding is None else padding.alone), 0
         read, put, staged = self._reader.one, rows.put_plain, bool(self.element_stages)
         generators = self._generators(epoch)
@@ -276,20 +315,21 @@ class Program:
                     row += 1
                     continue
                 board.here[PHASE], board.here[RECORD] = Phase.WRITING, number
-                arrays, info = split_record(record, number)
+                arrays, info = split_record(record, number, layout.info)
                 if padding is not None:
                     lengths[row:] = [padding.admit(arrays, info, number)]
                 rows.put(row, arrays, info, number)
             except Exception as error:
-                if not self.skip:
+                if skips is None:
                     raise
                 skips[place] = Skip(number, place, one_line(error))
                 continue
-            infos.append(info)
+            for path, values in infos.items():
+                values.append(info[path])
             row += 1
         if padding is not None:
             padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
-        return infos if layout.info else None
+        return infos or None
 
     def _generators(self, epoch: int) -> dict[int, Generators]:
         """Those of the random stages, by the stage's place."""
@@ -308,8 +348,8 @@ class Program:
                 else:
                     # Never bound to a name here, so that the next record may reuse it.
                     record = stage.fn(record, generators[place].of(number))  # type: ignore[call-arg, arg-type]
-            except Exception as error:
-                error.add_note(f"while stage {stage_name(stage)} worked on record {number}")
+            except BaseException as error:
+                add_note(error, f"while stage {stage_name(stage)} worked on record {number}")
                 raise
         return record
 
@@ -337,4 +377,6 @@ class Program:
                     break
         for rows_out in out:
             rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
-        return None if infos is None else [info for info, fit in zip(infos, fits, strict=True) if fit]
+        if infos is None:
+            return None
+        return {path: list(compress(values, fits.tolist())) for path, values in infos.items()}

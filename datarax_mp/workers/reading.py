@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.record import Arrays, RecordError, field_name, flatten, nest
+from datarax_mp.core.errors import add_note
+from datarax_mp.core.foreign import Unreadable, as_plain
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, flatten, name_fields, nest
 from datarax_mp.core.spec import Layout
-from datarax_mp.sources.adapt import Source
+from datarax_mp.core.values import as_info, is_bytes, read
+from datarax_mp.sources.adapt import Source, quick_way
+from datarax_mp.sources.tables import columns_of
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, WHOLE_BATCH, Phase
 
+log = logging.getLogger("datarax_mp")
+
+Found = TypeVar("Found")
+
 _READING = int(Phase.READING)  # an enum's member is slower, and this is written for every record
+_PAUSE_SECONDS = 0.1  # before the first further attempt; before each one after that twice as long
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How records are read.
+
+    Attributes:
+        fields: names for the items of records that are tuples, or None.
+        retries: how often reading is tried again after it has raised.
+    """
+
+    fields: tuple[str, ...] | None = None
+    retries: int = 0
 
 
 class Reader:
@@ -22,23 +48,25 @@ class Reader:
 
     Args:
         source: the source.
+        reading: how records are read.
         skip: whether a record that cannot be read is to be left out.
     """
 
-    def __init__(self, source: Source, *, skip: bool) -> None:
+    def __init__(self, source: Source, reading: Reading, *, skip: bool) -> None:
         self._source, self._skip = source, skip
+        self._fields, self._retries = reading.fields, reading.retries
         self._name = type(source).__name__
-        self._together = getattr(source, "__getitems__", None)
+        self._many = quick_way(source, "__getitems__")
 
     def one(self, number: int) -> Any:
         """Record ``number``."""
         at = board.here
         at[PHASE], at[RECORD] = _READING, number
         try:
-            return self._source[number]
+            record = self._source[number]
         except Exception as error:
-            error.add_note(f"while reading record {number} of {self._name}")
-            raise
+            record = self._again(error, lambda: self._source[number], f"record {number}")
+        return record if self._fields is None else name_fields(record, self._fields, number)
 
     def together(self, numbers: NDArray[np.int64]) -> Sequence[Any] | Columns | None:
         """Records in one call, to be picked by their place in ``numbers``; None if they are to be read singly.
@@ -46,24 +74,51 @@ class Reader:
         Raises:
             RecordError: the source returned more or fewer than it was asked for.
         """
-        if self._together is None:
+        if self._many is None:
             return None
         wanted = numbers.tolist()
         at = board.here
         at[PHASE], at[RECORD] = _READING, WHOLE_BATCH
         try:
-            found = self._together(wanted)
-        except Exception as error:
+            return self._picked(self._read_together(wanted), wanted)
+        except Exception:
             if self._skip:
                 return None  # which record it is that has to be skipped shows when they are read singly
-            error.add_note(f"while reading records {wanted} of {self._name}")
             raise
-        if isinstance(found, Mapping):
-            return Columns(found, wanted, self._name)
+
+    def _read_together(self, wanted: list[int]) -> Any:
+        many = self._many
+        assert many is not None
+        try:
+            return many(wanted)
+        except Exception as error:
+            if self._skip:
+                raise
+            return self._again(error, lambda: many(wanted), f"records {wanted}")
+
+    def _picked(self, found: Any, wanted: list[int]) -> Sequence[Any] | Columns:
+        table = columns_of(found)
+        if table is not None:
+            return Columns(table, wanted, self._name)
         records = list(found)
         if len(records) != len(wanted):
             raise RecordError(_miscounted(self._name, wanted, str(len(records))))
-        return records
+        if self._fields is None:
+            return records
+        return [name_fields(record, self._fields, number) for record, number in zip(records, wanted, strict=True)]
+
+    def _again(self, error: Exception, attempt: Callable[[], Found], what: str) -> Found:
+        """Try further times what has raised ``error``, with pauses; raise what the last attempt does."""
+        for tried in range(1, self._retries + 1):
+            log.warning("reading %s of %s: %r; attempt %d of %d follows", what, self._name, error, tried, self._retries)
+            time.sleep(min(_PAUSE_SECONDS * 2 ** (tried - 1), _LONGEST_PAUSE_SECONDS))
+            try:
+                return attempt()
+            except Exception as later:
+                error = later
+        tries = f", {self._retries + 1} times" if self._retries else ""
+        add_note(error, f"while reading {what} of {self._name}{tries}")
+        raise error
 
 
 class Columns:
@@ -75,35 +130,60 @@ class Columns:
         source: the source's name, for messages.
 
     Raises:
-        RecordError: a column has more or fewer values than there are records.
+        RecordError: a column has more or fewer values than there are records, or masked values or nulls.
     """
 
     def __init__(self, tree: Mapping[str, Any], numbers: Sequence[int], source: str) -> None:
-        self._columns = flatten(tree)
-        for path, column in self._columns.items():
+        self._columns: dict[Path, Any] = {}
+        for path, column in flatten(tree).items():
             single = (
-                isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) == 0
+                isinstance(column, str)
+                or is_bytes(column)
+                or not (hasattr(column, "__len__") or hasattr(column, "shape"))
+                or getattr(column, "ndim", 1) == 0
             )
-            rows = "no" if single else len(column)
+            plain = column if single else _plain(column, path, numbers)
+            rows = "no" if single else len(plain)
             if rows != len(numbers):
                 raise RecordError(_miscounted(source, numbers, f"{rows} values of field '{field_name(path)}'"))
+            self._columns[path] = plain
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         return nest({path: column[place] for path, column in self._columns.items()})
 
-    def write(self, layout: Layout, targets: Arrays) -> bool:
-        """Copy the columns into a batch, if they are just what the layout says; False if record by record may help."""
-        if layout.info or len(self._columns) != len(layout.fields):
-            return False
+    def write(self, layout: Layout, targets: Arrays) -> Infos | None:
+        """Copy the columns into a batch, if they are just what the layout says.
+
+        Returns:
+            The fields that are no arrays; None if nothing is copied, because record by record may help.
+        """
+        if len(self._columns) != len(layout.fields) + len(layout.info):
+            return None
         for spec in layout.fields:
             column = self._columns.get(spec.path)
             if not isinstance(column, np.ndarray):
-                return False
+                return None
             if column.dtype != spec.source_dtype or column.shape[1:] != spec.shape:
-                return False
+                return None
+        if not all(isinstance(self._columns.get(path), list) for path in layout.info):
+            return None
         for spec in layout.fields:
             targets[spec.path][...] = self._columns[spec.path]
-        return True
+        return {path: list(map(as_info, self._columns[path])) for path in layout.info}
+
+
+def _plain(column: Any, path: Path, numbers: Sequence[int]) -> Any:
+    """A column as an array of numbers or, where it holds anything else, as a sequence of the records' values."""
+    try:
+        plain = as_plain(column)
+        if isinstance(plain, np.ndarray):
+            if plain.dtype.hasobject and not plain.dtype.names and plain.ndim == 1:
+                return plain.tolist()
+            numbers_ = read(plain)
+            return plain.tolist() if numbers_ is None else numbers_
+        return plain
+    except Unreadable as error:
+        raise RecordError(error.about(f"field '{field_name(path)}'", numbers)) from error.__cause__
 
 
 def _miscounted(source: str, numbers: Sequence[int], found: str) -> str:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.record import Arrays, Path
+from datarax_mp.core.record import PLAIN_ARRAYS, Arrays, Path
 from datarax_mp.core.spec import Layout
 
 # Python's own numbers, and the dtype that NumPy reads them as.
 _NUMBERS = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}
 _INT64 = 1 << 63
-_ARRAYS = (np.ndarray, np.generic)
 
 
 class Rows:
@@ -56,10 +55,11 @@ class Rows:
         if not plain or type(record) is not dict or len(record) != len(plain):
             return None
         lengths: tuple[int, ...] = ()
+        plain_arrays = PLAIN_ARRAYS
         try:
             for name, shape, dtype, number, target, ragged in plain:
                 value = record[name]
-                if isinstance(value, _ARRAYS):
+                if type(value) in plain_arrays:
                     if value.dtype is not dtype and value.dtype != dtype:
                         return None
                     found = value.shape

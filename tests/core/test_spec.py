@@ -46,7 +46,7 @@ def test_a_record_without_arrays_is_an_error() -> None:
     ("record", "message"),
     [
         ({"x": np.zeros(3)}, r"record 6, field 'y': expected an array .*found no such field"),
-        ({"x": np.zeros(3), "y": "text"}, r"record 6, field 'y': expected an array .*found str"),
+        ({"x": np.zeros(3), "y": "text"}, r"record 6, field 'y': expected an array .*found a str"),
         ({"x": np.zeros(3), "y": 1, "z": 2}, r"record 6, field 'z': expected the first record's fields"),
     ],
 )

@@ -73,7 +73,7 @@ def with_record(number: int, record: Any) -> list[Any]:
         ({"x": np.zeros((2, 3), np.float32)}, r"record 13, field 'label': expected an array.*found no such field"),
         ({**GOOD[0], "extra": 1}, r"record 13, field 'extra': expected the first record's fields \['label', 'x'\]"),
         ({**GOOD[0], "label": 1.5}, r"record 13, field 'label': expected dtype int64.*found float64"),
-        ({**GOOD[0], "label": "one"}, r"record 13, field 'label': expected an array.*found str"),
+        ({**GOOD[0], "label": "one"}, r"record 13, field 'label': expected an array.*found a str"),
         (
             {**GOOD[0], "label": np.array([1, None])},
             r"record 13, field 'label': expected numbers, found an object array",

@@ -94,7 +94,7 @@ def test_get_batch_moves_on_and_is_short_at_the_end() -> None:
         ({}, ValueError, "no column"),
         ({"a": 5}, TypeError, "column 'a'"),
         ({"a": np.float32(5)}, TypeError, "column 'a'"),
-        ({"a": np.array([1, "x"], object)}, TypeError, "column 'a'.*object array"),
+        ({"a": np.array([[1, "x"]], object)}, TypeError, "column 'a'.*object array"),
     ],
 )
 def test_data_of_another_kind_is_an_error(data: Any, error: type[Exception], message: str) -> None:

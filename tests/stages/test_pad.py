@@ -440,8 +440,9 @@ def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device(caplog: pyte
 def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, told: Any) -> None:
     source = [{"n": number, "x": np.ones((length, 3))} for number, length in enumerate((1, 2, 3, 4, 1, 0))]
     program = Program(source, (Pad("x", 4, to=to),), Order(length=6, batch_size=2), x64=None)
-    program.layout = program.probe()
-    memory = bytearray(3 * program.layout.block_bytes)
+    layout = program.probe()
+    program.fix(layout)
+    memory = bytearray(3 * layout.block_bytes)
     answer = program.perform(Run(0, 0, 3, 0), memory, len(memory), RemoteError.of)
     assert isinstance(answer, Done)
     assert answer.written.shapes == told

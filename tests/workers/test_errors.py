@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 import pytest
 
 from datarax_mp import Pipeline, WorkerError
+from datarax_mp.core.errors import add_note
 from datarax_mp.workers.errors import RemoteError, WorkerTraceback, describe_exit
 
 
@@ -40,7 +42,52 @@ def test_an_exception_arrives_with_type_notes_and_the_traceback_as_cause() -> No
     assert "raise error" in str(arrived.__cause__)
 
 
-@pytest.mark.parametrize("error", [Odd("one", "two"), Stubborn("text"), SystemExit(3), StopIteration(1)])
+class Frozen(Exception):
+    """Lets nobody set an attribute."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+class Reduced(Exception):
+    """Makes its copy itself, without the notes."""
+
+    def __reduce__(self) -> Any:
+        return Reduced, ("copied",)
+
+
+class Held(Exception):
+    """Keeps what does not pickle."""
+
+    def __init__(self) -> None:
+        super().__init__("held")
+        self.lock = threading.Lock()
+
+
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+@pytest.mark.parametrize("error", [Odd("one", "two"), Stubborn("text"), Panic("p"), Frozen("f"), OSError(2, "no")])
+def test_an_exception_arrives_as_its_own_type_where_args_and_attributes_suffice(error: BaseException) -> None:
+    BaseException.__setattr__(error, "place", 7)
+    add_note(error, "while reading record 3")
+    arrived = packed(error)
+    assert type(arrived) is type(error)
+    assert arrived.args == error.args
+    assert arrived.place == 7  # type: ignore[attr-defined]
+    assert arrived.__notes__ == ["while reading record 3"]
+    assert isinstance(arrived.__cause__, WorkerTraceback)
+
+
+def test_notes_survive_a_reduce_that_forgets_them() -> None:
+    error = Reduced("first")
+    error.add_note("a note")
+    arrived = packed(error)
+    assert (type(arrived), arrived.args, arrived.__notes__) == (Reduced, ("copied",), ["a note"])
+
+
+@pytest.mark.parametrize("error", [Held(), SystemExit(3), StopIteration(1), KeyboardInterrupt()])
 def test_what_does_not_survive_the_journey_arrives_as_text(error: BaseException) -> None:
     arrived = packed(error)
     assert isinstance(arrived, WorkerError)
@@ -53,7 +100,9 @@ def test_ends_in_words() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("kind", "args"), [(ZeroDivisionError, ("z",)), (Odd, ("one", "two")), (Stubborn, ("t",))])
+@pytest.mark.parametrize(
+    ("kind", "args"), [(ZeroDivisionError, ("z",)), (Odd, ("one", "two")), (Held, ()), (Panic, ("p",))]
+)
 def test_an_exception_in_a_stage_names_stage_record_and_step(workers: int, kind: Any, args: tuple[str, ...]) -> None:
     def fail(record: int) -> dict[str, int]:
         if record == 25:

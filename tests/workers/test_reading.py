@@ -98,4 +98,6 @@ def test_columns_are_written_at_once_where_they_are_what_the_layout_says(monkeyp
     contents(Columnar("label", "image"), 0)
     assert picked == [0]  # for the layout
     contents(Columnar("label", "text"), 0)
-    assert len(picked) == 1 + 1 + LENGTH
+    assert picked == [0, 0]
+    contents(Columnar("label", "listed"), 0)
+    assert len(picked) == 1 + 1 + 1 + LENGTH
