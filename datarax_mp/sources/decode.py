@@ -20,30 +20,22 @@ up for it.
 
 from __future__ import annotations
 
-import io
-import warnings
+from functools import partial
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from datarax_mp.sources.exif import exif_orientation, jpeg_orientation, upright
+from datarax_mp.sources.by_pillow import check_pixels, decode_by_pillow
+from datarax_mp.sources.exif import jpeg_orientation, upright
+from datarax_mp.sources.jpeg import decode_mended
 
-Mode = Literal["RGB", "L"]
+Mode = Literal["RGB", "L", "RGBA", "I;16"]
+Encoded: TypeAlias = bytes | bytearray | memoryview | np.ndarray
 
-MAX_PIXELS = 178_956_970  # where Pillow refuses (its own limit is for the other formats); 537 MB as RGB
+MAX_PIXELS = 178_956_970  # where Pillow refuses; 537 MB as RGB
 
-# Only what Pillow decodes by itself: its EPS reader starts Ghostscript. JPEG is for what simplejpeg does not know.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-
-# Warnings of libjpeg-turbo that say nothing of the pixels. Stray bytes before the end-of-image marker, 0xd9, come after
-# the last of them, and well-known data sets hold such photographs. All other warnings are errors here.
-_HARMLESS = (
-    "extraneous bytes before marker 0xd9",
-    "Invalid SOS parameters for sequential JPEG",
-    "Unknown Adobe color transform code",
-    "unknown JFIF revision number",
-)
+_COLORSPACES = {"RGB": "RGB", "L": "GRAY", "RGBA": "RGBA", "I;16": "GRAY"}  # as simplejpeg calls them
 
 
 class ImageError(ValueError):
@@ -76,81 +68,119 @@ def require_decoders() -> None:
             raise ImportError(f'reading images needs {package}: pip install "datarax-mp[images]"', name=module)
 
 
-def decode_image(data: bytes, path: str, *, mode: Mode = "RGB", min_size: int | None = None) -> np.ndarray:
-    """Decode an image, upright as its EXIF data says.
+def decode_image(
+    data: Encoded,
+    path: str = "<bytes>",
+    *,
+    mode: Mode = "RGB",
+    min_size: int | None = None,
+    pixel_limit: int | None = MAX_PIXELS,
+) -> np.ndarray:
+    """Decode the content of an image file, upright as its EXIF or XMP data says.
+
+    For images that are no files: in a column of a table, a tar file, an answer from the network. In a stage this runs
+    in the workers, as ``ImageFolderSource`` does, whose description tells what is decoded, and how.
 
     Args:
-        data: the content of the file.
-        path: its name, for messages.
-        mode: "RGB" for three channels, "L" for one, grey.
+        data: the content: bytes, or what holds bytes (``bytearray``, ``memoryview``, an array of uint8).
+        path: its name, for messages; one that ends in .tga says so of a TGA without the signature of version 2.
+        mode: "RGB" for three channels, "RGBA" for four, "L" for one, grey; "I;16" for grey values as they are stored.
         min_size: a JPEG is decoded at 1/8, 2/8, 3/8 or 4/8 of its size if its shorter side stays at least this long;
             except for the few that simplejpeg does not take.
+        pixel_limit: an image of more pixels is refused by its header; None for no limit.
 
     Returns:
-        uint8 ``(height, width, 3)``, or ``(height, width, 1)`` under "L"; contiguous and writable.
+        uint8 ``(height, width, channels)``, or uint16 ``(height, width, 1)`` under "I;16"; contiguous and writable.
 
     Raises:
-        ImageError: the data is no image, is truncated or damaged, or has more than ``MAX_PIXELS``.
+        ImageError: the data is no image, is truncated or damaged, has more pixels than ``pixel_limit``, or, under
+            "I;16", has colours or values that uint16 does not hold.
+        TypeError: ``data`` is no bytes, but a path or a Pillow image.
+        ValueError: an option is out of range.
+        ImportError: the decoders are not installed: ``pip install "datarax-mp[images]"``.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> stream = io.BytesIO()
+    >>> Image.new("RGB", (6, 4), "red").save(stream, "PNG")
+    >>> pixels = decode_image(stream.getvalue())
+    >>> pixels.shape, pixels.dtype.name, pixels[0, 0].tolist()
+    ((4, 6, 3), 'uint8', [255, 0, 0])
+
+    In a pipeline over records that hold encoded images:
+
+    >>> def decode(record):
+    ...     return {**record, "image": decode_image(record["image"])}
     """
+    data = _as_bytes(data)
+    check_options(mode, min_size, pixel_limit)
     try:
         if not data:
             raise ValueError("the file is empty")
         if not data.startswith(b"\xff\xd8"):
-            return _decode_by_pillow(data, mode)
-        return _decode_jpeg(data, mode, min_size)
+            return decode_by_pillow(data, mode, pixel_limit, is_tga=path.lower().endswith(".tga"))
+        return _decode_jpeg(data, mode, min_size, pixel_limit)
     except MemoryError:
+        raise
+    except ImportError:
+        require_decoders()
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to: KeyError, struct.error
         what = str(error) if isinstance(error, (ValueError, OSError, SyntaxError)) else repr(error)
         raise ImageError(path, f"expected an image, found {len(data)} bytes that do not decode: {what}") from error
 
 
-def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None) -> np.ndarray:
-    # Delayed, here and below, because sources are imported by every worker and by those who read no images.
+def check_options(mode: str, min_size: int | None, pixel_limit: int | None) -> None:
+    """Make sure that the options of decoding can be.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    if mode not in _COLORSPACES:
+        raise ValueError(f"mode must be one of {tuple(_COLORSPACES)}, got {mode!r}")
+    if min_size is not None and min_size < 1:
+        raise ValueError(f"min_size, the least length of the shorter side, must be at least 1, got {min_size}")
+    if pixel_limit is not None and pixel_limit < 1:
+        raise ValueError(
+            f"pixel_limit, the most pixels of an image, must be at least 1, or None for no limit, got {pixel_limit}"
+        )
+
+
+def _as_bytes(data: Encoded) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (bytearray, memoryview)) or (isinstance(data, np.ndarray) and data.dtype == np.uint8):
+        return bytes(data) if not isinstance(data, np.ndarray) else data.tobytes()
+    raise TypeError(
+        f"decode_image takes the content of an image file as bytes, found {type(data).__name__}. Of a path, read it "
+        "first: Path(path).read_bytes(); a Pillow image is decoded already: np.asarray(image)"
+    )
+
+
+def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None, pixel_limit: int | None) -> np.ndarray:
+    # Delayed, because sources are imported by every worker and by those who read no images.
     from simplejpeg import decode_jpeg, decode_jpeg_header
 
     try:
-        height, width, _, _ = decode_jpeg_header(data, strict=False)
+        height, width, colorspace, _ = decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError):  # a damaged header, or a rare subsampling (3x1, 4x4) that only Pillow takes
-        return _decode_by_pillow(data, mode)
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that are decoded")
+        return decode_by_pillow(data, mode, pixel_limit)
+    check_pixels(width, height, pixel_limit)
+    if mode == "I;16" and colorspace != "Gray":
+        raise ValueError(f"mode='I;16' is for grey values, found colours ({colorspace}). Ask for mode='L'")
+    decode = partial(
+        decode_jpeg,
+        colorspace=_COLORSPACES[mode],
+        min_height=min_size or 0,
+        min_width=min_size or 0,
+        min_factor=2,
+    )
     try:
-        pixels = decode_jpeg(
-            data,
-            colorspace="RGB" if mode == "RGB" else "GRAY",
-            min_height=min_size or 0,
-            min_width=min_size or 0,
-            min_factor=2,
-            strict=True,
-        )
-    except ValueError as error:
-        if not any(text in str(error) for text in _HARMLESS):
-            raise
-        # Only the first warning is told. Pillow decodes to the same pixels, and stops at a file that ends too early.
-        return _decode_by_pillow(data, mode)
-    return upright(pixels, jpeg_orientation(data))
-
-
-def _decode_by_pillow(data: bytes, mode: Mode) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    # Pillow warns about odd metadata and large images: nothing that whoever reads a worker's output could act on.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            known = ", ".join(_FORMATS)
-            raise ValueError(f"they begin with {data[:8]!r}, which is no intact header of {known}") from error
-        with image:
-            image.load()  # metadata may follow the pixels
-            orientation = exif_orientation(image.info.get("exif", b""))
-            if image.mode.startswith("I;16"):
-                grey = (np.asarray(image) >> 8).astype(np.uint8)[:, :, None]
-                pixels = grey if mode == "L" else np.repeat(grey, 3, axis=2)
-            elif image.mode in ("I", "F"):
-                raise ValueError(f"pixels of 32 bits (Pillow's mode {image.mode}) have no known range")
-            else:
-                pixels = np.array(image.convert(mode))
-    return upright(pixels if pixels.ndim == 3 else pixels[:, :, None], orientation)
+        pixels = decode(data, strict=True)
+    except ValueError:
+        mended = decode_mended(data, decode)
+        if mended is None:
+            return decode_by_pillow(data, mode, pixel_limit)
+        pixels = mended
+    pixels = upright(pixels, jpeg_orientation(data))
+    return pixels.astype(np.uint16) if mode == "I;16" else pixels
