@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
     from datarax_mp.sources import PackedSource as PackedSource
+    from datarax_mp.sources import decode_image as decode_image
     from datarax_mp.stages.device import DeviceStage as DeviceStage
     from datarax_mp.stages.host import Filter as Filter
     from datarax_mp.stages.host import MapBatch as MapBatch
@@ -76,6 +77,7 @@ _HOME = {
     "Resize": "stages.image",
     "ShardOptions": "order",
     "SharedMemoryError": "ring",
+    "decode_image": "sources",
     "scan": "pipeline.scan",
     "WorkerError": "workers.errors",
     "WorkerTimeoutError": "workers.errors",

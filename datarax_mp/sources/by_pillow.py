@@ -62,8 +62,8 @@ class _Grey:
     def eight_bits(self) -> np.ndarray:
         if self.most is None:
             raise ValueError(
-                "pixels of 32 bits or with a sign (Pillow's mode I) have no known range; mode='I;16' gives them as they "
-                "are stored"
+                "pixels of 32 bits or with a sign (Pillow's mode I) have no known range; mode='I;16' gives them as "
+                "they are stored"
             )
         if self.most == 65535:
             return (self.values >> 8).astype(np.uint8)[:, :, None]

@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from datarax_mp.sources.by_pillow import check_pixels, decode_by_pillow
+from datarax_mp.sources.by_pillow import check_pixels, decode_by_pillow, readable_formats
 from datarax_mp.sources.exif import jpeg_orientation, upright
 from datarax_mp.sources.jpeg import decode_mended
 
@@ -66,6 +66,20 @@ def require_decoders() -> None:
     for module, package in (("PIL", "Pillow"), ("simplejpeg", "simplejpeg")):
         if find_spec(module) is None:
             raise ImportError(f'reading images needs {package}: pip install "datarax-mp[images]"', name=module)
+
+
+def require_format(kind: str) -> None:
+    """Make sure that Pillow reads a format that not every Pillow reads.
+
+    Raises:
+        ImportError: it does not; the message says what to do.
+    """
+    if kind not in readable_formats():
+        raise ImportError(
+            f"there are {kind} files, which this Pillow does not read: pip install --upgrade pillow (11.3 brought "
+            "AVIF), or leave them out by files=[...]",
+            name="PIL",
+        )
 
 
 def decode_image(

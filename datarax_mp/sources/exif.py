@@ -72,9 +72,9 @@ def _raw_profile(text: Any) -> bytes:
 
 
 def exif_orientation(exif: bytes) -> int | None:
-    """Tag 0x0112 of the first directory, 1 to 8 and 1 for anything else; None if there is no such tag.
+    r"""Tag 0x0112 of the first directory, 1 to 8 and 1 for anything else; None if there is no such tag.
 
-    >>> exif_orientation(b"MM\\0*" + bytes.fromhex("00000008 0001 0112 0003 00000001 00060000"))
+    >>> exif_orientation(b"MM\0*" + bytes.fromhex("00000008 0001 0112 0003 00000001 00060000"))
     6
     """
     tiff = exif.removeprefix(_EXIF)

@@ -9,7 +9,7 @@ one and that no worse one is hidden behind it:
                                             the last thing that is found in one, where they hide nothing
     several scans                           the stray bytes are cut out, place by place, until no warning is left; the
                                             decoder says how many, and if a needed one were cut, that would be a warning
-    several scans with restart intervals    left to Pillow, which does not care (no camera is known to write such a file)
+    several scans with restart intervals    left to Pillow, which does not care; no camera writes such files
 
 An arithmetic code does not show where it ends; it is left to Pillow, too.
 """
@@ -164,8 +164,6 @@ class Frame:
             if units % rows == 0 and max(width, height) <= _LONGEST_SIDE:
                 return width, height
         return None
-
-
 
 
 def tidied(data: bytes, frame: Frame) -> bytes:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import io
+import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+import datarax_mp
 from datarax_mp import ImageError
-from datarax_mp.sources import decode
+from datarax_mp.sources import by_pillow, decode
 from datarax_mp.sources.decode import decode_image
 
 
@@ -325,3 +329,313 @@ def test_an_image_that_claims_too_many_pixels_is_refused_by_its_header(kind: str
         data[6:10] = b"\xff\xff\xff\xff"
     with pytest.raises(ImageError, match=str(decode.MAX_PIXELS)):
         decode_image(bytes(data), "p")
+
+
+# --- more modes
+
+
+def test_mode_rgba_keeps_alpha_and_is_opaque_where_a_file_has_none() -> None:
+    alpha = photo()[:, :, 0]
+    both = np.dstack([photo(), alpha])
+    assert np.array_equal(decode_image(encoded(both, "PNG"), mode="RGBA"), both)
+    assert np.array_equal(decode_image(encoded(both, "TIFF"), mode="RGBA"), both)
+    opaque = np.dstack([photo(), np.full((40, 60), 255, np.uint8)])
+    assert np.array_equal(decode_image(encoded(photo(), "PNG"), mode="RGBA"), opaque)
+    pixels = decode_image(jpeg(), mode="RGBA")
+    assert difference(pixels, opaque) < 16 and (pixels[:, :, 3] == 255).all()
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+    cmyk = decode_image(jpeg(Image.fromarray(photo()).convert("CMYK")), mode="RGBA")
+    assert difference(cmyk, opaque) < 16
+    grey = decode_image(encoded(alpha, "PNG"), mode="RGBA")
+    assert np.array_equal(grey, np.dstack([alpha, alpha, alpha, opaque[:, :, 3]]))
+    few = Image.fromarray(photo()).quantize(8)
+    assert np.array_equal(
+        decode_image(encoded(few, "PNG", transparency=bytes(range(8))), mode="RGBA")[:, :, 3], np.asarray(few)
+    )
+
+
+DEEP = np.random.default_rng(0).integers(0, 65536, (40, 60), dtype=np.uint16)
+
+
+def pgm(values: np.ndarray, most: int, *, plain: bool = False, comment: str = "") -> bytes:
+    header = f"P{2 if plain else 5}\n{comment}{values.shape[1]} {values.shape[0]}\n{most}\n".encode()
+    if plain:
+        return header + b"\n".join(b" ".join(str(value).encode() for value in row) for row in values.tolist())
+    return header + values.astype("u1" if most < 256 else ">u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(DEEP, "PNG"),
+        encoded(DEEP, "TIFF"),
+        encoded(DEEP, "TIFF", compression="tiff_deflate"),
+        encoded(Image.frombytes("I;16B", (60, 40), DEEP.astype(">u2").tobytes()), "TIFF"),
+        encoded(DEEP, "JPEG2000"),
+        encoded(DEEP, "PPM"),
+        pgm(DEEP, 65535),
+        pgm(DEEP, 65535, plain=True),
+        pgm(DEEP, 65535, comment="# 1 2 3\n#\n"),
+    ],
+    ids=["png", "tiff", "tiff deflate", "tiff big-endian", "jp2", "pgm by Pillow", "pgm", "plain pgm", "comments"],
+)
+def test_grey_of_sixteen_bits_comes_as_it_is_stored(data: bytes) -> None:
+    pixels = decode_image(data, mode="I;16")
+    assert pixels.dtype == np.uint16 and pixels.dtype.isnative and pixels.shape == (40, 60, 1)
+    assert np.array_equal(pixels[:, :, 0], DEEP)
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+    upper = (DEEP >> 8).astype(np.uint8)[:, :, None]
+    assert np.array_equal(decode_image(data, mode="L"), upper)
+    assert np.array_equal(decode_image(data), np.repeat(upper, 3, axis=2))
+    assert np.array_equal(decode_image(data, mode="RGBA")[:, :, :3], np.repeat(upper, 3, axis=2))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("most", [1, 100, 255, 1000, 4095])
+def test_a_pgm_of_any_depth_is_stored_values_under_i16_and_a_share_of_white_otherwise(most: int, plain: bool) -> None:
+    values = np.random.default_rng(0).integers(0, most + 1, (40, 60))
+    data = pgm(values, most, plain=plain)
+    assert np.array_equal(decode_image(data, mode="I;16")[:, :, 0], values)
+    assert np.abs(decode_image(data, mode="L")[:, :, 0] - values * 255 / most).max() <= 1
+    if most <= 255:
+        assert np.array_equal(decode_image(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_grey_of_eight_bits_keeps_its_values_under_i16() -> None:
+    grey = photo()[:, :, 0]
+    assert np.array_equal(decode_image(encoded(grey, "PNG"), mode="I;16")[:, :, 0], grey)
+    data = jpeg(grey)
+    pixels = decode_image(data, mode="I;16")
+    assert pixels.dtype == np.uint16 and np.array_equal(pixels, decode_image(data, mode="L"))
+    signed = np.array([[0, 70, 65535]], np.int32)
+    assert decode_image(encoded(signed, "TIFF"), mode="I;16").ravel().tolist() == [0, 70, 65535]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (encoded(photo(), "PNG"), "grey values, found colours.*mode RGB.*mode='L'"),
+        (jpeg(), "grey values, found colours.*YCbCr.*mode='L'"),
+        (encoded(Image.fromarray(photo()).quantize(4), "PNG"), "mode P"),
+        (encoded(Image.fromarray(photo()).convert("LA"), "PNG"), "mode LA"),
+        (encoded(np.array([[-5, 7]], np.int32), "TIFF"), "between -5 and 7, which uint16 does not hold"),
+        (encoded(np.array([[5, 70000]], np.int32), "TIFF"), "between 5 and 70000"),
+        (pgm(DEEP, 65535)[:-1], "smaller than requested"),
+        (pgm(DEEP, 65535, plain=True)[:2000], "truncated"),
+        (b"P5\n3 2\n70000\n" + bytes(12), "cannot be"),
+    ],
+    ids=["rgb", "jpeg", "palette", "alpha", "negative", "large", "short pgm", "short plain pgm", "bad pgm"],
+)
+def test_what_is_no_grey_of_sixteen_bits_is_an_error_under_i16(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        decode_image(data, mode="I;16")
+
+
+def test_a_deep_image_is_turned_upright_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(DEEP, "PNG", exif=exif)
+    assert np.array_equal(decode_image(data, mode="I;16")[:, :, 0], np.rot90(DEEP, -1))
+
+
+# --- more formats
+
+
+@pytest.mark.parametrize("kind", ["TGA", "JPEG2000"])
+def test_more_formats_without_loss(kind: str) -> None:
+    assert np.array_equal(decode_image(encoded(photo(), kind)), photo())
+
+
+def test_a_tga_without_a_signature_is_known_by_its_name() -> None:
+    data = encoded(photo(), "TGA")
+    assert data.endswith(b"TRUEVISION-XFILE.\0")
+    old = data[:-26]
+    assert np.array_equal(decode_image(old, "a.TGA"), photo())
+    with pytest.raises(ImageError, match="no intact header"):
+        decode_image(old, "a.png")
+
+
+def test_avif_mpo_apng_and_the_other_maps() -> None:
+    assert np.abs(decode_image(encoded(photo(), "AVIF", quality=95)).astype(int) - photo()).mean() < 3
+    stereo = encoded(Image.fromarray(photo()), "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40))])
+    assert difference(decode_image(stereo), photo()) < 60
+    frames = [Image.fromarray(photo()), Image.new("RGB", (60, 40))]
+    assert np.array_equal(decode_image(encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])), photo())
+    black_and_white = Image.fromarray(photo()).convert("1")
+    bits = decode_image(encoded(black_and_white, "PPM"), "a.pbm", mode="L")
+    assert np.array_equal(bits[:, :, 0], np.asarray(black_and_white) * np.uint8(255))
+
+
+def test_a_format_that_this_pillow_does_not_read_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_pillow, "readable_formats", lambda: ("PNG",))
+    with pytest.raises(ImageError, match="no intact header of PNG"):
+        decode_image(encoded(photo(), "AVIF"))
+
+
+# --- orientation in odd places
+
+
+def exif_with(kind: int, value: bytes, count: int = 1, order: str = "II") -> bytes:
+    endian: Any = "little" if order == "II" else "big"
+    entry = b"".join(number.to_bytes(size, endian) for number, size in ((0x0112, 2), (kind, 2), (count, 4)))
+    return (
+        (b"Exif\0\0" + order.encode() + (42).to_bytes(2, endian) + (8).to_bytes(4, endian) + (1).to_bytes(2, endian))
+        + entry
+        + value.ljust(4, b"\0")
+        + bytes(4)
+    )
+
+
+TURNED = photo()[::-1, ::-1]  # what orientation 3 stands for
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize(("kind", "size"), [(1, 1), (3, 2), (4, 4), (6, 1), (8, 2), (9, 4), (13, 4)])
+def test_an_orientation_may_be_of_any_integer_type(kind: int, size: int, order: str) -> None:
+    exif = exif_with(kind, (3).to_bytes(size, "little" if order == "II" else "big"), order=order)
+    assert difference(decode_image(jpeg(exif=exif)), TURNED) < 16
+    assert np.array_equal(decode_image(encoded(photo(), "PNG", exif=exif)), TURNED)
+    assert np.array_equal(decode_image(encoded(photo(), "WEBP", lossless=True, exif=exif)), TURNED)
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4])
+def test_a_tiff_may_say_its_orientation_in_any_integer_type(kind: int) -> None:
+    data = encoded(photo(), "TIFF", tiffinfo={0x0112: 3})
+    place = data.index(b"\x12\x01\x03\0\x01\0\0\0")
+    odd = (
+        data[: place + 2] + kind.to_bytes(2, "little") + data[place + 4 : place + 8] + b"\3\0\0\0" + data[place + 12 :]
+    )
+    assert np.array_equal(decode_image(odd), TURNED)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [exif_with(3, b"\0\0"), exif_with(3, b"\x09\0"), exif_with(2, b"3\0"), exif_with(6, b"\xff"), exif_with(16, b"")],
+)
+def test_an_orientation_that_cannot_be_is_upright(exif: bytes) -> None:
+    assert difference(decode_image(jpeg(exif=exif)), photo()) < 16
+
+
+def xmp_with(orientation: int, form: str = 'tiff:Orientation="{}"') -> bytes:
+    inside = form.format(orientation)
+    if inside.startswith("<"):
+        return f"<x:xmpmeta><rdf:Description>{inside}</rdf:Description></x:xmpmeta>".encode()
+    return f"<x:xmpmeta><rdf:Description {inside}/></x:xmpmeta>".encode()
+
+
+@pytest.mark.parametrize(
+    "form", ['tiff:Orientation="{}"', "tiff:Orientation = '{}'", "<tiff:Orientation>{}</tiff:Orientation>"]
+)
+def test_an_orientation_in_xmp_is_applied(form: str) -> None:
+    xmp = xmp_with(3, form)
+    assert difference(decode_image(jpeg(xmp=xmp)), TURNED) < 16
+    assert np.array_equal(decode_image(encoded(photo(), "WEBP", lossless=True, xmp=xmp)), TURNED)
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    assert np.array_equal(decode_image(encoded(photo(), "PNG", pnginfo=text)), TURNED)
+    assert np.array_equal(decode_image(encoded(photo(), "TIFF", tiffinfo={700: xmp_with(3)})), TURNED)
+
+
+def test_exif_counts_where_xmp_says_something_else() -> None:
+    upright = exif_with(3, b"\1\0")
+    for data in (
+        jpeg(exif=upright, xmp=xmp_with(3)),
+        encoded(photo(), "WEBP", lossless=True, exif=upright, xmp=xmp_with(3)),
+        encoded(photo(), "TIFF", tiffinfo={0x0112: 1, 700: xmp_with(3)}),
+    ):
+        assert difference(decode_image(data), photo()) < 16
+    no_orientation = exif_with(3, b"\3\0").replace(b"\x12\x01", b"\x13\x01")
+    assert difference(decode_image(jpeg(exif=no_orientation, xmp=xmp_with(3))), TURNED) < 16
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    ("key", "profile"),
+    [
+        ("exif", exif_with(3, b"\3\0")),
+        ("APP1", exif_with(4, b"\3")),
+        ("APP1", b"http://ns.adobe.com/xap/1.0/\0" + xmp_with(3)),
+        ("xmp", xmp_with(3)),
+    ],
+)
+def test_an_orientation_in_the_text_of_a_png_is_applied(key: str, profile: bytes, compressed: bool) -> None:
+    digits = profile.hex()
+    lines = "\n".join(digits[place : place + 72] for place in range(0, len(digits), 72))
+    text = PngInfo()
+    text.add_text(f"Raw profile type {key}", f"\n{key}\n{len(profile):8}\n{lines}\n", zip=compressed)
+    assert np.array_equal(decode_image(encoded(photo(), "PNG", pnginfo=text)), TURNED)
+    text = PngInfo()
+    text.add_text(f"Raw profile type {key}", "\nexif\n  4\nno digits")
+    assert np.array_equal(decode_image(encoded(photo(), "PNG", pnginfo=text)), photo())
+
+
+# --- for everybody
+
+
+def test_decode_image_takes_whatever_holds_bytes() -> None:
+    assert datarax_mp.decode_image is decode_image and "decode_image" in datarax_mp.__all__
+    data = encoded(photo(), "PNG")
+    for held in (
+        data,
+        bytearray(data),
+        memoryview(data),
+        np.frombuffer(data, np.uint8),
+        np.frombuffer(data, "u1")[:, None],
+    ):
+        assert np.array_equal(decode_image(held), photo())
+
+
+@pytest.mark.parametrize("wrong", ["a.png", Path("a.png"), Image.new("RGB", (1, 1)), np.zeros(3), None])
+def test_what_holds_no_bytes_is_a_type_error_that_says_what_to_do(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"found {type(wrong).__name__}.*read_bytes"):
+        decode_image(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "BGR"}, "mode must be one of.*'I;16'.*got 'BGR'"),
+        ({"min_size": 0}, "min_size.*got 0"),
+        ({"pixel_limit": 0}, "pixel_limit.*None for no limit, got 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode_image(encoded(photo(), "PNG"), **options)
+
+
+def test_the_error_of_an_image_that_is_no_file_says_so() -> None:
+    with pytest.raises(ImageError, match="^<bytes>: expected an image, found 4 bytes"):
+        decode_image(b"text")
+
+
+def test_without_decoders_it_is_an_import_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, data in (("simplejpeg", jpeg()), ("PIL", encoded(photo(), "PNG"))):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            with pytest.raises(ImportError, match=r'pip install "datarax-mp\[images\]"'):
+                decode_image(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "PPM", "WEBP", "TIFF", "BMP"])
+def test_pixel_limit_refuses_by_the_header_and_allows_what_it_says(kind: str) -> None:
+    data = encoded(photo(), kind)
+    with pytest.raises(ImageError, match="60 x 40 pixels are more than the 2399.*pixel_limit"):
+        decode_image(data, pixel_limit=2399)
+    for enough in (2400, None):
+        assert decode_image(data, pixel_limit=enough).shape == (40, 60, 3)
+    assert decode_image(pgm(DEEP, 65535), pixel_limit=2400).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="2399"):
+        decode_image(pgm(DEEP, 65535), pixel_limit=2399)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_a_larger_limit_than_pillows_is_kept_to_and_pillows_own_stays(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data = encoded(photo(), kind)
+    assert decode_image(data, pixel_limit=2400).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="2399"):
+        decode_image(data, pixel_limit=2399)
+    assert Image.MAX_IMAGE_PIXELS == 1000

@@ -144,7 +144,7 @@ def test_a_source_keeps_its_folder_when_the_working_directory_changes(
         ({"root": "mixed"}, ValueError, r"'sub'.*images beside them \('a.png'\).*files="),
         ({"root": "gap"}, ValueError, r"none in 1: \['b'\]"),
         ({"root": "tree", "min_size": 0}, ValueError, "min_size.*got 0"),
-        ({"root": "tree", "mode": "BGR"}, ValueError, r"\('RGB', 'L'\), got 'BGR'"),
+        ({"root": "tree", "mode": "BGR"}, ValueError, r"\('RGB', 'L', 'RGBA', 'I;16'\), got 'BGR'"),
     ],
 )
 def test_what_cannot_be_served_is_an_error_when_the_source_is_made(
@@ -293,3 +293,37 @@ def test_damaged_files_are_counted_and_skipped_on_request(tree: Path, caplog: py
     assert sorted(paths) == ["a.JPEG", "a.png", "c.bmp", "z.png"]
     assert "text.jpg" in caplog.text
     assert "b.jpg" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "dtype"),
+    [("RGBA", (8, 10, 4), "uint8"), ("L", (8, 10, 1), "uint8"), ("I;16", (8, 10, 1), "uint16")],
+)
+def test_all_modes_arrive_from_workers_as_in_the_calling_process(
+    tmp_path: Path, mode: Any, shape: tuple[int, ...], dtype: str
+) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (4, 8, 10), dtype=np.uint16)
+    for number, image in enumerate(deep):
+        (tmp_path / f"{number}.png").write_bytes(encoded(image, "PNG"))
+    source = ImageFolderSource(tmp_path, mode=mode)
+    for num_workers in (0, 2):
+        with Pipeline(source=source, batch_size=4, num_workers=num_workers, output="numpy") as pipeline:
+            batch = next(iter(pipeline))
+            assert batch["image"].shape == (4, *shape) and batch["image"].dtype == dtype
+            assert np.array_equal(batch["image"], np.stack([source[i]["image"] for i in range(4)]))
+            if mode == "I;16":
+                assert np.array_equal(batch["image"][..., 0], deep)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_pixel_limit_is_kept_by_whoever_reads(tree: Path, num_workers: int) -> None:
+    (tree / "cat" / "large.jpg").write_bytes(jpeg())
+    source = ImageFolderSource(tree, pixel_limit=100)
+    with (
+        Pipeline(source=source, stages=[crop], batch_size=6, num_workers=num_workers, output="numpy") as pipeline,
+        pytest.raises(ImageError, match=r"large.jpg.*60 x 40 pixels are more than the 100"),
+    ):
+        list(pipeline)
+    assert ImageFolderSource(tree, pixel_limit=None)[0]["image"].shape == (40, 60, 3)
+    with pytest.raises(ValueError, match="pixel_limit.*got 0"):
+        ImageFolderSource(tree, pixel_limit=0)
