@@ -144,14 +144,14 @@ class Layout:
 
     Attributes:
         fields: the array fields, in the first record's order; each begins at a multiple of 64 bytes.
-        info: names of the fields that are no arrays.
+        info: names of the fields that are no arrays, in the first record's order.
         batch_size: rows for which the block has room.
         block_bytes: size of the block, a multiple of 64.
         collated: what a batch holds before the stages for batches; None where there are none.
     """
 
     fields: tuple[FieldSpec, ...]
-    info: frozenset[Path]
+    info: tuple[Path, ...]
     batch_size: int
     block_bytes: int
     collated: Layout | None = None
@@ -220,7 +220,7 @@ class Layout:
             shape = (bounds[path], *array.shape[1:]) if path in bounds else array.shape
             fields.append(FieldSpec(path, shape, array.dtype, dtype, offset, path in bounds, path in varying))
             offset += align(batch_size * fields[-1].row_bytes)
-        return cls(tuple(fields), frozenset(info), batch_size, max(offset, ALIGNMENT), collated)
+        return cls(tuple(fields), tuple(info), batch_size, max(offset, ALIGNMENT), collated)
 
     def rows(
         self, memory: Any, start: int, rows: int, shapes: Sequence[tuple[int, ...]] | None = None

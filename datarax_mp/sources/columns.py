@@ -13,6 +13,7 @@ import array as arrays
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,9 @@ class ObjectColumn:
 Column = ArrayColumn | ObjectColumn
 
 
+_RECORDS = range(sys.maxsize)  # in a whole column, a value's place is its record's number
+
+
 def as_column(values: Any, path: Path) -> Column:
     """Make a column: an array where the values read as numbers, else a column of objects.
 
@@ -148,7 +152,7 @@ def as_column(values: Any, path: Path) -> Column:
             return ObjectColumn(_objects(plain, path))
         array = read(plain if isinstance(plain, (np.ndarray, list, tuple, range, arrays.array)) else list(plain))
     except Unreadable as error:
-        raise RecordError(error.about(f"column '{field_name(path)}'", range(len(values)))) from error.__cause__
+        raise RecordError(error.about(f"column '{field_name(path)}'", _RECORDS)) from error.__cause__
     if array is not None:
         return ArrayColumn(plain if isinstance(plain, np.memmap) else array)
     return ObjectColumn(plain.tolist() if isinstance(plain, np.ndarray) else plain)

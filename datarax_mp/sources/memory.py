@@ -223,6 +223,6 @@ def _sized(path: Path, values: Any) -> Any:
     kind = type(values)
     # An array may have no __len__ (zarr), and a sparse matrix has one that raises.
     single = isinstance(values, str) or is_bytes(values) or getattr(values, "shape", None) == ()
-    if single or not (hasattr(kind, "__len__") or hasattr(kind, "shape")):
+    if single or not (hasattr(kind, "__getitem__") or hasattr(kind, "shape")):
         raise TypeError(f"column '{field_name(path)}' must be an array or a list, not {kind.__name__}")
     return values

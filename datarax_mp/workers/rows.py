@@ -25,7 +25,7 @@ class Rows:
     """
 
     def __init__(self, layout: Layout, targets: Arrays, ragged: Path | None = None) -> None:
-        self._layout, self._targets = layout, targets
+        self._layout, self._targets, self._info = layout, targets, frozenset(layout.info)
         plain = not layout.info and all(
             len(spec.path) == 1 and (not spec.ragged or spec.path == ragged) for spec in layout.fields
         )
@@ -85,7 +85,7 @@ class Rows:
             RecordError: they do not fit the layout; ``number`` is the record's, for the message.
         """
         layout = self._layout
-        if len(arrays) != len(layout.fields) or info.keys() != layout.info:
+        if len(arrays) != len(layout.fields) or info.keys() != self._info:
             layout.check_names(dict(arrays), info, number)
         for spec in layout.fields:
             array = arrays.get(spec.path)

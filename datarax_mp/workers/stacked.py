@@ -62,8 +62,8 @@ def _divided(
         array = None
         if path not in no_arrays and value is not before.get(path):  # what came as info and was left alone stays that
             array = as_array(value, int(numbers[0]), path)
-        found = _as_list(value) if array is None else array
-        if found is None or np.ndim(found) == 0 or len(found) != len(numbers):
+        found = _as_list(value) if array is None else array if array.ndim else None
+        if found is None or len(found) != len(numbers):
             raise RecordError(
                 f"stage {name}, field '{field_name(path)}': expected an array of {len(numbers)} rows, found "
                 f"{_described(value, array)}"

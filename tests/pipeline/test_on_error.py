@@ -40,17 +40,23 @@ class DamagedTogether(Damaged):
 
 
 class DamagedColumns(Damaged):
-    def reads_columns(self, fields: Any) -> bool:
-        return True
+    """Read a batch at a time, as columns; where a record is damaged, those of the whole batch do not fit."""
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         record = super().__getitem__(number)
         del record["name"]
         return record
 
-    def read_into(self, numbers: Any, out: Any) -> None:
-        for row, number in enumerate(numbers.tolist()):
-            out["n",][row], out["x",][row] = self[number]["n"], self[number]["x"]
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
+        wide = 4 if self.bad & set(numbers) else 3
+        return {"n": np.array(numbers), "x": np.repeat(np.array(numbers)[:, None], wide, axis=1)}
+
+
+class DamagedRecords(DamagedColumns):
+    """The same as a list of records, the first of which is missing."""
+
+    def __getitems__(self, numbers: list[int]) -> list[Any]:  # type: ignore[override]
+        return [self[number] for number in numbers if number not in self.bad]
 
 
 def fails(record: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +82,8 @@ CASES: dict[str, tuple[Any, list[Any], str]] = {
     "source": (Damaged(), [], "OSError: file 17 is damaged"),
     "source, batches": (DamagedTogether(), [], "OSError: file 17 is damaged"),
     "source, columns": (DamagedColumns(), [], "OSError: file 17 is damaged"),
+    "source, fewer records": (DamagedRecords(), [], "OSError: file 17 is damaged"),
+    "source, columns before a stage": (DamagedColumns(), [dict, MapBatch(dict)], "OSError: file 17 is damaged"),
     "stage": (HARMLESS, [fails], r"no good; while stage MapElement\(fails\) worked on record 17"),
     "random stage": (HARMLESS, [RandomMapElement(lambda record, rng: fails(record))], "no good"),
     "ragged": (HARMLESS, [ragged], "record 17, field 'x': expected shape"),
