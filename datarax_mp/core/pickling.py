@@ -1,15 +1,28 @@
-"""Pickling values that may hold objects of the user's main script."""
+"""Pickling values for other processes: by value what those cannot import."""
 
 from __future__ import annotations
 
+import io
 import pickle
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
 
+from datarax_mp.core.importable import importable, unknown_to_workers
+
+Reducer = Callable[[Any], Any]
+"""``object -> what __reduce__ returns, or NotImplemented for pickle's own way``."""
+
 
 def dumps(value: Any) -> bytes:
     """Pickle plain data fast, and by value what a plain pickle would only refer to by a name in the main script.
+
+    For what a worker sends to main, which has all modules that the worker knows.
 
     Raises:
         Exception: the value does not pickle either way.
@@ -22,4 +35,114 @@ def dumps(value: Any) -> bytes:
     except Exception:
         return cloudpickle.dumps(value)
     # The other process does not have the main script's classes; cloudpickle, ten times slower, sends the class itself.
-    return cloudpickle.dumps(value) if b"__main__" in pickled else pickled
+    return cloudpickle.dumps(value) if b"main__" in pickled else pickled
+
+
+def dumps_for_workers() -> Callable[[Any], bytes]:
+    """The same for many values that main sends to workers: by value what those cannot import.
+
+    >>> dumps = dumps_for_workers()
+    >>> pickle.loads(dumps({"text": "hello"}))
+    {'text': 'hello'}
+    """
+    # As a pickle begins the name of a class: the module's, with its length before it.
+    unknown = [b"\x8c" + bytes([len(name)]) + name for name in map(str.encode, unknown_to_workers()) if len(name) < 256]
+
+    def dumps(value: Any) -> bytes:
+        try:
+            pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            return _dumps_by_value(value)
+        if pickle.STACK_GLOBAL in pickled:  # it refers to a class or a function; plain data does not
+            for name in unknown:
+                if name in pickled:
+                    return _dumps_by_value(value)
+        return pickled
+
+    return dumps
+
+
+def _dumps_by_value(value: Any) -> bytes:
+    with by_value():
+        Pickler(stream := io.BytesIO()).dump(value)
+    return stream.getvalue()
+
+
+class Pickler(cloudpickle.Pickler):
+    """Pickles by value whatever the other process cannot import; for use within ``by_value``.
+
+    A subclass adds kinds of objects by overriding ``reducer_for``.
+    """
+
+    def __init__(self, stream: io.IOBase, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> None:
+        super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
+        self._reducers: dict[type, Reducer | None] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Asked by ``pickle`` for every object that is not of one of the simplest kinds."""
+        kind = type(obj)
+        try:
+            reducer = self._reducers[kind]
+        except KeyError:
+            reducer = self._reducers[kind] = self.reducer_for(kind)
+        return NotImplemented if reducer is None else reducer(obj)
+
+    def reducer_for(self, kind: type) -> Reducer | None:
+        """How objects of exactly this type are reduced; None is pickle's own way."""
+        if kind is CodeType:
+            return _reduce_code
+        if issubclass(kind, (type, FunctionType)):
+            return self.reduce_definition
+        if issubclass(kind, (ModuleType, typing.TypeVar)):
+            return _reduce_named
+        return None
+
+    def reduce_definition(self, obj: Any) -> Any:
+        """How a function or a class is reduced: by name or by value."""
+        _note(getattr(obj, "__module__", None))
+        return super().reducer_override(obj)
+
+
+_open: list[tuple[ExitStack, list[str]]] = []  # the innermost ``by_value`` comes last
+
+
+@contextmanager
+def by_value() -> Iterator[list[str]]:
+    """Inside, cloudpickle sends by value what belongs to modules that workers cannot import.
+
+    Its own list of such modules, which is the process's, is afterwards as it was before.
+
+    Yields:
+        The names of these modules, as they come up.
+    """
+    with ExitStack() as stack:
+        here: tuple[ExitStack, list[str]] = (stack, [])
+        _open.append(here)
+        try:
+            yield here[1]
+        finally:
+            _open.remove(here)
+
+
+def _note(name: Any) -> None:
+    if not isinstance(name, str) or importable(name) or (module := sys.modules.get(name)) is None:
+        return
+    # cloudpickle goes by the module's own idea of its name
+    if not isinstance(module, ModuleType) or module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        return
+    if _open and module.__name__ in sys.modules:
+        stack, names = _open[-1]
+        cloudpickle.register_pickle_by_value(module)
+        stack.callback(cloudpickle.unregister_pickle_by_value, module)
+        names.append(module.__name__)
+
+
+def _reduce_named(obj: Any) -> Any:
+    _note(obj.__name__ if isinstance(obj, ModuleType) else obj.__module__)
+    return NotImplemented
+
+
+def _reduce_code(code: CodeType) -> Any:
+    # cloudpickle from 3.1.3 on replaces the file's name, and tracebacks from workers would show no source lines.
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if item == "<dynamic-code>" else item for item in arguments)

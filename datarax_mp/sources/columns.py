@@ -10,19 +10,18 @@ shared copy.
 from __future__ import annotations
 
 import array as arrays
-import mmap
-import os
 import pickle
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.foreign import Unreadable, as_plain
-from datarax_mp.core.pickling import dumps
+from datarax_mp.core.mapped import MappedFile, Mappings, is_mapped
+from datarax_mp.core.pickling import dumps_for_workers
 from datarax_mp.core.record import Path, RecordError, field_name
 from datarax_mp.core.spec import align
 from datarax_mp.core.values import read
@@ -47,18 +46,20 @@ class InSegment:
 class InFile:
     """An array in a file, to be memory-mapped by whoever reads it."""
 
-    path: str
+    file: MappedFile
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    strides: tuple[int, ...]
 
     def open(self) -> np.ndarray:
         """Map it, read-only.
 
         Raises:
             FileNotFoundError: the file has gone.
+            OSError: another file has its name by now, or it has been shortened.
         """
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return np.ndarray(self.shape, self.dtype, replace(self.file, mode="r").open(), self.offset, self.strides)
 
 
 class ArrayColumn:
@@ -66,7 +67,7 @@ class ArrayColumn:
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        self.home: InSegment | InFile | None = _in_file(array)
+        self.home: InSegment | InFile | None = None
 
     @classmethod
     def at(cls, home: InSegment | InFile) -> ArrayColumn:
@@ -126,7 +127,8 @@ class ObjectColumn:
         """Pickle the values into one buffer and let go of the objects."""
         if self.values is None:
             return
-        pickles = [_pickle(self.values[number], number) for number in range(len(self.values))]
+        dumps = dumps_for_workers()
+        pickles = [_pickle(dumps, self.values[number], number) for number in range(len(self.values))]
         offsets = np.zeros(len(pickles) + 1, np.int64)
         np.cumsum([len(pickled) for pickled in pickles], out=offsets[1:])
         data = np.frombuffer(b"".join(pickles), np.uint8)
@@ -184,6 +186,11 @@ def place(columns: Sequence[Column], purpose: str) -> None:
         else:
             pending.append(column)
     pending = [column for column in pending if column.home is None]
+    if mapped := [column for column in pending if is_mapped(column.array)]:
+        mappings = Mappings()
+        for column in mapped:
+            column.home = _in_file(column.array, mappings)
+        pending = [column for column in pending if column.home is None]
     if not pending:
         return
     for column in pending:
@@ -201,7 +208,7 @@ def place(columns: Sequence[Column], purpose: str) -> None:
         offset += align(array.nbytes)
 
 
-def _pickle(value: Any, number: int) -> bytes:
+def _pickle(dumps: Callable[[Any], bytes], value: Any, number: int) -> bytes:
     try:
         return dumps(value)
     except Exception as error:
@@ -211,14 +218,11 @@ def _pickle(value: Any, number: int) -> bytes:
         ) from error
 
 
-def _in_file(array: np.ndarray) -> InFile | None:
-    """Where a memmap's data lies in its file, or None for anything that is not a plain view of a mapped file."""
-    if not isinstance(array, np.memmap) or array.mode == "c" or not array.flags.c_contiguous:
+def _in_file(array: np.ndarray, mappings: Mappings) -> InFile | None:
+    """Where in a mapped file an array lies, or None if it does not, or what is written to it stays in this process."""
+    low, high = np.lib.array_utils.byte_bounds(array)
+    place = mappings.place(low, high - low)
+    if place is None or place.file.mode == "c":
         return None
-    if array.filename is None or not os.path.exists(array.filename):
-        return None
-    # A slice keeps the ``offset`` of the memmap it was cut from, so the place is found by address.
-    start_of_map = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-    map_address = np.frombuffer(array._mmap, np.uint8).__array_interface__["data"][0]  # type: ignore[attr-defined]
-    offset = start_of_map + array.__array_interface__["data"][0] - map_address
-    return InFile(os.path.abspath(array.filename), offset, array.shape, array.dtype)
+    offset = place.offset + array.__array_interface__["data"][0] - low
+    return InFile(place.file, offset, array.shape, array.dtype, array.strides)

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, TypeAlias
 from datarax_mp.core.descriptors import is_gone, receive
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
+from datarax_mp.workers.found_modules import Files
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -48,10 +49,12 @@ class Load(NamedTuple):
     Attributes:
         program: the program's number.
         sizes: bytes of each segment; the first holds the pickle and its buffers, the rest belong to the source.
-        spans: (start, size) of the pickle in the first segment, then of each buffer.
+        spans: (start, size) of the pickle in the first segment, then of each part beside it, as unpickling asks for
+            them; (-k, 0) is segment k itself.
         probe: whether to answer with the layout of the first record.
         path: the import path.
         directory: the working directory; None if it has been deleted.
+        found: modules that the worker finds in the files given here alone.
     """
 
     program: int
@@ -60,6 +63,7 @@ class Load(NamedTuple):
     probe: bool
     path: tuple[str, ...]
     directory: str | None
+    found: Files
 
 
 class Attach(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from datarax_mp import MemorySource, MemorySourceConfig
+from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment, ObjectColumn
 
 
@@ -133,21 +133,36 @@ def test_placing_moves_everything_into_one_segment_and_lets_the_own_copy_go() ->
     assert records._columns["x",].home.segment is segment  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("cut", [slice(None), slice(3, 9), slice(5000, 9000)])
-def test_memmaps_and_their_slices_stay_in_their_file(tmp_path: Path, cut: slice) -> None:
+@pytest.mark.parametrize("cut", [slice(None), slice(3, 9), slice(5000, 9000), slice(None, None, -3)])
+def test_memmaps_and_their_views_stay_in_their_file(tmp_path: Path, cut: slice) -> None:
     whole = np.memmap(tmp_path / "m", np.int64, "w+", offset=24, shape=(10000, 2))
     whole[:] = np.arange(20000).reshape(10000, 2)
-    whole.flush()
-    column = ArrayColumn(whole[cut])
+    column = placed(whole[cut])
     assert isinstance(column.home, InFile)
     assert np.array_equal(ArrayColumn.at(column.home).array, whole[cut])
 
 
-def test_a_memmap_with_strides_or_private_changes_is_copied(tmp_path: Path) -> None:
-    whole = np.memmap(tmp_path / "m", np.int64, "w+", shape=(10, 2))
-    whole.flush()
-    assert ArrayColumn(whole[::2]).home is None
-    assert ArrayColumn(np.memmap(tmp_path / "m", np.int64, "c", shape=(10, 2))).home is None
+def test_a_memmap_whose_changes_are_private_is_copied(tmp_path: Path) -> None:
+    np.zeros(20).tofile(tmp_path / "m")
+    assert isinstance(placed(np.memmap(tmp_path / "m", np.int64, "c")).home, InSegment)
+
+
+def test_a_memmap_whose_file_was_replaced_is_served_from_the_file_that_main_has(tmp_path: Path) -> None:
+    np.arange(1000).tofile(tmp_path / "m")
+    mapped = np.memmap(tmp_path / "m", np.int64, "r")
+    np.zeros(1000, np.int64).tofile(tmp_path / "new")
+    (tmp_path / "new").replace(tmp_path / "m")
+    with Pipeline(source={"x": mapped}, batch_size=1000, num_workers=1, output="numpy") as pipeline:
+        [batch] = pipeline
+    assert np.array_equal(batch["x"], np.arange(1000))
+
+
+def placed(array: np.ndarray) -> ArrayColumn:
+    memory = MemorySource(MemorySourceConfig(), {"x": array})
+    memory.place()
+    [column] = memory._columns.values()
+    assert isinstance(column, ArrayColumn)
+    return column
 
 
 def test_a_placed_source_pickles_by_value() -> None:

@@ -1,0 +1,142 @@
+"""Which modules a fresh interpreter can import, and so need not be sent to it.
+
+A worker has main's ``sys.path`` and the finders that every interpreter of this installation has. What main has come by
+in other ways (``spec_from_file_location``, a finder of its own, a ``__path__`` that was changed, pytest's importlib
+mode, a module put together at run time) it cannot import, or it would get another file under the same name.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+_MAIN = ("__main__", "__mp_main__")  # the second is the main script's name in a process that multiprocessing spawned
+_OURS = __name__.partition(".")[0]
+
+_verdicts: dict[str, tuple[ModuleType, bool]] = {}
+_path: list[str] = []  # that they hold for
+_specs: dict[str, ModuleSpec | None] = {}
+_loaded = 0  # modules that there were when ``_unknown`` was made
+_unknown: tuple[str, ...] = _MAIN
+
+
+def importable(name: str) -> bool:
+    """Whether a worker that imports ``name`` gets the module that this process has under it.
+
+    >>> importable("json"), importable("__main__"), importable("no_such_module")
+    (True, False, False)
+    """
+    if name in _MAIN or (module := sys.modules.get(name)) is None:
+        return False
+    if sys.path != _path:
+        _path[:] = sys.path
+        _verdicts.clear()
+        _specs.clear()
+    known = _verdicts.get(name)
+    if known is None or known[0] is not module:
+        _specs.pop(name, None)  # it may have failed when the file was not there yet
+        known = _verdicts[name] = (module, _importable(name, module))
+    return known[1]
+
+
+def unknown_to_workers() -> tuple[str, ...]:
+    """The names of all modules of this process that a worker cannot import; quick where none has been added."""
+    global _loaded, _unknown
+    if len(sys.modules) != _loaded or sys.path != _path:
+        names = [name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
+        _unknown = (*_MAIN, *(name for name in names if name not in _MAIN and not importable(name)))
+        _loaded = len(sys.modules)
+    return _unknown
+
+
+def file_of(module: ModuleType) -> str | None:
+    """The file that a module was made of, or None if there is none."""
+    spec = getattr(module, "__spec__", None)
+    file = (spec.origin if spec is not None and spec.has_location else None) or getattr(module, "__file__", None)
+    # torch.ops, which torch makes itself, says "_ops.py".
+    return file if isinstance(file, str) and os.path.isabs(file) else None
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to Python or to an installed package, rather than to what the user works on.
+
+    >>> is_installed(os.__file__), is_installed("/home/me/train.py")
+    (True, False)
+    """
+    return file.startswith(_installed())
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    return tuple(os.path.join(folder, "") for folder in folders)
+
+
+def _importable(name: str, module: ModuleType) -> bool:
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == _OURS:
+        return True
+    file = file_of(module)
+    if file is None:
+        # Without a file inside a package that can be imported: the package makes it, as torch makes torch.ops.
+        return _found(top) is not None
+    if is_installed(file):
+        return True
+    spec = _found(name)
+    if spec is not None and spec.origin is not None:
+        return _same_file(spec.origin, file)
+    return _extends_its_path(name)
+
+
+def _found(name: str) -> ModuleSpec | None:
+    """What a fresh interpreter would import under this name; asks for no more than the file system."""
+    if name not in _specs:
+        _specs[name] = _find(name)
+    return _specs[name]
+
+
+def _find(name: str) -> ModuleSpec | None:
+    package = name.rpartition(".")[0]
+    if not package:
+        finders: list[Any] = [BuiltinImporter, FrozenImporter, PathFinder, *_editable_finders()]
+        for finder in finders:
+            if (spec := finder.find_spec(name, None)) is not None:
+                return spec
+        return None
+    parent = _found(package)
+    if parent is None or parent.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, parent.submodule_search_locations)
+
+
+def _editable_finders() -> list[Any]:
+    """Those that installing a package in editable mode adds to every interpreter."""
+    return [finder for finder in sys.meta_path if "editable" in str(getattr(finder, "__module__", ""))]
+
+
+def _extends_its_path(name: str) -> bool:
+    """Whether a package that can be imported changes its ``__path__`` itself, as it then does in a worker, too."""
+    package = name.rpartition(".")[0]
+    spec = _found(package) if package else None
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        with open(spec.origin, "rb") as source:
+            return b"__path__" in source.read()
+    except OSError:
+        return False
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:  # inside an archive, say
+        return False

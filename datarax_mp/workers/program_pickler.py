@@ -1,0 +1,99 @@
+"""How a program is pickled: by value what workers cannot import, beside the pickle what is large."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from datarax_mp.core.pickling import Pickler, Reducer
+from datarax_mp.ring.segment import Segment
+from datarax_mp.sources.columns import ArrayColumn
+from datarax_mp.sources.memory import MemorySource
+from datarax_mp.workers import cached_functions
+from datarax_mp.workers.out_of_band import OutOfBand
+
+_SMALL = 512  # bytes, below which a buffer of its own costs more than it saves
+
+
+class ProgramPickler(Pickler):
+    """Pickles a source and stages.
+
+    Args:
+        stream: where the pickle goes.
+        without_handles: whether values of ``cached_property`` that do not pickle are left out, so that the worker makes
+            its own. It means trying them one by one, and is for when all else has failed.
+
+    Attributes:
+        parts: what goes beside it, in the order in which unpickling asks for it: buffers, and segments, whose
+            descriptors travel. One that is needed twice is there twice.
+    """
+
+    def __init__(self, stream: io.IOBase, *, without_handles: bool = False) -> None:
+        super().__init__(stream, self._take)
+        self._without_handles = without_handles
+        self.parts: list[pickle.PickleBuffer | Segment] = []
+        self._out_of_band = OutOfBand()
+        self._tokens: dict[int, tuple[pickle.PickleBuffer, Segment]] = {}
+
+    def reducer_for(self, kind: type) -> Reducer | None:
+        """See ``Pickler``."""
+        if issubclass(kind, Segment):
+            return self._reduce_segment
+        if issubclass(kind, MemorySource):
+            return _placed
+        if issubclass(kind, ArrayColumn):
+            return _reduce_column
+        if kind is FunctionType:
+            return self._reduce_function
+        reducer = cached_functions.reducer_for(kind) or self._out_of_band.reducer_for(kind) or super().reducer_for(kind)
+        if reducer is None and self._without_handles and (names := cached_functions.properties(kind)):
+            return partial(cached_functions.reduce_without, names, _pickles)
+        return reducer
+
+    def _take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer is to be part of the pickle after all."""
+        if id(buffer) in self._tokens:
+            self.parts.append(self._tokens[id(buffer)][1])
+            return False
+        if buffer.raw().nbytes < _SMALL:
+            return True
+        self.parts.append(buffer)
+        return False
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        if cached_functions.is_dispatcher(function):
+            reduced = cached_functions.reduce_dispatcher(function)
+            if reduced is not NotImplemented:
+                return reduced
+        return self.reduce_definition(function)
+
+    def _reduce_segment(self, segment: Segment) -> Any:
+        # Unpickling takes what stands in the buffer's place as it is, so that a segment can stand there.
+        token = pickle.PickleBuffer(bytearray())
+        self._tokens[id(token)] = (token, segment)
+        return arrived, (token,)
+
+
+def arrived(part: Any) -> Any:
+    """What came beside the pickle."""
+    return part
+
+
+def _placed(source: MemorySource) -> Any:
+    source.place()
+    return NotImplemented
+
+
+def _reduce_column(column: ArrayColumn) -> Any:
+    return NotImplemented if column.home is None else (ArrayColumn.at, (column.home,))
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        ProgramPickler(io.BytesIO(), without_handles=True).dump(value)
+    except Exception:  # whatever it is, it is said of the program if that does not pickle without the value either
+        return False
+    return True
