@@ -50,6 +50,8 @@ class _Tracer(pickle._Pickler):  # type: ignore[name-defined]
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), 5, buffer_callback=lambda buffer: False)
+        # dill, once imported, has functions of its own among Python's, and more pickles with those than does in truth.
+        self.dispatch = {kind: save for kind, save in self.dispatch.items() if save.__module__ == pickle.__name__}
         self._reduce = ProgramPickler(io.BytesIO()).reducer_override
         self.path: list[Any] = []
 

@@ -110,3 +110,8 @@ def test_the_right_stage_is_named_and_what_to_do() -> None:
     said = message(None, MapElement(lambda record: record), MapElement(has_default))
     assert said.startswith("stages[1] (MapElement(has_default))")
     assert "type lock" in said and "num_workers=0" in said and "functools.cache" in said
+
+
+def test_a_library_that_teaches_pickle_more_does_not_mislead() -> None:
+    pytest.importorskip("dill")  # with it, Python's own pickler in Python pickles locks
+    assert "source (Source).lock cannot" in message(Source(lock=LOCK))
