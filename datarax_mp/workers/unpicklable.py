@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
 from types import CellType, FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -43,15 +43,21 @@ def explain(program: Any, error: Exception) -> str:
     )
 
 
+_SIMPLE: dict[type, str] = {
+    **{kind: kind.__name__ for kind in (bool, float, bytes, bytearray, str, tuple, list, dict, set, frozenset, type)},
+    **{type(None): "none", int: "long", FunctionType: "global", pickle.PickleBuffer: "picklebuffer"},
+}
+
+
 class _Tracer(pickle._Pickler):  # type: ignore[name-defined]
     """Notes which objects it is at."""
 
     dispatch_table = cloudpickle.Pickler.dispatch_table
+    # Python's own; dill, once imported, puts others among them, and with those more pickles than does in truth.
+    dispatch: ClassVar = {kind: getattr(pickle._Pickler, f"save_{name}") for kind, name in _SIMPLE.items()}  # type: ignore[attr-defined]
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), 5, buffer_callback=lambda buffer: False)
-        # dill, once imported, has functions of its own among Python's, and more pickles with those than does in truth.
-        self.dispatch = {kind: save for kind, save in self.dispatch.items() if save.__module__ == pickle.__name__}
         self._reduce = ProgramPickler(io.BytesIO()).reducer_override
         self.path: list[Any] = []
 
