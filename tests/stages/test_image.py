@@ -28,7 +28,7 @@ from datarax_mp import (
     Resize,
 )
 from datarax_mp.stages.image.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
-from datarax_mp.stages.image.pixels import resize
+from datarax_mp.stages.image.pixels import resize, resize_nearest
 
 PHOTO = data.astronaut()[:375, :500].copy()  # uint8 (375, 500, 3)
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 52, 3), dtype=np.uint8)
@@ -286,17 +286,24 @@ def test_another_field_may_hold_the_image(stage: Any) -> None:
     ("image", "found"),
     [
         (NOISE[..., 0], r"found uint8 \(40, 52\)\. Convert it .* image\[\.\.\., None\]"),
-        (np.zeros((4, 4, 4), np.uint8), r"found uint8 \(4, 4, 4\)"),
+        (np.zeros((4, 4, 5), np.uint8), r"found uint8 \(4, 4, 5\)"),
+        (np.zeros((4, 4, 2), np.uint16), r"found uint16 \(4, 4, 2\)"),
         (np.zeros((0, 4, 3), np.uint8), r"found uint8 \(0, 4, 3\)"),
         (NOISE / 255, r"found float64 \(40, 52, 3\)"),
         (Image.fromarray(NOISE), "found Image"),
     ],
-    ids=["greyscale", "alpha", "empty", "float", "pillow"],
+    ids=["greyscale", "five channels", "two channels", "empty", "float", "pillow"],
 )
 def test_what_is_no_image_is_refused(stage: Any, image: Any, found: str) -> None:
     expected = rf"{type(stage).__name__}, field 'image': expected a NumPy array, uint8 \(height, width, channels\)"
     with pytest.raises(RecordError, match=f"{expected}.*{found}"):
         apply(stage, image)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.uint16)])
+def test_colours_are_changed_in_eight_bits_without_alpha(image: np.ndarray) -> None:
+    with pytest.raises(RecordError, match=rf"with 1 or 3 channels, found {image.dtype} .*image\[\.\.\., :3\]"):
+        apply(ColorJitter(0.4), image)
 
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
@@ -339,6 +346,188 @@ def test_a_crop_larger_than_the_image_is_refused(stage: Any, found: str) -> None
     with pytest.raises(RecordError, match="expected an image of at least") as raised:
         apply(stage, NOISE)
     assert found in str(raised.value)
+
+
+GEOMETRY = [stage for stage in ALL if not isinstance(stage, ColorJitter)]
+
+
+@pytest.mark.parametrize("stage", GEOMETRY, ids=lambda stage: type(stage).__name__)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_shapes_are_changed_with_alpha_and_in_sixteen_bits_alike(stage: Any, channels: int, dtype: Any) -> None:
+    image = np.dstack([NOISE, NOISE[::-1, :, :1]])[..., :channels]
+    found = apply(stage, image.astype(dtype) * dtype(257 if dtype is np.uint16 else 1))
+    assert found.dtype == dtype and found.shape[2] == channels
+    expected = np.dstack([apply(stage, image[..., channel : channel + 1]) for channel in range(channels)])
+    assert np.abs(found / (257.0 if dtype is np.uint16 else 1.0) - expected).max() <= 1.5  # rounded in between
+
+
+# Several fields
+
+
+ROWS, COLUMNS = np.mgrid[0:40, 0:52]
+PLACES = np.dstack([ROWS * 6, COLUMNS * 4, np.zeros_like(ROWS)]).astype(np.uint8)  # an image that says where it was
+MASK = (ROWS * 1000 + COLUMNS).astype(np.int32)  # and a mask that does
+
+
+def apply_all(stage: Any, record: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return stage.map(record) if hasattr(stage, "map") else stage.random_map(record, rng)
+
+
+@pytest.mark.parametrize(
+    "stage", [Resize((20, 26)), CenterCrop(16), RandomCrop(16), RandomResizedCrop(16, scale=(0.5, 1))]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_an_image_and_its_mask_are_cut_and_scaled_alike(stage: Any, seed: int) -> None:
+    stage = dataclasses.replace(stage, fields=("image", "mask"))
+    found = apply_all(stage, {"image": PLACES, "mask": MASK, "label": 3}, seed)
+    image, mask = found["image"], found["mask"]
+    assert found["label"] == 3 and mask.dtype == np.int32 and mask.shape == image.shape[:2]
+    assert set(mask.ravel().tolist()) <= set(MASK.ravel().tolist())  # no value that was not there
+    rows, columns = np.divmod(mask, 1000)
+    assert np.abs(image[..., 0] / 6 - rows).max() <= 1 and np.abs(image[..., 1] / 4 - columns).max() <= 1
+    assert np.array_equal(image, apply_all(dataclasses.replace(stage, fields=None), {"image": PLACES}, seed)["image"])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_image_and_its_mask_are_mirrored_together_or_not_at_all(axis: int, seed: int) -> None:
+    found = apply_all(RandomFlip(0.5, axis=axis, fields=("image", "mask")), {"image": PLACES, "mask": MASK}, seed)
+    flipped = np.random.default_rng(seed).random() < 0.5
+    for name, value in (("image", PLACES), ("mask", MASK)):
+        assert np.array_equal(found[name], np.flip(value, axis) if flipped else value)
+
+
+def test_a_padded_crop_is_zero_beyond_the_edges_of_the_mask_too() -> None:
+    stage = RandomCrop(48, padding=30, fields=("image", "mask"))
+    for seed in range(20):
+        found = apply_all(stage, {"image": np.full((40, 52, 3), 7, np.uint8), "mask": np.full((40, 52), 9.5)}, seed)
+        assert np.array_equal(found["mask"] == 9.5, found["image"][..., 0] == 7)
+        assert set(np.unique(found["mask"])) <= {0.0, 9.5}
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.arange(12, dtype=np.uint8).reshape(4, 3),
+        np.arange(12, dtype=np.uint16).reshape(4, 3, 1),
+        np.arange(24, dtype=np.int64).reshape(4, 3, 2),
+        np.arange(24, dtype=np.float32).reshape(4, 3, 2)[::-1],
+        np.arange(12).reshape(4, 3) % 2 == 0,
+        np.arange(60, dtype=np.uint8).reshape(4, 3, 5),
+    ],
+    ids=lambda mask: f"{mask.dtype} {mask.shape}",
+)
+def test_a_mask_may_be_of_any_kind(mask: np.ndarray) -> None:
+    mask.flags.writeable = False
+    for stage, expected in (
+        (RandomFlip(1.0, field="mask", masks=("mask",)), mask[:, ::-1]),
+        (RandomFlip(1.0, axis=0, field="mask", masks=("mask",)), mask[::-1]),
+        (Resize((2, 9), field="mask", masks=("mask",)), mask[1::2].repeat(3, axis=1)),
+        (Resize((4, 3), field="mask", masks=("mask",)), mask),
+        (CenterCrop((2, 3), field="mask", masks=("mask",)), mask[1:3]),
+    ):
+        found = apply_all(stage, {"mask": mask})["mask"]
+        assert found.dtype == mask.dtype and np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("size", [(20, 26), (13, 17), (80, 104), (41, 51), (1, 1), (97, 3)])
+def test_the_nearest_pixel_is_the_one_that_the_centre_lies_in(size: tuple[int, int]) -> None:
+    rows, columns = np.divmod(resize_nearest(MASK, *size), 1000)
+    for found, length, before in ((rows[:, 0], size[0], 40), (columns[0], size[1], 52)):
+        centres = (np.arange(length) + 0.5) * before / length
+        assert np.abs(found + 0.5 - centres).max() <= 0.5 + 1e-9
+    assert np.array_equal(rows, np.broadcast_to(rows[:, :1], size))
+    if size in ((20, 26), (80, 104), (1, 1)):  # elsewhere a centre lies on an edge, and Pillow's floats are off
+        by_pillow = Image.fromarray(MASK).resize(size[::-1], Image.Resampling.NEAREST)
+        assert np.array_equal(rows * 1000 + columns, np.asarray(by_pillow))
+
+
+def test_masks_says_which_fields_are_masks() -> None:
+    record = {"left": NOISE, "right": NOISE[::-1], "depth": NOISE[..., 0], "image": NOISE}
+    found = apply_all(Resize((20, 26), fields=("left", "right", "depth"), masks=("depth",)), record)
+    assert np.array_equal(found["right"], apply(Resize((20, 26)), NOISE[::-1]))
+    assert set(np.unique(found["depth"])) <= set(np.unique(NOISE[..., 0])) and found["image"] is NOISE
+    first = apply_all(CenterCrop(8, fields=("depth", "left"), masks=["depth"]), record)
+    assert first["depth"].shape == (8, 8) and first["left"].shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("stage", GEOMETRY, ids=lambda stage: type(stage).__name__)
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (MASK[:-1], r"fields 'image' and 'mask': expected the same height and width, found \(40, 52\) and \(39, 52\)"),
+        (MASK.T, r"fields 'image' and 'mask': .*found \(40, 52\) and \(52, 40\)"),
+        (MASK[0], r"field 'mask': expected a mask, .*found int32 \(52,\)"),
+        (MASK.astype(object), r"field 'mask': expected a mask, .*found object"),
+        (Image.fromarray(NOISE[..., 0]), "field 'mask': expected a mask, .*found Image"),
+        (None, "field 'mask': expected a mask, .*found NoneType"),
+    ],
+    ids=["shorter", "transposed", "row", "objects", "pillow", "none"],
+)
+def test_a_mask_that_does_not_fit_is_an_error_that_names_it(stage: Any, mask: Any, message: str) -> None:
+    stage = dataclasses.replace(stage, fields=("image", "mask"))
+    with pytest.raises(RecordError, match=f"{type(stage).__name__}, {message}"):
+        apply_all(stage, {"image": NOISE, "mask": mask})
+    with pytest.raises(RecordError, match=r"field 'mask': expected a record with this field, found .*\['image'\]"):
+        apply_all(stage, {"image": NOISE})
+
+
+@pytest.mark.parametrize("stage", GEOMETRY, ids=lambda stage: type(stage).__name__)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fields": "image"}, "fields must be a sequence of names, such as ('image', 'mask'), got 'image'"),
+        ({"fields": ()}, "fields must be at least one name"),
+        ({"fields": ("a", "a")}, "each only once, got ('a', 'a')"),
+        ({"fields": (1, 2)}, "fields must be a sequence of names"),
+        ({"fields": ("a", "b"), "field": "c"}, "expected field= or fields=, got both: 'c' and ('a', 'b')"),
+        ({"masks": "mask"}, "masks must be a sequence of names"),
+        ({"masks": ("mask",)}, "masks must be among the fields ('image',), got ['mask']"),
+        ({"fields": ("a", "b"), "masks": ("b", "c")}, "masks must be among the fields ('a', 'b'), got ['c']"),
+    ],
+)
+def test_fields_that_cannot_be_are_refused(stage: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{type(stage).__name__}: ") + ".*" + re.escape(message)):
+        dataclasses.replace(stage, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_and_masks_arrive_together_in_a_batch(workers: int) -> None:
+    source = [{"image": np.roll(PLACES, k, axis=0), "mask": np.roll(MASK, k, axis=0)} for k in range(6)]
+    both = ("image", "mask")
+    stages = [RandomResizedCrop(24, scale=(0.5, 1.0), fields=both), RandomFlip(fields=both)]
+    options = {"batch_size": 6, "rngs": nnx.Rngs(0), "num_workers": workers, "output": "numpy"}
+    with Pipeline(source=source, stages=stages, **options) as pipeline:
+        batch = next(iter(pipeline))
+    assert batch["image"].shape == (6, 24, 24, 3) and batch["mask"].shape == (6, 24, 24)
+    assert np.median(np.abs(batch["image"][..., 1] / 4 - batch["mask"] % 1000)) <= 0.5
+
+
+def test_a_flip_needs_no_opencv_and_is_the_same_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [NOISE, NOISE[..., :1], np.dstack([NOISE, NOISE[..., :1]]), NOISE[::-1, ::2], NOISE.astype(np.uint16)]
+    for image in images:
+        for axis in (0, 1):
+            with_it = apply(RandomFlip(1.0, axis=axis), image)
+            with monkeypatch.context() as patch:
+                patch.setitem(sys.modules, "cv2", None)
+                without = apply(RandomFlip(1.0, axis=axis), image)
+            assert np.array_equal(with_it, without) and np.array_equal(without, np.flip(image, axis))
+            assert without.flags.c_contiguous and not np.shares_memory(without, image)
+
+
+def test_a_script_without_opencv_crops_and_flips(run_script: Any) -> None:
+    run_script(
+        "import sys\n"
+        "sys.modules['cv2'] = None\n"
+        "import numpy as np\n"
+        "from datarax_mp import CenterCrop, Pipeline, RandomCrop, RandomFlip\n"
+        "images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)\n"
+        "stages = [CenterCrop(6), RandomCrop(4), RandomFlip(1.0)]\n"
+        "pipeline = Pipeline(source={'image': images}, stages=stages, batch_size=2, seed=0, output='numpy')\n"
+        "assert next(iter(pipeline))['image'].shape == (2, 4, 4, 3)\n"
+    )
 
 
 def test_without_opencv_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
