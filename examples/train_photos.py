@@ -82,8 +82,9 @@ def augmentation(size: int) -> list[Any]:
 def grid_of_crops(record: dict[str, Any]) -> dict[str, Any]:
     """Replace a photograph by crops of half its sides, uint8 ``(GRID**2, SIZE, SIZE, 3)``. Runs in the workers."""
     image = record["image"]
-    height, width = image.shape[0] // 2, image.shape[1] // 2
-    tops, lefts = (np.linspace(0, side - side // 2, GRID).astype(int) for side in image.shape[:2])
+    height, width = (max(side // 2, 1) for side in image.shape[:2])  # half of one pixel is that pixel
+    tops = np.linspace(0, image.shape[0] - height, GRID).astype(int)
+    lefts = np.linspace(0, image.shape[1] - width, GRID).astype(int)
     crops = [image[top : top + height, left : left + width] for top in tops for left in lefts]
     resize = Resize((SIZE, SIZE))
     return {**record, "image": np.stack([resize.map({"image": crop})["image"] for crop in crops])}
@@ -129,6 +130,11 @@ def timed(pipeline: Pipeline, waits: list[float]) -> Iterator[Batch]:
         asked = time.perf_counter()
 
 
+def middle_square(record: dict[str, Any]) -> dict[str, Any]:
+    """Cut a photograph to the largest square in its middle; first, for what is long and narrow would grow large."""
+    return CenterCrop(min(record["image"].shape[:2])).map(record)
+
+
 def draw_sheet(photos: ImageFolderSource, path: Path, columns: int = 8, size: int = 128) -> None:
     """Write a picture of up to eight photographs, a row for each: itself, and several augmentations of it."""
     rows = np.unique(np.linspace(0, len(photos) - 1, 8).astype(int))
@@ -139,7 +145,7 @@ def draw_sheet(photos: ImageFolderSource, path: Path, columns: int = 8, size: in
         return next(iter(pipeline))["image"].reshape(len(rows), -1, size, size, 3)
 
     # Every record has its own random numbers, so a photograph several times over makes as many different crops.
-    originals = images(rows, [Resize(size), CenterCrop(size)])
+    originals = images(rows, [middle_square, Resize(size)])
     tiles = np.concatenate([originals, images(np.repeat(rows, columns - 1), augmentation(size))], axis=1)
     tiles = np.pad(tiles, [(0, 0), (0, 0), (2, 2), (2, 2), (0, 0)], constant_values=255)
     Image.fromarray(tiles.swapaxes(1, 2).reshape(len(rows) * (size + 4), columns * (size + 4), 3)).save(path)

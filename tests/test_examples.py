@@ -53,11 +53,12 @@ def test_train_photos_recognises_crops_and_draws_a_sheet_as_a_script_on_standard
         assert len({tile.tobytes() for tile in row}) == 8  # no two augmentations of a photograph are the same
 
 
-def test_train_photos_takes_a_folder_of_class_folders(tmp_path: Path) -> None:
+def test_train_photos_takes_a_folder_of_class_folders_and_images_one_pixel_wide(tmp_path: Path) -> None:
     for label in range(2):
         (tmp_path / f"class {label}").mkdir()
         for number in range(5):
-            pixels = np.random.default_rng(number).integers(0, 256, (40, 60, 3)) // (1 + 3 * label)
+            shape = {0: (40, 1, 3), 1: (1, 60, 3)}.get(number, (40, 60, 3))  # evaluated; trained on
+            pixels = np.random.default_rng(number).integers(0, 256, shape) // (1 + 3 * label)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"class {label}" / f"{number}.png")
     sheet = tmp_path / "class 0" / ".sheet.png"
     out = run("train_photos.py", "--folder", str(tmp_path), "--epochs", "1", "--sheet", str(sheet))

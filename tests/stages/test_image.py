@@ -412,6 +412,7 @@ def test_a_padded_crop_is_zero_beyond_the_edges_of_the_mask_too() -> None:
     [
         np.arange(12, dtype=np.uint8).reshape(4, 3),
         np.arange(12, dtype=np.uint16).reshape(4, 3, 1),
+        np.arange(12, dtype=">u2").reshape(4, 3, 1),
         np.arange(24, dtype=np.int64).reshape(4, 3, 2),
         np.arange(24, dtype=np.float32).reshape(4, 3, 2)[::-1],
         np.arange(12).reshape(4, 3) % 2 == 0,

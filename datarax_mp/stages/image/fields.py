@@ -73,6 +73,8 @@ def read_layers(record: Any, stage: Stage) -> list[Layer]:
     Raises:
         RecordError: a field is missing, holds something else, or differs from the first in height or width.
     """
+    if stage.fields is None and stage.masks is None:
+        return [Layer(stage.field, read_image(record, stage.field, stage, is_deep=True), False)]
     names = (stage.field,) if stage.fields is None else stage.fields
     masks = stage.masks if stage.masks is not None else names[1:]
     layers = [

@@ -22,6 +22,8 @@ Size: TypeAlias = int | tuple[int, int]
 # 1.25 the result is as close to Pillow's antialiased one as INTER_AREA's is, at half its cost.
 _LARGEST_STEP = 1.25
 
+_BY_OPENCV = frozenset({np.dtype(np.uint8), np.dtype(np.uint16)})  # mirrored; big-endian ones are others
+
 
 def opencv() -> Any:
     """The module ``cv2``.
@@ -224,14 +226,12 @@ def mirror(image: Image, axis: int) -> Image:
     >>> mirror(np.arange(3, dtype=np.uint8).reshape(1, 3, 1), 1).ravel().tolist()
     [2, 1, 0]
     """
-    flipped = np.flip(image, axis)
     channels = image.shape[2] if image.ndim == 3 else 1
-    if axis == 0:
-        return flipped.copy()  # row by row, which NumPy does as quickly
-    if image.dtype in (np.uint8, np.uint16) and channels <= 4 and (cv2 := opencv_if_there()) is not None:
+    if axis == 1 and image.dtype in _BY_OPENCV and channels <= 4 and (cv2 := opencv_if_there()) is not None:
         return cv2.flip(image, axis).reshape(image.shape)
-    if channels == 1:
-        return flipped.copy()
+    flipped = np.flip(image, axis)
+    if axis == 0 or channels == 1:
+        return flipped.copy()  # row by row; or a byte at a time, in vector code
     out = np.empty(image.shape, image.dtype)
     for channel in range(channels):
         out[..., channel] = flipped[..., channel]
