@@ -1,6 +1,6 @@
-"""The usual augmentations of images: uint8 (H, W, C) in, uint8 (H, W, C) out, in the workers.
+"""The usual augmentations of images: uint8 (H, W, C) in, uint8 (H, W, C) out, in the workers; uint16 and masks, too.
 
-OpenCV does the work (``pip install "datarax-mp[images]"``). For a crop of a photo of about 375 by 500 pixels, scaled
+OpenCV does the work, but for crops and flips, which get by without (``pip install "datarax-mp[images]"``). For a crop of a photo of about 375 by 500 pixels, scaled
 to 224 by 224, in µs on one thread, and the mean difference to Pillow's antialiased bilinear filter in levels:
 
     Pillow bilinear                    968   0.00
@@ -19,7 +19,8 @@ process, between machines a value may differ by a level.
 
 Examples: ``[RandomResizedCrop(224), RandomFlip()]`` to train on photos, ``[Resize(256), CenterCrop(224)]`` to evaluate,
 ``[RandomCrop(32, padding=4), RandomFlip()]`` for small images; then ``Normalize(IMAGENET_MEAN, IMAGENET_STD)``, on the
-device, after all of these.
+device, after all of these. With ``both = ("image", "mask")``, ``[RandomResizedCrop(224, fields=both),
+RandomFlip(fields=both)]`` keeps a mask on its image.
 """
 
 from datarax_mp.stages.image.color import ColorJitter as ColorJitter
