@@ -1,7 +1,8 @@
 """The usual augmentations of images: uint8 (H, W, C) in, uint8 (H, W, C) out, in the workers; uint16 and masks, too.
 
-OpenCV does the work, but for crops and flips, which get by without (``pip install "datarax-mp[images]"``). For a crop of a photo of about 375 by 500 pixels, scaled
-to 224 by 224, in µs on one thread, and the mean difference to Pillow's antialiased bilinear filter in levels:
+OpenCV does the work (``pip install "datarax-mp[images]"``); crops and flips get by without. For a crop of a photo of
+about 375 by 500 pixels, scaled to 224 by 224, in µs on one thread, and the mean difference to Pillow's antialiased
+bilinear filter in levels:
 
     Pillow bilinear                    968   0.00
     Pillow box                         644   3.88
