@@ -16,7 +16,7 @@ from pathlib import Path
 from datarax_mp.core.patience import Patience
 
 _GRACE_SECONDS = 1.0
-LOOK_SECONDS = 0.05  # between two looks whether they have ended
+LOOK_SECONDS = 0.02  # between two looks whether they have ended
 
 
 class Groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def kill(process: subprocess.Popen[bytes], workers: set[int]) -> int:
         workers: the processes that it has forked. The kernel ends them with it, but not what these have started.
     """
     if process.returncode is None:
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)  # ``Popen.kill`` would reap it first
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             end_session(process.pid, workers)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from datarax_mp.core.errors import add_note
+from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.workers import board
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import EXITS, RemoteError
@@ -23,8 +25,9 @@ _TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and thi
 class _Worker:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.pid = os.getpid()
         self.program: Program | None = None
-        self.failure: RemoteError | None = None  # why there is no program
+        self.failure: RemoteError | None = None  # why there is no program, or no memory
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
 
@@ -43,11 +46,24 @@ class _Worker:
                 self.channel.socket.settimeout(message.seconds)
 
     def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
+        if os.getpid() != self.pid:
+            self.end_twin()
         board.here[PHASE], board.here[RECORD] = Phase.ANSWERING, WHOLE_BATCH
         self.channel.send(number, answer)
 
+    def end_twin(self) -> NoReturn:
+        """The user's code forked and came back in both processes; only one of them is the worker."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(
+                f"datarax_mp: process {os.getpid()} was forked by the source or a stage in worker process {self.pid} "
+                "and came back out of it; it ends here (call os._exit in such a process)",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(1)
+
     def run(self, run: Run) -> Done | Failed:
-        if self.program is None:
+        if self.program is None or self.memory is None:
             assert self.failure is not None
             return Failed(self.failure, Written.nothing())
         return self.program.perform(run, self.memory, self.slot_bytes, _packed)
@@ -69,8 +85,17 @@ class _Worker:
             return Failed(self.failure, Written.nothing())
 
     def attach(self, message: Attach, descriptor: int) -> None:
-        self.memory = mmap.mmap(descriptor, message.size)
-        os.close(descriptor)
+        segment = Segment(descriptor, message.size)
+        try:
+            self.memory = segment.map()
+        except SharedMemoryError as error:  # the limit of its address space, say: every run will say so
+            self.memory, self.failure = None, _packed(error)
+            return
+        finally:
+            segment.close()
+        if hasattr(mmap, "MADV_DONTFORK"):
+            # A process that the user's code forks here must not write to a slot, which may be a batch by then.
+            self.memory.madvise(mmap.MADV_DONTFORK)
         self.slot_bytes = message.slot_bytes
         if self.program is not None:
             self.program.fix(message.layout)

@@ -12,8 +12,10 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
+from datarax_mp.core.descriptors import close_quietly
 from datarax_mp.workers import board, groups
 from datarax_mp.workers.loop import serve
 
@@ -22,6 +24,7 @@ STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else getattr(s
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def live(cradle: Cradle) -> NoReturn:
         if STACK_SIGNAL:
             faulthandler.register(STACK_SIGNAL, cradle.stack)
         with socket.socket(fileno=cradle.channel) as channel:
+            os.register_at_fork(after_in_child=partial(_part, cradle, channel))
             serve(channel)
         status = 0
     except SystemExit as exit_:
@@ -72,9 +76,30 @@ def live(cradle: Cradle) -> NoReturn:
         os._exit(status & 0xFF)
 
 
+def _part(cradle: Cradle, channel: socket.socket) -> None:
+    """In a process that the user's code forks in a worker: let go of what is the worker's."""
+    channel.close()  # or main would not read its end when the worker has died
+    board.use(board.blank())
+    faulthandler.unregister(STACK_SIGNAL)
+    try:
+        faulthandler.enable()
+    except (AttributeError, RuntimeError, ValueError, OSError):  # there is no standard error
+        faulthandler.disable()
+    for descriptor in (cradle.stack, cradle.lifeline):
+        close_quietly(descriptor)
+
+
 def name_process(name: str) -> None:
     """What ``top`` and ``ps -o comm`` show; the kernel keeps 15 bytes."""
     _prctl(_PR_SET_NAME, f"datarax_mp {name}".encode()[:15])
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what is left behind by our children's children, where the system does that.
+
+    Process 1 may take its time to reap what has ended, or never do it: in a container it is often the training script.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _die_with_parent(cradle: Cradle) -> None:

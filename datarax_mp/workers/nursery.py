@@ -38,7 +38,7 @@ from datarax_mp.core.descriptors import pipe, readable, receive
 from datarax_mp.core.patience import Patience
 from datarax_mp.workers import board
 from datarax_mp.workers.groups import LOOK_SECONDS, Groups
-from datarax_mp.workers.newborn import Cradle, live, name_process
+from datarax_mp.workers.newborn import Cradle, adopt_orphans, live, name_process
 
 FORK, DOOM, SIGNAL = b"F", b"D", b"K"
 STARTED, ENDED = b"S", b"E"
@@ -141,7 +141,8 @@ class _Nursery:
 
     def reap(self) -> None:
         for pid, status in _ended():
-            place = self.children.pop(pid, -1)
+            if (place := self.children.pop(pid, None)) is None:
+                continue  # an orphan that was adopted
             self.groups.orphan(pid)
             self.control.sendall(NOTICE.pack(ENDED, place, pid, os.waitstatus_to_exitcode(status)))
 
@@ -162,7 +163,9 @@ class _Nursery:
                 os.waitpid(child, 0)
             self.groups.orphan(child)
         while self.groups:
-            time.sleep(LOOK_SECONDS)  # of others' children nobody tells us when they end
+            time.sleep(LOOK_SECONDS)  # where we could not adopt them, nobody tells us when they end
+            for _ in _ended():
+                pass
             self.groups.look()
         os._exit(0)
 
@@ -171,6 +174,7 @@ def main(control_fd: int, board_fd: int) -> None:
     """Serve the main process that holds the other end of ``control_fd`` until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     name_process("nursery")
+    adopt_orphans()
     _open_standard()
     os.set_inheritable(control_fd, False)
     board_ = board.Board(board_fd)
