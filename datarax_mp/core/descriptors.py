@@ -7,18 +7,25 @@ has died, and nobody at the other end would notice that death.
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 import select
 import socket
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+Identity: TypeAlias = tuple[int, int] | None  # what is open under a number: device and inode
 
 _STANDARD = 2  # standard input, output and error are 0 to 2
 _RECEIVE = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # from the first moment on, not a little later
 
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK}
+
+_INT = array.array("i")
 
 # Held while a connection is made and noted, so that no other thread forks in between; a handler of a signal may.
 _making = threading.RLock()
@@ -80,7 +87,12 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
 
     Those that this process has no room for are lost, with all that come after them.
     """
-    data, descriptors, _, _ = socket.recv_fds(sock, size, most, _RECEIVE)
+    # ``socket.recv_fds`` and ``send_fds`` take flags and drop them.
+    data, rights, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * _INT.itemsize), _RECEIVE)
+    descriptors = array.array("i")
+    for level, kind, numbers in rights:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(numbers[: len(numbers) // _INT.itemsize * _INT.itemsize])
     kept: list[int] = []
     for place, descriptor in enumerate(descriptors):
         if not _RECEIVE:
@@ -92,6 +104,11 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
                 os.close(lost)
             break
     return data, kept
+
+
+def send(sock: socket.socket, data: bytes, descriptors: Sequence[int], flags: int) -> None:
+    """Write ``data``, which is so short that it goes as a whole, and descriptors beside it."""
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))], flags)
 
 
 def readable(descriptors: Sequence[int], seconds: float | None) -> list[int]:
@@ -121,12 +138,50 @@ def is_gone(error: OSError) -> bool:
     return error.errno in _GONE
 
 
-def close_quietly(descriptor: int) -> None:
-    """Close a descriptor that other code may have closed already: some close all that they do not know."""
+@contextmanager
+def standard_occupied() -> Iterator[None]:
+    """Have something open as 0, 1 and 2 while descriptors are made whose number we cannot choose."""
+    closed = [number for number in range(_STANDARD + 1) if identity(number) is None]
+    placeholders = [os.open(os.devnull, os.O_RDWR) for _ in closed]  # the lowest numbers are given out first
     try:
-        os.close(descriptor)
+        yield
+    finally:
+        for descriptor in placeholders:
+            os.close(descriptor)
+
+
+def identity(descriptor: int) -> Identity:
+    """What is open under this number, to be asked again later; None if nothing is."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def close_socket(end: socket.socket, known: Identity) -> None:
+    """Close a socket, unless other code has closed it already and its number is another file's by now."""
+    if identity(end.fileno()) == known:
+        end.close()
+    else:
+        end.detach()
+
+
+def close_known(
+    descriptor: int,
+    known: Identity,
+    _fstat: Callable[[int], os.stat_result] = os.fstat,
+    _close: Callable[[int], None] = os.close,
+    _bad: int = errno.EBADF,
+) -> None:
+    """Close a descriptor, unless other code has: some close all that they do not know, and open their own then."""
+    # What is needed is bound above, because finalizers call this when the interpreter has taken ``os`` apart.
+    try:
+        status = _fstat(descriptor)
+        if known is None or known == (status.st_dev, status.st_ino):  # None: an interrupt came before it was noted
+            _close(descriptor)
     except OSError as error:
-        if error.errno != errno.EBADF:
+        if error.errno != _bad:
             raise
 
 

@@ -141,7 +141,7 @@ class Session:
         options = self._options
         if options.num_workers == 0:
             return LocalCrew(self._program)
-        if self._shipment is None:
+        if self._shipment is None or not self._shipment.intact():
             self._shipment = Shipment(self._program, self.number)
         return Crew(
             self._program,
@@ -185,7 +185,9 @@ class Session:
         plan = self._plan
         assert plan is not None
         with suppress(IndexError):
-            return plan, self._idle_rings.pop()
+            ring = self._idle_rings.pop()
+            if ring.segment is None or ring.segment.intact():
+                return plan, ring
         return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=self._options.num_workers > 0)
 
 

@@ -9,14 +9,18 @@ import errno
 import logging
 import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from datarax_mp.core.descriptors import close_quietly
+from datarax_mp.core.descriptors import close_known, identity, standard_occupied
 from datarax_mp.core.refusals import in_words
 from datarax_mp.core.spec import align
 from datarax_mp.ring import files, limits
+
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 log = logging.getLogger("datarax_mp")
 
@@ -40,6 +44,7 @@ class Segment:
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
+        self._identity = identity(fd)
         self._map: mmap.mmap | None = None
 
     @classmethod
@@ -74,17 +79,35 @@ class Segment:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
             try:
-                self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection)
+                with standard_occupied():  # before Python 3.13 a mapping has a copy of the descriptor
+                    self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection, **_UNTRACKED)
             except OSError as error:
                 raise _unmapped(error, self.size) from error
         return self._map
+
+    def intact(self) -> bool:
+        """Whether the descriptor is still open; the mapping lives on without it."""
+        return self.fd >= 0 and identity(self.fd) == self._identity
+
+    def descriptor(self) -> int:
+        """The descriptor, to be sent to another process.
+
+        Raises:
+            SharedMemoryError: it is not open any more, and the number may be another file's by now.
+        """
+        if not self.intact():
+            raise SharedMemoryError(
+                f"descriptor {self.fd}, of shared memory, has been closed by other code in this process "
+                "(os.closerange, say). Start the epoch anew, or make the pipeline after that code has run"
+            )
+        return self.fd
 
     def close(self) -> None:
         """Give the descriptor back and let go of the mapping. Calling it again does nothing."""
         self._map = None
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            close_quietly(fd)
+            close_known(fd, self._identity)
 
     def __del__(self) -> None:
         self.close()
@@ -138,9 +161,9 @@ def _refusal(error: OSError, size: int, purpose: str, remedy: str, room: limits.
 
 
 def _unmapped(error: OSError, size: int) -> SharedMemoryError:
+    remedy = ". Lower batch_size, num_workers or prefetch_size, or raise that limit" * (error.errno == errno.ENOMEM)
     return SharedMemoryError(
-        f"{megabytes(size)} of shared memory cannot be mapped into process {os.getpid()}: {in_words(error)}. "
-        "Lower batch_size, num_workers or prefetch_size, or raise that limit"
+        f"{megabytes(size)} of shared memory cannot be mapped into process {os.getpid()}: {in_words(error)}{remedy}"
     )
 
 

@@ -37,6 +37,10 @@ class InSegment:
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    def intact(self) -> bool:
+        """Whether it can be sent to another process; other code may have closed the descriptor."""
+        return self.segment.intact()
+
     def open(self) -> np.ndarray:
         """Map it, read-only: a stage that wrote to a record would change it for all workers."""
         return np.ndarray(self.shape, self.dtype, self.segment.map(writable=False), self.offset)
@@ -51,6 +55,10 @@ class InFile:
     shape: tuple[int, ...]
     dtype: np.dtype
     strides: tuple[int, ...]
+
+    def intact(self) -> bool:
+        """It is sent as a path."""
+        return True
 
     def open(self) -> np.ndarray:
         """Map it, read-only.
@@ -185,6 +193,9 @@ def place(columns: Sequence[Column], purpose: str) -> None:
             pending += column.packed
         else:
             pending.append(column)
+    for column in pending:
+        if column.home is not None and not column.home.intact():
+            column.home = None
     pending = [column for column in pending if column.home is None]
     if mapped := [column for column in pending if is_mapped(column.array)]:
         mappings = Mappings()

@@ -249,6 +249,11 @@ class Crew:
         # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
         ready = [descriptor for descriptor, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
         if self._waker.fileno() in ready:
+            if not self._waker.woken:
+                raise WorkerError(
+                    "descriptors of this pipeline have been closed by other code in this process (os.closerange, say); "
+                    "start the epoch anew, or make the pipeline after that code has run"
+                )
             raise Closed
         events = [(self._by_descriptor[descriptor], descriptor) for descriptor in ready]
         for worker, descriptor in events:
@@ -290,7 +295,7 @@ class Crew:
         if worker.attached == ring.number:
             return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
         worker.attached = ring.number
-        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.fd,))
+        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.descriptor(),))
 
     def _forget(self, worker: Worker) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):

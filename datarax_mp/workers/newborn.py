@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
-from datarax_mp.core.descriptors import close_quietly
+from datarax_mp.core.descriptors import Identity, close_known, identity
 from datarax_mp.workers import board, groups
 from datarax_mp.workers.loop import serve
 
@@ -62,7 +62,8 @@ def live(cradle: Cradle) -> NoReturn:
         if STACK_SIGNAL:
             faulthandler.register(STACK_SIGNAL, cradle.stack)
         with socket.socket(fileno=cradle.channel) as channel:
-            os.register_at_fork(after_in_child=partial(_part, cradle, channel))
+            owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
+            os.register_at_fork(after_in_child=partial(_part, owned))
             serve(channel)
         status = 0
     except SystemExit as exit_:
@@ -76,17 +77,19 @@ def live(cradle: Cradle) -> NoReturn:
         os._exit(status & 0xFF)
 
 
-def _part(cradle: Cradle, channel: socket.socket) -> None:
-    """In a process that the user's code forks in a worker: let go of what is the worker's."""
-    channel.close()  # or main would not read its end when the worker has died
+def _part(owned: dict[int, Identity]) -> None:
+    """In a process that the user's code forks in a worker: let go of what is the worker's.
+
+    That is above all its channel, or main would not read its end when the worker has died.
+    """
     board.use(board.blank())
     faulthandler.unregister(STACK_SIGNAL)
     try:
         faulthandler.enable()
     except (AttributeError, RuntimeError, ValueError, OSError):  # there is no standard error
         faulthandler.disable()
-    for descriptor in (cradle.stack, cradle.lifeline):
-        close_quietly(descriptor)
+    for descriptor, known in owned.items():
+        close_known(descriptor, known)
 
 
 def name_process(name: str) -> None:

@@ -178,7 +178,7 @@ class Pool:
 def _gone(worker: Worker) -> bool:
     try:
         worker.discard_answers()
-        gone = worker.ended()
+        gone = worker.ended() or not worker.channel.intact()
     except Gone:
         gone = True
     if gone:

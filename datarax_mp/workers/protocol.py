@@ -29,7 +29,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from datarax_mp.core.descriptors import is_gone, receive
+from datarax_mp.core.descriptors import close_socket, identity, is_gone, receive
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.found_modules import Files
@@ -166,12 +166,17 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self._identity = identity(sock.fileno())
         self.sent = 0
         self._begun = bytearray()  # of messages that ``take`` has not seen the end of
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
         return self.socket.fileno()
+
+    def intact(self) -> bool:
+        """Whether it is still open; other code may have closed it, and the number may be another file's by now."""
+        return identity(self.socket.fileno()) == self._identity
 
     def send(self, number: int, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Write one message.
@@ -285,7 +290,7 @@ class Channel:
 
     def close(self) -> None:
         """Close this end."""
-        self.socket.close()
+        close_socket(self.socket, self._identity)
 
 
 def _told_gone(error: OSError) -> Exception:

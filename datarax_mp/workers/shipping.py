@@ -73,10 +73,14 @@ class Shipment:
             start += align(piece.nbytes)
         self.segments = [payload, *others]
 
+    def intact(self) -> bool:
+        """Whether it can still be sent; other code may have closed descriptors that it does not know."""
+        return all(segment.intact() for segment in self.segments)
+
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The descriptors that go with the message."""
-        return tuple(segment.fd for segment in self.segments)
+        return tuple(segment.descriptor() for segment in self.segments)
 
     def message(self, *, probe: bool) -> Load:
         """The message that makes a worker load it."""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 from contextlib import ExitStack
 
-from datarax_mp.core.descriptors import connection, is_gone, readable, receive
+from datarax_mp.core.descriptors import close_socket, connection, identity, is_gone, readable, receive, send
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.refusals import in_words
 from datarax_mp.workers import launch
@@ -50,6 +50,7 @@ class Spawner:
                 self._board = Board()
                 undo.callback(self._board.close)
                 self._control, theirs = connection()
+                self._control_known = identity(self._control.fileno())
                 undo.callback(self._control.close)
                 with theirs:
                     self.process = launch.start(theirs.fileno(), self._board.fd)
@@ -154,7 +155,7 @@ class Spawner:
         if descriptor is None:
             self._control.send(request, socket.MSG_DONTWAIT)
         else:
-            socket.send_fds(self._control, [request], [descriptor], socket.MSG_DONTWAIT)
+            send(self._control, request, [descriptor], socket.MSG_DONTWAIT)
 
     def exit_status(self, pid: int) -> int | None:
         """How a worker ended, or None when nobody can tell."""
@@ -165,8 +166,8 @@ class Spawner:
         return self._exits.pop(pid)
 
     def alive(self) -> bool:
-        """Whether the nursery lives."""
-        return not launch.has_ended(self.process)
+        """Whether the nursery lives, and can be talked to."""
+        return not launch.has_ended(self.process) and identity(self._control.fileno()) == self._control_known
 
     def close(self) -> None:
         """End the nursery, which ends its workers and what these have started."""
@@ -184,7 +185,7 @@ class Spawner:
         self.process.returncode = 0  # not our child: nothing to wait for
 
     def _let_go(self) -> None:
-        self._control.close()
+        close_socket(self._control, self._control_known)
         self._board.close()
         _close(list(self._starting.values()))
 
@@ -215,8 +216,8 @@ class Spawner:
             return
         assert kind == STARTED
         worker = self._starting.pop(place)
-        worker.stack_fd, worker.sentinel = (*descriptors, -1, -1)[:2]
-        worker.pid = pid
+        stack_fd, sentinel = (*descriptors, -1, -1)[:2]
+        worker.begin(pid, stack_fd, sentinel)
         if pid < 0:
             self._refused[place] = status
         else:

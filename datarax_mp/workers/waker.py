@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import threading
 
+from datarax_mp.core.descriptors import Identity, close_known, identity, pipe
+from datarax_mp.core.refusals import in_words
+
 
 class Waker:
-    """A descriptor to wait on together with others; any thread may make it readable, once and for good."""
+    """A descriptor to wait on together with others; any thread may make it readable, once and for good.
+
+    Attributes:
+        woken: whether one has.
+    """
 
     _read = _write = -1  # what __del__ finds if an interrupt comes before the descriptors
+    _known: Identity = None
+    woken = False
 
     def __init__(self) -> None:
         # Nobody may write to a descriptor that has been closed and given out anew. A signal handler comes in again.
         self._lock = threading.RLock()
-        self._read, self._write = os.pipe()
+        try:
+            self._read, self._write = pipe()
+        except OSError as error:
+            raise OSError(error.errno, in_words(error)) from error
+        self._known = identity(self._read)  # both ends have the same
         os.set_blocking(self._write, False)
 
     def fileno(self) -> int:
@@ -24,7 +37,8 @@ class Waker:
     def wake(self) -> None:
         """Make it readable; after ``close`` this does nothing."""
         with self._lock:
-            if self._write >= 0:
+            self.woken = True
+            if self._write >= 0 and identity(self._write) == self._known:
                 try:
                     os.write(self._write, b"w")
                 except BlockingIOError:
@@ -38,7 +52,7 @@ class Waker:
     def _close(self) -> None:
         while self._read >= 0:
             descriptor, self._read, self._write = self._read, self._write, -1
-            os.close(descriptor)
+            close_known(descriptor, self._known)
 
     def __del__(self) -> None:
         self._close()

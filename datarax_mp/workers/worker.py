@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from datarax_mp.core.descriptors import close_quietly, is_gone, readable
+from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
 from datarax_mp.workers.board import Board, Sighting
 from datarax_mp.workers.newborn import STACK_SIGNAL
 from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run
@@ -78,6 +78,8 @@ class Worker:
         self.stack_fd = -1
         self.doomed = 0
         self.closed = False
+        self._sentinel_known: Identity = None
+        self._stack_known: Identity = None
         self._board = board
         self._on_close = on_close
         self._send_signal = send_signal
@@ -85,6 +87,11 @@ class Worker:
 
     def __str__(self) -> str:
         return f"worker {self.place} (pid {self.pid})"
+
+    def begin(self, pid: int, stack_fd: int, sentinel: int) -> None:
+        """The nursery has told the process, or that there is none (-1)."""
+        self._stack_known, self._sentinel_known = identity(stack_fd), identity(sentinel)
+        self.stack_fd, self.sentinel, self.pid = stack_fd, sentinel, pid
 
     def sighting(self) -> Sighting:
         """What it is at, or was at when it died."""
@@ -97,7 +104,10 @@ class Worker:
     def ended(self, seconds: float = 0.0) -> bool:
         """Whether the process has ended, or does so within some time."""
         if self.sentinel >= 0:
-            return _is_readable(self.sentinel, seconds)
+            ended = _is_readable(self.sentinel, seconds)
+            if not ended or identity(self.sentinel) == self._sentinel_known:
+                return ended
+            self.sentinel = -1  # other code has closed it
         deadline = time.monotonic() + seconds
         while self.pid > 0 and self._exists():
             if (left := deadline - time.monotonic()) <= 0:
@@ -113,8 +123,10 @@ class Worker:
         try:
             with open(f"/proc/{self.pid}/stat", "rb") as stat:
                 return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # dead, but not reaped
-        except (FileNotFoundError, PermissionError):
-            return True
+        except OSError as error:
+            if error.errno is None:  # out of a signal handler
+                raise
+            return True  # nobody tells
 
     def ask(self, question: Question, message: Load | Run, descriptors: Sequence[int] = ()) -> None:
         """Send what will be answered. If the process has died, that shows where answers are read."""
@@ -163,6 +175,8 @@ class Worker:
 
     def _read_stack(self, seconds: float) -> str:
         data = b""
+        if identity(self.stack_fd) != self._stack_known:
+            return ""  # other code has closed it
         while self.stack_fd >= 0 and _is_readable(self.stack_fd, seconds):
             part = os.read(self.stack_fd, 1 << 16)
             if not part:
@@ -183,10 +197,10 @@ class Worker:
         self.pid = -1
         while self.sentinel >= 0:
             descriptor, self.sentinel = self.sentinel, -1
-            close_quietly(descriptor)
+            close_known(descriptor, self._sentinel_known)
         while self.stack_fd >= 0:
             descriptor, self.stack_fd = self.stack_fd, -1
-            close_quietly(descriptor)
+            close_known(descriptor, self._stack_known)
 
     def _discard(self, number: int) -> None:
         if number in self.pending:
