@@ -40,6 +40,7 @@ def make(workers: int = 2, **more: Any) -> Pipeline:
 
 
 def test_a_worker_imports_numpy_and_nothing_heavy_and_sees_no_accelerator() -> None:
+    pool().close()  # fresh workers: others may have imported what other tests need
     with make() as pipeline:
         for batch in pipeline:
             assert batch["heavy"].tolist() == [0, 0]
