@@ -113,7 +113,7 @@ def split_record(record: Any, number: int, info: Collection[Path] = ()) -> tuple
     """
     if type(record) is dict and not info and (plain := _plain_arrays(record)) is not None:
         return plain, {}
-    named = None if type(record) in PLAIN_ARRAYS else fields_of(record)
+    named = record if type(record) is dict else None if type(record) in PLAIN_ARRAYS else fields_of(record)
     if named is None:
         return _bare(record, number, info)
     try:

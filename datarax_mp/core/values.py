@@ -22,6 +22,7 @@ from datarax_mp.core.foreign import Unreadable, as_plain
 
 # What a list of these becomes, NumPy says alone.
 _NUMBERS = (int, float, complex, np.number, np.bool_)
+_OF_PYTHON = frozenset({bool, int, float, complex})
 _LISTS = frozenset({list, tuple})
 _BYTES_FORMATS = ("B", "b", "c")
 
@@ -35,12 +36,17 @@ def read(value: Any) -> np.ndarray | None:
     >>> read([1, 2]), read("text"), read([[1], [2, 3]])
     (array([1, 2]), None, None)
     """
-    if type(value) is np.ndarray:
+    kind = type(value)
+    if kind is np.ndarray:
         return _checked(value)
+    if kind in _OF_PYTHON:
+        return _checked(np.asarray(value), value)
     if value is None or isinstance(value, (str, bytes, bytearray)):
         return None
     if isinstance(value, (bool, int, float, complex, np.generic)):
         return _checked(np.asarray(value), value)
+    if kind in _LISTS:
+        return _of_items(value)
     if isinstance(value, (memoryview, arrays.array)):
         return None if is_bytes(value) else _checked(np.asarray(value))
     plain = as_plain(value)
@@ -114,11 +120,13 @@ def _check_mask(array: np.ma.MaskedArray) -> None:
 
 def _of_items(items: Sequence[Any]) -> np.ndarray | None:
     """What a list or tuple is, however deep its lists go."""
+    if items and type(items[0]) is int and (integers := _of_integers(items)) is not None:
+        return integers
     leaves: Iterable[Any] = items
     while (kinds := set(map(type, leaves))) and kinds <= _LISTS:
         leaves = list(chain.from_iterable(leaves))
-    if all(issubclass(kind, _NUMBERS) for kind in kinds):
-        return _of_numbers(items, leaves)
+    if kinds <= _OF_PYTHON or all(issubclass(kind, _NUMBERS) for kind in kinds):
+        return _of_numbers(items, leaves, kinds)
     if kinds & _LISTS:  # lists beside single values
         return None
     if any(map(is_null, leaves)):
@@ -129,12 +137,23 @@ def _of_items(items: Sequence[Any]) -> np.ndarray | None:
     return _stacked(items)
 
 
-def _of_numbers(items: Sequence[Any], leaves: Iterable[Any]) -> np.ndarray | None:
+def _of_integers(items: Sequence[Any]) -> np.ndarray | None:
+    """The quick way for many token lists: nothing but integers, or None if that is not so."""
+    try:
+        array = np.asarray(items)
+    except (ValueError, UserWarning):  # lists among them; a mask among them, where warnings are errors
+        return None
+    return array if array.ndim == 1 and array.dtype.kind == "i" else None
+
+
+def _of_numbers(items: Sequence[Any], leaves: Iterable[Any], kinds: set[type]) -> np.ndarray | None:
     try:
         array = np.asarray(items)
     except ValueError:  # lists of unequal length
         return None
-    if array.dtype.kind in "fO" and (array.dtype.hasobject or (np.abs(array) >= 2.0**63).any()):
+    if kinds == {float} or array.dtype.kind not in "fO":
+        return array
+    if array.dtype.hasobject or (np.abs(array) >= 2.0**63).any():
         widest = max((int(leaf) for leaf in leaves if isinstance(leaf, (int, np.integer))), key=abs, default=0)
         if abs(widest) >= 1 << 63:
             raise Unreadable(
