@@ -80,8 +80,9 @@ class MapBatch:
     """Apply a function to every stacked batch, in the worker, after all stages that take single records.
 
     Attributes:
-        fn: ``dict of arrays (rows, ...) -> dict of arrays (rows, ...)``; ``rows`` must stay as it is. Fields that are no
-            arrays (text, say) are lists of ``rows`` values, and may become arrays here: a batch is tokenised in one call.
+        fn: ``dict of arrays (rows, ...) -> dict of arrays (rows, ...)``; ``rows`` must stay as it is. Fields that are
+            no arrays (text, say) are lists of ``rows`` values, and may become arrays here: a batch is tokenised in one
+            call.
 
     >>> MapBatch(lambda batch: {"x": batch["x"] / 255.0}).fn({"x": np.ones((2, 3))})["x"].shape
     (2, 3)
