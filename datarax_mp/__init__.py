@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources import PackedSource as PackedSource
     from datarax_mp.sources import decode_image as decode_image
     from datarax_mp.stages.device import DeviceStage as DeviceStage
+    from datarax_mp.stages.device import RandomDeviceStage as RandomDeviceStage
     from datarax_mp.stages.host import Filter as Filter
     from datarax_mp.stages.host import MapBatch as MapBatch
     from datarax_mp.stages.host import MapElement as MapElement
@@ -70,6 +71,7 @@ _HOME = {
     "PipelineRestore": "checkpoint",
     "PipelineSave": "checkpoint",
     "RandomCrop": "stages.image",
+    "RandomDeviceStage": "stages.device",
     "RandomFlip": "stages.image",
     "RandomMapElement": "stages.host",
     "RandomResizedCrop": "stages.image",

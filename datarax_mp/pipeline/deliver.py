@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datarax_mp.core.record import Infos, flatten, nest
-from datarax_mp.core.spanning import row_sharding
+from datarax_mp.core.spanning import row_sharding, spans_processes
 from datarax_mp.order import Order
-from datarax_mp.pipeline.hosts import global_array
+from datarax_mp.pipeline.draws import Draws, batch_words, record_words
+from datarax_mp.pipeline.hosts import global_array, stages_at_hand_over
+from datarax_mp.pipeline.put import make_put
 from datarax_mp.workers.protocol import Skip
 
 if TYPE_CHECKING:
     from datarax_mp.core.metadata import Metadata
     from datarax_mp.pipeline.feed import HostBatch
-    from datarax_mp.pipeline.session import Work
+    from datarax_mp.pipeline.session import Deliver, HandOver, Work
+    from datarax_mp.stages.device import DeviceStages
 
-Stages = Callable[[dict[str, Any]], dict[str, Any]]
+
+def make_delivery(
+    stages: DeviceStages | None, *, single: bool, padded: bool, on_device: bool, sharding: Any, track_name: str | None
+) -> tuple[Deliver, HandOver | None]:
+    """What makes of a host batch what the user gets, and what is still to be done when the user gets it.
+
+    Args:
+        stages: the device stages as one function, or None.
+        single: whether single elements are wanted.
+        padded: whether short batches are padded.
+        on_device: whether arrays are JAX arrays.
+        sharding: how arrays are split, or None.
+        track_name: the source's name if its metadata is to be tracked, else None.
+    """
+    if single:
+        return ElementDelivery(stages), None
+    spanning = sharding if spans_processes(sharding) else None
+    later = stages_at_hand_over(stages) if spanning is not None and stages is not None else None
+    deliver = BatchDelivery(
+        stages,
+        later=later is not None,
+        padded=padded,
+        on_device=on_device,
+        spanning=spanning,
+        track_name=track_name,
+    )
+    return deliver, later
 
 
 class BatchDelivery:
@@ -28,6 +56,8 @@ class BatchDelivery:
 
     Args:
         stages: the device stages as one function, or None.
+        later: whether they wait until the batch is handed over (see ``stages_at_hand_over``); then what is made is the
+            batch and what they draw from.
         padded: whether short batches are padded; then every batch carries a mask, so that all have one structure.
         on_device: whether arrays are JAX arrays.
         spanning: the sharding of arrays that lie on several processes' devices; None if each has its own arrays.
@@ -35,21 +65,32 @@ class BatchDelivery:
     """
 
     def __init__(
-        self, stages: Stages | None, *, padded: bool, on_device: bool, spanning: Any, track_name: str | None
+        self,
+        stages: DeviceStages | None,
+        *,
+        later: bool,
+        padded: bool,
+        on_device: bool,
+        spanning: Any,
+        track_name: str | None,
     ) -> None:
         from datarax_mp.core.element_batch import make_batch  # delayed: it imports JAX
 
         self._make_batch = make_batch
-        self._stages, self._track_name = stages, track_name
+        self._stages, self._later, self._track_name = stages, later, track_name
         self._padded, self._on_device, self._spanning = padded, on_device, spanning
         self._all_valid: Any = None
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move the arrays to their place and make a Batch of them."""
         data = work.transfer(batch.arrays) if batch.group is None else batch.group.next()
-        if self._stages is not None:
-            data = self._stages(data)
         size = work.order.batch_size if self._padded else batch.rows
+        draws = None
+        if self._stages is not None:
+            if self._stages.random:
+                draws = self._draws(self._stages, batch, work.order, epoch, size)
+            if not self._later:
+                data = self._stages(data, draws)
         # Not the batch itself, whose arrays are to die with the caller's.
         metadata = partial(
             batch_metadata, work.order, epoch, batch.step, batch.skips, size, batch.info, self._track_name
@@ -57,7 +98,15 @@ class BatchDelivery:
         shards = work.order.shard_count
         mask = self._mask(batch.rows, size, shards) if self._padded else None
         info = None if batch.info is None else partial(batch_info, batch.info, size)
-        return self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask, info)
+        made = self._make_batch(data, size if self._spanning is None else size * shards, metadata, mask, info)
+        return (made, draws) if self._later else made
+
+    def _draws(self, stages: DeviceStages, batch: HostBatch, order: Order, epoch: int, size: int) -> Draws:
+        words = make_put(None)(batch_words(order, epoch, batch.step, apart=self._spanning is None))
+        if not stages.per_record:
+            return Draws(words, None)
+        records = record_words(order, epoch, batch.step, [skip.row for skip in batch.skips], size)
+        return Draws(words, self._placed(records, order.shard_count))
 
     def _mask(self, rows: int, size: int, shards: int) -> Any:
         if rows < size:
@@ -66,20 +115,21 @@ class BatchDelivery:
             self._all_valid = self._placed(np.ones(size, bool), shards)
         return self._all_valid
 
-    def _placed(self, mask: np.ndarray, shards: int) -> Any:
+    def _placed(self, rows: np.ndarray, shards: int) -> Any:
+        """An array with something for each row, beside the batch's arrays."""
         if not self._on_device:
-            return mask
+            return rows
         if self._spanning is not None:
-            return global_array(mask, row_sharding(self._spanning), shards)
+            return global_array(rows, row_sharding(self._spanning), shards)
         import jax  # delayed: NumPy output never needs it
 
-        return jax.device_put(mask)
+        return jax.device_put(rows)
 
 
 class ElementDelivery:
     """Makes single elements, dicts without a batch axis, of batches that hold one record each."""
 
-    def __init__(self, stages: Stages | None) -> None:
+    def __init__(self, stages: DeviceStages | None) -> None:
         self._stages = stages
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
@@ -87,13 +137,22 @@ class ElementDelivery:
         if self._stages is None:
             data = work.transfer([array[0, ...] for array in batch.arrays])
         else:
-            import jax  # delayed: device stages have imported it already
-
-            data = jax.tree.map(lambda array: array[0], self._stages(work.transfer(batch.arrays)))
+            data = self._staged(self._stages, batch, work, epoch)
         if batch.info is not None:
             infos: Infos = pickle.loads(batch.info)
             data = nest({**flatten(data), **{path: values[0] for path, values in infos.items()}})
         return data
+
+    @staticmethod
+    def _staged(stages: DeviceStages, batch: HostBatch, work: Work, epoch: int) -> Any:
+        import jax  # delayed: device stages have imported it already
+
+        draws = None
+        if stages.random:
+            put = make_put(None)
+            words = put(batch_words(work.order, epoch, batch.step, apart=True))
+            draws = Draws(words, put(record_words(work.order, epoch, batch.step, (), 1)))
+        return jax.tree.map(lambda array: array[0], stages(work.transfer(batch.arrays), draws))
 
 
 def batch_metadata(

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline.put import Put, make_put
+
+if TYPE_CHECKING:
+    from datarax_mp.pipeline.draws import Draws
+    from datarax_mp.stages.device import DeviceStages
 
 Blocks = frozenset[int]
 
@@ -103,15 +107,16 @@ def _local_parts(sharding: Any, shape: tuple[int, ...]) -> list[tuple[Put, tuple
     return found
 
 
-def stages_at_hand_over(stages: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], Any]:
-    """Device stages that wait until the user gets the batch.
+def stages_at_hand_over(stages: DeviceStages) -> Callable[[Any], Any]:
+    """Device stages that wait until the user gets the batch, and take it with what they draw from.
 
     JAX wants all processes to start their computations in the same order. When batches are moved to the device ahead of
     the user depends on how quick the workers are, on each host differently; when the user gets them does not.
     """
 
-    def apply(batch: Any) -> Any:
-        batch.data = stages(batch.get_data())
+    def apply(waiting: tuple[Any, Draws | None]) -> Any:
+        batch, draws = waiting
+        batch.data = stages(batch.get_data(), draws)
         return batch
 
     return apply

@@ -9,28 +9,29 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datarax_mp.core.integers import integer
-from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
-from datarax_mp.pipeline.deliver import BatchDelivery, ElementDelivery, Stages
-from datarax_mp.pipeline.hosts import stages_at_hand_over
+from datarax_mp.pipeline.deliver import make_delivery
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.placement import check_rows, resolve_device, resolve_sharding
 from datarax_mp.pipeline.scan import survivors
-from datarax_mp.pipeline.session import Deliver, HandOver, Options, Session
+from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources.adapt import SourceFacts, as_source
-from datarax_mp.stages.host import Filter, RandomMapElement, stage_name
-from datarax_mp.stages.split import split_stages
+from datarax_mp.stages.host import Filter, stage_name
+from datarax_mp.stages.split import any_random, split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.reading import Reading
+
+if TYPE_CHECKING:
+    from datarax_mp.stages.device import DeviceStages
 
 log = logging.getLogger("datarax_mp")
 
@@ -48,7 +49,7 @@ class Pipeline:
         batch_size: records in a batch. A source with fewer records gives one short batch.
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
             ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
-            ``nnx.Module``), which run on the device.
+            ``RandomDeviceStage``, ``nnx.Module``), which run on the device.
         fields: names for the items of records that are tuples or lists, ``("image", "label")``; stages get dicts then.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random. An int, or a
@@ -171,8 +172,7 @@ class Pipeline:
         self._facts = facts = SourceFacts.of(self._source)
         self._reading = Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0))
         shuffle = facts.shuffle if shuffle is None else shuffle
-        random = any(isinstance(stage, RandomMapElement) for stage in host)
-        why = "shuffle=True" if shuffle else "a random stage" if random else None
+        why = "shuffle=True" if shuffle else "a random stage" if any_random(host, device_stages) else None
         self._skip = on_error == "skip"
         self._batch_size = batch_size
         self._pad_last = pad_last
@@ -223,26 +223,12 @@ class Pipeline:
         self._open_session(order)
 
     @cached_property
-    def _compiled(self) -> Stages | None:
+    def _compiled(self) -> DeviceStages | None:
         if not self._device_stages:
             return None
         from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
 
         return compile_stages(self._device_stages)
-
-    def _delivery(self, *, pad: bool) -> tuple[Deliver, HandOver | None]:
-        if not self._enforce_batch:
-            return ElementDelivery(self._compiled), None
-        spanning = self._options.sharding if spans_processes(self._options.sharding) else None
-        later = spanning is not None and self._compiled is not None
-        deliver = BatchDelivery(
-            None if later else self._compiled,
-            padded=pad,
-            on_device=self._options.output == "jax",
-            spanning=spanning,
-            track_name=self._facts.track_name,
-        )
-        return deliver, stages_at_hand_over(self._compiled) if later and self._compiled else None
 
     def _open_session(self, order: Order) -> Session:
         x64 = None
@@ -254,7 +240,15 @@ class Pipeline:
         pad = self._pad_last and (self._skip or order.ragged)
         program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading)
         self._order = order
-        self._session = session = Session(program, self._options, *self._delivery(pad=pad))
+        delivery = make_delivery(
+            self._compiled,
+            single=not self._enforce_batch,
+            padded=pad,
+            on_device=self._options.output == "jax",
+            sharding=self._options.sharding,
+            track_name=self._facts.track_name,
+        )
+        self._session = session = Session(program, self._options, *delivery)
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
         return session

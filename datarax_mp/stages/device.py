@@ -7,10 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 from flax import nnx
+
+from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words
+
+if TYPE_CHECKING:
+    from datarax_mp.pipeline.draws import Draws
 
 Data = dict[str, Any]
 
@@ -32,36 +37,96 @@ class DeviceStage:
     fn: Callable[[Data], Data]
 
 
-def compile_stages(stages: Sequence[Any]) -> Callable[[Data], Data]:
+@dataclass(frozen=True, slots=True)
+class RandomDeviceStage:
+    """Apply a random function to every batch on the device; it is jitted, as a ``DeviceStage`` is.
+
+    The key is made of (seed, epoch, step), so a batch's draw depends on nothing else: not on the worker count, on how
+    many batches stand ready, or on where a run was resumed. Two random stages never share a key, nor do two shards that
+    have arrays of their own. The seed is the pipeline's: ``Pipeline(..., seed=0)`` or ``rngs=``.
+
+    An ``nnx.Module`` with ``nnx.Rngs`` among the stages is told the same: each of its streams is drawn from once when
+    the pipeline is made, and each batch has keys made of that draw and of (seed, epoch, step). Its streams themselves
+    do not move on with batches.
+
+    Attributes:
+        fn: ``(dict of jax.Array (rows, ...), key) -> dict of jax.Array (rows, ...)``.
+        per_record: whether it gets keys ``(rows,)``, for ``jax.vmap``, each made of (seed, epoch, record). Then a
+            record's draw does not depend on ``batch_size`` either. Rows that pad a batch have keys, too.
+
+    >>> def jitter(batch, key):
+    ...     return {**batch, "x": batch["x"] + jax.random.normal(key, batch["x"].shape)}
+    >>> RandomDeviceStage(jitter).fn({"x": jax.numpy.zeros(3)}, jax.random.key(0))["x"].shape
+    (3,)
+    """
+
+    fn: Callable[[Data, jax.Array], Data]
+    per_record: bool = False
+
+
+Step: TypeAlias = Callable[[Data, "Draws | None"], Data]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStages:
+    """All device stages of a pipeline in order, as one function.
+
+    Attributes:
+        steps: what is called, one after the other.
+        random: whether it has to be given draws.
+        per_record: whether these have to have the records' numbers.
+    """
+
+    steps: tuple[Step, ...]
+    random: bool
+    per_record: bool
+
+    def __call__(self, data: Data, draws: Draws | None = None) -> Data:
+        """Apply them to a batch's arrays."""
+        for step in self.steps:
+            data = step(data, draws)
+        return data
+
+
+def compile_stages(stages: Sequence[Any]) -> DeviceStages:
     """One function that applies all device stages in order; those between two modules are fused into one."""
-    steps: list[Callable[[Data], Data]] = []
-    for fused, group in itertools.groupby(stages, lambda stage: isinstance(stage, DeviceStage)):
+    steps: list[Step] = []
+    random = False
+    for fused, group in itertools.groupby(enumerate(stages), lambda numbered: not isinstance(numbered[1], nnx.Module)):
         if fused:
-            steps.append(_jitted(tuple(stage.fn for stage in group)))
-        else:
-            steps += [partial(_call_module, module) for module in group]
-    return steps[0] if len(steps) == 1 else _composed(tuple(steps))
+            # Only a random stage's place counts, so that others are compiled once wherever they stand.
+            placed = tuple((place if isinstance(stage, RandomDeviceStage) else 0, stage) for place, stage in group)
+            steps.append(_jitted(placed))
+            continue
+        for _, module in group:
+            bases = draw_bases(module)
+            steps.append(partial(_call_seeded, module, bases) if bases else partial(_call_plain, module))
+            random = random or bool(bases)
+    drawing = [stage for stage in stages if isinstance(stage, RandomDeviceStage)]
+    return DeviceStages(tuple(steps), random or bool(drawing), any(stage.per_record for stage in drawing))
 
 
-# One per functions, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.
+# One per stages, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.
 @lru_cache(maxsize=32)
-def _jitted(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data], Data]:
-    composed = jax.jit(_composed(functions))  # so that it is traced once, for the plan and for the run
+def _jitted(stages: tuple[tuple[int, DeviceStage | RandomDeviceStage], ...]) -> Step:
+    composed = jax.jit(_composed(stages))  # so that it is traced once, for the plan and for the run
     plans: dict[Any, _Plan] = {}
+    random = any(isinstance(stage, RandomDeviceStage) for _, stage in stages)
 
-    @partial(jax.jit, static_argnums=2, donate_argnums=0)
-    def run(donated: list[jax.Array], others: list[jax.Array], plan: _Plan) -> Data:
+    @partial(jax.jit, static_argnums=3, donate_argnums=0)
+    def run(donated: list[jax.Array], others: list[jax.Array], draws: Draws | None, plan: _Plan) -> Data:
         parts = {True: iter(donated), False: iter(others)}
-        return composed(plan.structure.unflatten([next(parts[donate]) for donate in plan.donate]))
+        return composed(plan.structure.unflatten([next(parts[donate]) for donate in plan.donate]), draws)
 
-    def apply(data: Data) -> Data:
+    def apply(data: Data, draws: Draws | None) -> Data:
+        draws = draws if random else None
         leaves, structure = jax.tree.flatten(data)
         key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if (plan := plans.get(key)) is None:
-            plan = plans[key] = _Plan(structure, _donatable(leaves, jax.eval_shape(composed, data)))
+            plan = plans[key] = _Plan(structure, _donatable(leaves, jax.eval_shape(composed, data, draws)))
         donated = list(itertools.compress(leaves, plan.donate))
         others = [leaf for leaf, donate in zip(leaves, plan.donate, strict=True) if not donate]
-        return run(donated, others, plan)
+        return run(donated, others, draws, plan)
 
     return apply
 
@@ -85,13 +150,33 @@ def _donatable(leaves: Sequence[jax.Array], results: Data) -> tuple[bool, ...]:
     return tuple(donate)
 
 
-def _composed(functions: tuple[Callable[[Data], Data], ...]) -> Callable[[Data], Data]:
-    def apply(data: Data) -> Data:
-        for function in functions:
-            data = function(data)
+def _composed(stages: tuple[tuple[int, DeviceStage | RandomDeviceStage], ...]) -> Step:
+    def apply(data: Data, draws: Draws | None) -> Data:
+        for place, stage in stages:
+            if isinstance(stage, RandomDeviceStage):
+                assert draws is not None
+                data = stage.fn(data, _keys(stage, place, draws))
+            else:
+                data = stage.fn(data)
         return data
 
     return apply
+
+
+def _keys(stage: RandomDeviceStage, place: int, draws: Draws) -> jax.Array:
+    """The key of a random stage for a batch, or its keys ``(rows,)`` for the batch's records."""
+    low, high = draws.words[2:] if stage.per_record else draws.words[:2]
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(low), high), place)
+    return jax.vmap(partial(fold_words, key))(draws.records) if stage.per_record else key
+
+
+def _call_plain(module: nnx.Module, data: Data, draws: Draws | None) -> Data:
+    return _call_module(module, data)
+
+
+def _call_seeded(module: nnx.Module, bases: list[jax.Array], data: Data, draws: Draws | None) -> Data:
+    assert draws is not None
+    return call_seeded(module, bases, draws.words, data)
 
 
 _call_module: Callable[[nnx.Module, Data], Data] = nnx.jit(lambda module, data: module(data))

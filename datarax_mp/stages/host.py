@@ -122,7 +122,8 @@ def as_host_stage(stage: Any, place: int) -> HostStage:
         return MapElement(stage)
     raise TypeError(
         f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
-        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, an nnx.Module, or an object with .map or .random_map"
+        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, RandomDeviceStage, an nnx.Module, or an object with "
+        ".map or .random_map"
     )
 
 

@@ -22,6 +22,8 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
     device: list[Any] = []
     for place, stage in enumerate(_several(stages)):
         if _is_device_stage(stage):
+            if not callable(fn := getattr(stage, "fn", stage)):
+                raise TypeError(f"stages[{place}]: {type(stage).__name__} needs a callable, got {type(fn).__name__}")
             device.append(stage)
             continue
         stage = as_host_stage(stage, place)
@@ -50,6 +52,14 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[HostStage, ...], tuple[An
     return tuple(host), tuple(device)
 
 
+def any_random(host: Iterable[HostStage], device: Iterable[Any]) -> bool:
+    """Whether a stage draws random numbers from the pipeline's seed."""
+    ours = sys.modules.get("datarax_mp.stages.device")
+    return any(isinstance(stage, RandomMapElement) for stage in host) or (
+        ours is not None and any(isinstance(stage, ours.RandomDeviceStage) for stage in device)
+    )
+
+
 def _several(stages: Any) -> Iterable[Any]:
     """The stages, where it is several in an order that were given."""
     alone = callable(stages) or hasattr(stages, "map") or hasattr(stages, "random_map") or _is_device_stage(stages)
@@ -64,6 +74,6 @@ def _is_device_stage(stage: Any) -> bool:
     # Whoever made such an object has imported these modules; so there is no need to import JAX to ask.
     ours = sys.modules.get("datarax_mp.stages.device")
     flax = sys.modules.get("flax.nnx")
-    return (ours is not None and isinstance(stage, ours.DeviceStage)) or (
+    return (ours is not None and isinstance(stage, (ours.DeviceStage, ours.RandomDeviceStage))) or (
         flax is not None and isinstance(stage, flax.Module)
     )

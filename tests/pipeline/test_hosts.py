@@ -34,6 +34,7 @@ from datarax_mp import (
     Pipeline,
     PipelineRestore,
     PipelineSave,
+    RandomDeviceStage,
     ShardOptions,
 )
 from datarax_mp.pipeline.hosts import shard_of_process
@@ -78,13 +79,24 @@ def train_step(params: dict[str, jax.Array], batch: Batch) -> dict[str, jax.Arra
 
 
 class Halve(nnx.Module):
-    """A stage with a parameter, which lies on one device of each host."""
+    """A stage with a parameter and a random stream, which lie on one device of each host."""
 
     def __init__(self) -> None:
         self.factor = nnx.Param(jnp.float32(0.5))
+        self.rngs = nnx.Rngs(3)
 
     def __call__(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return {**batch, "x": batch["x"] * self.factor[...]}
+        return {**batch, "x": batch["x"] * self.factor[...] + self.rngs.normal(batch["x"].shape) / 8}
+
+
+def scale_each(batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+    """Random numbers of each record, wherever its row lies."""
+    return {**batch, "x": batch["x"] * jax.vmap(jax.random.uniform)(keys)[:, None]}
+
+
+def shift_all(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """Random numbers of the whole batch, of which each host makes its own rows'."""
+    return {**batch, "x": batch["x"] + jax.random.normal(key, batch["x"].shape) / 8}
 
 
 def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, jax.Array], int]:
@@ -95,7 +107,8 @@ def train(folder: Path | None = None, *, die: bool = False) -> tuple[dict[str, j
     # A stage that looks across the rows of all hosts, so all have to run it at the same place among their computations,
     # although they work ahead by different numbers of batches.
     centre = DeviceStage(lambda batch: {**batch, "x": batch["x"] - batch["x"].mean(axis=0)})
-    with make(sharding, stages=[centre, Halve()], prefetch_size=3 * jax.process_index()) as pipeline:
+    random = [RandomDeviceStage(shift_all), RandomDeviceStage(scale_each, per_record=True)]
+    with make(sharding, stages=[centre, *random, Halve()], prefetch_size=3 * jax.process_index()) as pipeline:
         if manager is not None and (newest := manager.latest_step()) is not None:
             everywhere = NamedSharding(sharding.mesh, PartitionSpec())
             model = ocp.args.StandardRestore(jax.device_put(params, everywhere))

@@ -23,6 +23,7 @@ from datarax_mp import (
     Pad,
     Pipeline,
     RandomCrop,
+    RandomDeviceStage,
     RandomFlip,
     RandomMapElement,
     RandomResizedCrop,
@@ -105,6 +106,12 @@ HOST: dict[str, Any] = {
 }
 DEVICE: dict[str, Any] = {
     "DeviceStage": DeviceStage(lambda batch: {**batch, "image": batch["image"] / 255}),
+    "RandomDeviceStage": RandomDeviceStage(
+        lambda batch, key: {**batch, "image": batch["image"] + jax.random.uniform(key, batch["image"].shape)}
+    ),
+    "RandomDeviceStage, per record": RandomDeviceStage(
+        lambda batch, keys: {**batch, "noise": jax.vmap(jax.random.normal)(keys)}, per_record=True
+    ),
     "nnx.Module": Scale(),
     "Normalize": Normalize((0.5,) * 3, (0.2,) * 3),
 }

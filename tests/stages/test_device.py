@@ -1,14 +1,16 @@
-"""Device stages: what is donated, and how often they are traced."""
+"""Device stages: what is donated, how often they are traced, and what random ones draw."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from datarax_mp import DeviceStage, Pipeline
+from datarax_mp import DeviceStage, Pipeline, RandomDeviceStage, ShardOptions
 from datarax_mp.stages.device import compile_stages
 
 
@@ -46,3 +48,219 @@ def test_a_stage_is_traced_once_and_once_more_for_a_smaller_last_batch(
     for batch in kept:
         valid = np.asarray(batch.valid_mask)
         assert (np.asarray(batch["x"])[valid] == 2).all()
+
+
+def draw(batch: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+    return {"n": batch["n"], "noise": jax.random.uniform(key, batch["n"].shape)}
+
+
+def draw_each(batch: dict[str, Any], keys: jax.Array) -> dict[str, Any]:
+    return {"n": batch["n"], "noise": jax.vmap(jax.random.uniform)(keys)}
+
+
+DRAW, DRAW_EACH = RandomDeviceStage(draw), RandomDeviceStage(draw_each, per_record=True)
+
+kinds = pytest.mark.parametrize("stage", [DRAW, DRAW_EACH], ids=["batch", "record"])
+
+
+def make(stage: Any = DRAW, **more: Any) -> Pipeline:
+    stages = stage if isinstance(stage, list) else [stage]
+    return Pipeline(
+        **{"source": {"n": np.arange(50)}, "batch_size": 8, "stages": stages, "shuffle": True, "seed": 5, **more}
+    )
+
+
+def noise(batches: Any) -> list[float]:
+    return [value for batch in batches for value in np.asarray(batch["noise"]).ravel().tolist()]
+
+
+def whole(batch: Any) -> dict[str, np.ndarray]:
+    """A batch without its padding; a single element as it is."""
+    there = getattr(batch, "valid_mask", ...)
+    return {name: np.asarray(array)[np.asarray(there) if np.ndim(array) else ...] for name, array in batch.items()}
+
+
+def by_record(batches: Any) -> dict[int, float]:
+    pairs = [zip(np.ravel(batch["n"]).tolist(), noise([batch]), strict=True) for batch in batches]
+    return dict(itertools.chain.from_iterable(pairs))
+
+
+@kinds
+def test_draws_do_not_depend_on_who_makes_a_batch_or_when(stage: Any) -> None:
+    with make(stage) as pipeline:
+        expected = [noise(pipeline), noise(pipeline)]
+    assert len(set(expected[0] + expected[1])) == 100  # no two records, no two epochs share one
+    for more in ({"num_workers": 2, "prefetch_size": 5}, {"prefetch_size": 0}, {"seed": None, "rngs": np.uint8(5)}):
+        with make(stage, **more) as pipeline:
+            next(iter(pipeline))  # an epoch that is left early, with batches ahead
+            pipeline.set_state({**pipeline.get_state(), "step": 0})
+            assert [noise(pipeline), noise(pipeline)] == expected
+    with make(stage, seed=6) as pipeline:
+        assert noise(pipeline) != expected[0]
+
+
+@kinds
+@pytest.mark.parametrize("taken", [0, 1, 6])
+def test_draws_go_on_exactly_where_a_run_was_resumed(stage: Any, taken: int) -> None:
+    with make(stage) as pipeline:
+        expected = noise(pipeline)
+    with make(stage) as pipeline:
+        received = noise(itertools.islice(iter(pipeline), taken))
+        state = pipeline.get_state()
+    with make(stage, num_workers=1) as pipeline:
+        pipeline.set_state(state)
+        assert received + noise(pipeline) == expected
+
+
+def test_a_record_s_draw_depends_on_nothing_but_seed_epoch_and_record() -> None:
+    with make(DRAW_EACH) as pipeline:
+        expected = by_record(pipeline)
+    for more in (
+        {"batch_size": 7},
+        {"enforce_batch": False},
+        {"shuffle": False},
+        {"pad_last": True},
+        {"shard": ShardOptions(1, 2), "drop_last": True},
+    ):
+        with make(DRAW_EACH, **more) as pipeline:
+            found = by_record(map(whole, pipeline))
+            assert found == {record: expected.get(record, found[record]) for record in found}
+            assert len(found.keys() & expected.keys()) >= 24
+
+
+def test_a_skipped_record_takes_nobody_elses_draw_away() -> None:
+    def damaged(record: dict[str, Any]) -> dict[str, Any]:
+        if record["n"] in (3, 11):
+            raise ValueError("damaged")
+        return record
+
+    with make(DRAW_EACH) as pipeline:
+        expected = by_record(pipeline)
+    for pad in (False, True):
+        with make([damaged, DRAW_EACH], on_error="skip", pad_last=pad) as pipeline:
+            found = by_record(map(whole, pipeline))
+        assert found == {record: value for record, value in expected.items() if record not in (3, 11)}
+
+
+@kinds
+def test_two_random_stages_and_two_shards_share_no_draw(stage: Any) -> None:
+    def more(batch: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+        return {**batch, "more": stage.fn(batch, key)["noise"]}
+
+    again = RandomDeviceStage(more, per_record=stage.per_record)
+    seen: list[float] = []
+    for index in (0, 1):
+        with make([stage, again], shard=ShardOptions(index, 2), drop_last=True) as pipeline:
+            for batch in pipeline:
+                seen += noise([batch]) + batch["more"].tolist()
+    assert len(seen) == len(set(seen)) == 2 * 48
+
+
+def test_an_epoch_entered_elastically_repeats_no_draw() -> None:
+    with make() as pipeline:
+        received = noise(itertools.islice(iter(pipeline), 3))
+        state = pipeline.get_state()
+    with make(batch_size=5) as pipeline:
+        pipeline.set_state(state, elastic=True)
+        assert len({*received, *noise(pipeline)}) == 50
+
+
+@kinds
+def test_draws_need_a_seed(stage: Any) -> None:
+    with pytest.raises(ValueError, match="a random stage needs rngs"):
+        make(stage, shuffle=False, seed=None)
+
+
+@kinds
+def test_draws_pass_a_guard_against_implicit_transfers(stage: Any) -> None:
+    with make(stage) as pipeline:
+        expected = noise(pipeline)
+    with jax.transfer_guard_host_to_device("disallow"), make(stage) as pipeline:
+        batches = list(pipeline)
+    assert noise(batches) == expected
+
+
+def test_draws_follow_jax_s_kind_of_generator_and_are_the_same_with_64_bits() -> None:
+    stage = DRAW_EACH
+    with make(stage) as pipeline:
+        expected = noise(pipeline)
+    kinds_seen: list[Any] = []
+
+    def kind(batch: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+        kinds_seen.append(str(jax.random.key_impl(key)))
+        return stage.fn(batch, key)  # type: ignore[no-any-return]
+
+    with jax.default_prng_impl("rbg"), make(RandomDeviceStage(kind, stage.per_record)) as pipeline:
+        assert len(set(noise(pipeline))) == 50
+    assert set(kinds_seen) == {"rbg"}
+    single = jax.vmap(lambda key: jax.random.uniform(key, (), np.float32))
+    with (
+        jax.enable_x64(True),
+        make(RandomDeviceStage(lambda _, keys: {"noise": single(keys)}, per_record=True)) as wide,
+    ):
+        assert noise(wide) == expected
+
+
+@pytest.mark.parametrize("kind", [DeviceStage, RandomDeviceStage])
+def test_what_is_no_function_is_an_error_at_once(kind: Any) -> None:
+    with pytest.raises(TypeError, match=rf"stages\[0\]: {kind.__name__} needs a callable, got int"):
+        make(kind(3))
+
+
+class Jitter(nnx.Module):
+    """Draws twice from one stream, and once from another, which was split."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.rngs = rngs
+        self.apart = nnx.RngStream(jax.random.split(jax.random.key(9), 8), tag="apart")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        first, second = self.rngs.uniform(batch["n"].shape), self.rngs.aug.uniform(batch["n"].shape)
+        keys = jax.vmap(jax.random.fold_in)(self.apart.key[...], self.apart.count[...])
+        third = jax.vmap(jax.random.uniform)(keys)[: len(batch["n"])]
+        return {"n": batch["n"], "noise": jax.numpy.stack([first, second, third, self.rngs.uniform(first.shape)])}
+
+
+def jitter() -> Jitter:
+    return Jitter(nnx.Rngs(1, aug=2))
+
+
+def test_a_module_with_rngs_draws_by_epoch_and_step_and_does_not_move_on_with_batches() -> None:
+    module = jitter()
+    with make(module) as pipeline:
+        before = frozen(module)
+        expected = [noise(pipeline), noise(pipeline)]
+        assert frozen(module) == before
+    assert len(set(expected[0] + expected[1])) == 400
+    for more in ({"num_workers": 2, "prefetch_size": 4}, {"prefetch_size": 0}):
+        with make(jitter(), **more) as pipeline:
+            for _ in range(2):
+                next(iter(pipeline))  # epochs that are left early, with batches ahead
+            pipeline.set_state({**pipeline.get_state(), "epoch": 0, "step": 0})
+            assert [noise(pipeline), noise(pipeline)] == expected
+    with make(jitter()) as pipeline:
+        received = noise(itertools.islice(iter(pipeline), 3))
+        state = pipeline.get_state()
+    with make(jitter()) as pipeline:
+        pipeline.set_state(state)
+        assert received + noise(pipeline) == expected[0]
+
+
+def frozen(module: Jitter) -> list[list[int]]:
+    """Where the module's streams are."""
+    streams = [module.rngs.default, module.rngs.aug, module.apart]
+    return [np.ravel(part).tolist() for s in streams for part in (jax.random.key_data(s.key[...]), s.count[...])]
+
+
+def test_the_next_pipeline_with_the_same_module_draws_something_else() -> None:
+    module = jitter()
+    seen: list[float] = []
+    for _ in range(3):
+        with make(module) as pipeline:
+            seen += noise(pipeline)
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_module_with_rngs_needs_no_seed() -> None:
+    with make(jitter(), shuffle=False, seed=None) as one, make(jitter(), shuffle=False, seed=None) as other:
+        assert noise(one) == noise(other)
