@@ -182,17 +182,12 @@ def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None, pixel_limit: int
     check_pixels(width, height, pixel_limit)
     if mode == "I;16" and colorspace != "Gray":
         raise ValueError(f"mode='I;16' is for grey values, found colours ({colorspace}). Ask for mode='L'")
-    decode = partial(
-        decode_jpeg,
-        colorspace=_COLORSPACES[mode],
-        min_height=min_size or 0,
-        min_width=min_size or 0,
-        min_factor=2,
-    )
+    least = min_size or 0
+    options = {"colorspace": _COLORSPACES[mode], "min_height": least, "min_width": least, "min_factor": 2}
     try:
-        pixels = decode(data, strict=True)
+        pixels = decode_jpeg(data, strict=True, **options)
     except ValueError:
-        mended = decode_mended(data, decode)
+        mended = decode_mended(data, partial(decode_jpeg, **options))
         if mended is None:
             return decode_by_pillow(data, mode, pixel_limit)
         pixels = mended

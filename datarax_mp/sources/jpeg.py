@@ -19,11 +19,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _NO_END = "Premature end of JPEG file"
 
@@ -45,41 +45,29 @@ class Decode(Protocol):
     def __call__(self, data: bytes, *, strict: bool) -> np.ndarray: ...  # noqa: D102
 
 
-class Segment(NamedTuple):
-    """A marker and what belongs to it.
-
-    Attributes:
-        marker: the byte that tells its kind.
-        begin: where it begins, fill bytes included.
-        start: where its content starts, behind the two bytes of its length.
-        end: where it ends.
-    """
-
-    marker: int
-    begin: int
-    start: int
-    end: int
-
-
-def segments(data: bytes) -> Iterator[Segment]:
+def segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """The segments of a JPEG up to its end, stray bytes and coded pixels left out; ends early at a damaged one.
 
-    >>> [hex(segment.marker) for segment in segments(bytes.fromhex("ffd8 fffe0003aa 123456 ffd9"))]
+    Yields:
+        the marker, a byte that tells the kind; where it begins, fill bytes included; where its content starts, behind
+        the two bytes of its length; and where it ends.
+
+    >>> [hex(marker) for marker, begin, start, end in segments(bytes.fromhex("ffd8 fffe0003aa 123456 ffd9"))]
     ['0xfe', '0xd9']
     """
-    position = 2
+    position, length = 2, len(data)
     while match := _MARKER.search(data, position):
-        position = match.end()
+        begin, position = match.span()
         marker = data[position - 1]
         if marker in _BARE:
-            yield Segment(marker, match.start(), position, position)
+            yield marker, begin, position, position
             if marker == _EOI:
                 return
             continue
         end = position + int.from_bytes(data[position : position + 2], "big")
-        if not position + 2 <= end <= len(data):
+        if not position + 2 <= end <= length:
             return
-        yield Segment(marker, match.start(), position + 2, end)
+        yield marker, begin, position + 2, end
         position = end
 
 

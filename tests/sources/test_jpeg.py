@@ -40,7 +40,7 @@ def behind_pixels(data: bytes) -> list[int]:
     """Where the markers are that coded pixels come before."""
     found = list(segments(data))
     coded = {0xDA, *range(0xD0, 0xD8)}
-    return [after.begin for before, after in pairwise(found) if before.marker in coded]
+    return [after[1] for before, after in pairwise(found) if before[0] in coded]
 
 
 def with_junk(data: bytes, places: list[int], junk: bytes = b"\x12\x34\x56\x78\x9a\xbc\xde\xf0\x13\x57") -> bytes:
@@ -73,8 +73,8 @@ def test_stray_bytes_behind_coded_pixels_change_nothing(options: dict[str, Any],
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_stray_bytes_before_any_marker_of_the_header_change_nothing(options: dict[str, Any]) -> None:
     data = jpeg(**options, icc_profile=b"profile", comment=b"words")
-    header = [segment.begin for segment in segments(data)]
-    header = header[: [segment.marker for segment in segments(data)].index(0xDA) + 1]
+    markers, header = [list(column) for column in zip(*segments(data), strict=True)][:2]
+    header = header[: markers.index(0xDA) + 1]
     for places in ([place] for place in header):
         odd = with_junk(data, places, b"abc")
         assert is_refused_by_its_decoder(odd)
@@ -88,7 +88,7 @@ def test_stray_bytes_of_any_number_at_any_places_change_nothing(options: dict[st
     data = jpeg(np.sort(NOISE, axis=0), **options)
     expected = by_pillow(data)
     for _ in range(25):
-        places = sorted(draw.sample([segment.begin for segment in segments(data)], 2), reverse=True)
+        places = sorted(draw.sample([begin for _, begin, _, _ in segments(data)], 2), reverse=True)
         odd = data
         for place in places:
             odd = odd[:place] + draw.randbytes(draw.choice([1, 2, 3, 8, 40])).replace(b"\xff", b"\0") + odd[place:]
