@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.sources.exif import info_orientation, upright
+from datarax_mp.sources.exif import info_orientation, upright, xmp_orientation
 
 # Only what Pillow decodes by itself: its EPS reader starts Ghostscript.
 _PLUGINS = {
@@ -207,6 +207,9 @@ def _grey_of(image: Any, tags: dict[int, Any]) -> _Grey | None:
 def _orientation(image: Any, tags: dict[int, Any]) -> int:
     if image.format != "TIFF":
         return info_orientation(image.info)
-    # Pillow turns a TIFF upright by itself, unless the tag is of one byte.
-    value = tags.get(0x0112)
-    return value[0] if isinstance(value, bytes) and len(value) == 1 and 1 <= value[0] <= 8 else 1
+    # Pillow turns a TIFF upright by itself, unless the tag is of one byte; by XMP only since 11.1, which then takes it
+    # out of the XMP data.
+    if (value := tags.get(0x0112)) is not None:
+        return value[0] if isinstance(value, bytes) and len(value) == 1 and 1 <= value[0] <= 8 else 1
+    xmp = image.info.get("xmp", tags.get(700))
+    return (xmp_orientation(xmp) if isinstance(xmp, bytes) else None) or 1

@@ -14,6 +14,7 @@ from PIL import Image
 
 from datarax_mp import ImageError, ImageFolderSource, Pipeline
 from datarax_mp.sources import images as images_module
+from datarax_mp.sources.by_pillow import readable_formats
 from datarax_mp.sources.listing import SUFFIXES, PackedPaths
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0)}
@@ -44,6 +45,8 @@ def names(source: ImageFolderSource) -> list[str]:
 )
 def test_all_suffixes_are_found_in_small_and_large_letters(tmp_path: Path, suffix: str) -> None:
     kinds = {".tga": "TGA", ".jp2": "JPEG2000", ".avif": "AVIF", ".pbm": "PPM", ".pnm": "PPM", ".jfif": "JPEG"}
+    if kinds.get(suffix) == "AVIF" and "AVIF" not in readable_formats():
+        pytest.skip("needs a Pillow that reads AVIF")
     for name in (f"one{suffix}", f"two{suffix.upper()}"):
         Image.new("RGB", (6, 4), (9, 9, 9)).save(tmp_path / name, kinds.get(suffix, "PNG"))
     source = ImageFolderSource(tmp_path)
