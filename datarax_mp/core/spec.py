@@ -187,6 +187,7 @@ class Layout:
         bounds: Mapping[Path, int] | None = None,
         varying: Collection[Path] = (),
         collated: Layout | None = None,
+        may_be_empty: bool = False,
     ) -> Layout:
         """The layout that a first record fixes.
 
@@ -199,11 +200,12 @@ class Layout:
             bounds: for each ragged field, the most that a record may have along its first axis.
             varying: the fields whose arrays may be smaller from batch to batch.
             collated: the layout before the stages for batches, if there are such.
+            may_be_empty: whether it is all right that there is no array, because a stage is to make one.
 
         Raises:
             RecordError: there is no array, or one has a dtype that JAX lacks.
         """
-        if not arrays:
+        if not arrays and not may_be_empty:
             names = ", ".join(map(field_name, info)) or "nothing"
             raise RecordError(
                 f"record {number}: expected at least one array or number, found only {names}. "

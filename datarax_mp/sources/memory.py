@@ -126,6 +126,8 @@ class MemorySource:
 
     def reads_columns(self, fields: Iterable[Path]) -> bool:
         """Whether ``read_into`` can fill these fields: each is a column of one array, not of an object per record."""
+        if self._whole_records:
+            return False
         return all(isinstance(self._columns.get(path), ArrayColumn) for path in fields)
 
     def read_into(self, numbers: NDArray[np.int64], out: Arrays) -> Infos | None:

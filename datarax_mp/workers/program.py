@@ -139,7 +139,10 @@ class Program:
             collated = padding.first(arrays, info, number, batch_size=size, x64=x64)
             arrays, varying = padding.whole(arrays), padding.varying
         else:
-            collated, varying = Layout.of_parts(arrays, info, number=number, batch_size=size, x64=x64), set()
+            collated = Layout.of_parts(
+                arrays, info, number=number, batch_size=size, x64=x64, may_be_empty=bool(self.batch_stages)
+            )
+            varying = set()
         if not self.batch_stages:
             return collated
         stacked, infos = stacked_stages(

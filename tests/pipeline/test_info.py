@@ -98,6 +98,16 @@ def test_a_stage_for_batches_gets_text_as_lists_and_may_make_arrays_of_it(worker
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("source", [TEXTS, {"value": TEXTS}, [{"value": text} for text in TEXTS]])
+def test_records_may_hold_nothing_but_text_that_a_stage_for_batches_makes_arrays_of(source: Any, workers: int) -> None:
+    stages = [MapBatch(lambda batch: {"length": np.array([len(text) for text in batch["value"]])})]
+    found = batches(workers, source=source, stages=stages, shuffle=True, seed=3)
+    assert sorted(n for batch in found for n in batch["length"].tolist()) == sorted(map(len, TEXTS))
+    with pytest.raises(RecordError, match="at least one array or number, found only value"):
+        batches(workers, source=source, stages=[MapBatch(dict)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_list_that_a_stage_leaves_alone_stays_what_it_was(workers: int) -> None:
     records = [{"n": number, "tags": tags} for number, tags in enumerate([["a"], [], [], ["b", "c"]])]
     stages = [MapBatch(dict), MapBatch(lambda batch: {**batch, "n": batch["n"] + 1})]
