@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from datarax_mp.core.tracebacks import for_user
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.workers.crew import Closed
@@ -173,7 +174,7 @@ class PipelineIterator:
         error, self._error = self._error, None
         if error is not None and not self._closing:
             try:
-                raise error
+                raise for_user(error)
             finally:
                 del error  # this frame is in its traceback: a cycle
         if self._exhausted and not self._closing:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from datarax_mp.core.integers import integer
+from datarax_mp.core.tracebacks import for_user
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
@@ -296,7 +297,11 @@ class Pipeline:
             session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._count_skips
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
-        iterator.begin()
+        try:
+            iterator.begin()
+        except Exception as error:
+            for_user(error)
+            raise
         order, epoch, _ = self._next
         self._cursor, self._next = cursor, Position(order, epoch + 1, 0)
         return iterator

@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle
 
 from datarax_mp.core.errors import set_notes
+from datarax_mp.core.tracebacks import text_of, with_source
 
 _LONGEST_LINE = 500
 
@@ -46,7 +47,7 @@ class RemoteError:
             arguments than the exception keeps.
         notes: its notes.
         summary: its type and message, with its notes.
-        text: the formatted traceback.
+        text: the formatted traceback, from the first frame of the user's code on.
     """
 
     pickled: bytes | None
@@ -59,7 +60,7 @@ class RemoteError:
     def of(cls, error: BaseException) -> RemoteError:
         """Pack an exception that is being handled."""
         summary = "".join(traceback.format_exception_only(error)).strip()
-        text = "".join(traceback.format_exception(error))
+        text = text_of(error)
         parts = type(error), error.args, {name: value for name, value in vars(error).items() if name != "__notes__"}
         notes = tuple(map(str, getattr(error, "__notes__", ())))
         return cls(_pickled(error), _pickled(parts), notes, summary, text)
@@ -74,7 +75,7 @@ class RemoteError:
             error = WorkerError(f"a worker raised {self.summary}")
         elif self.notes:
             set_notes(error, list(self.notes))
-        BaseException.__setattr__(error, "__cause__", WorkerTraceback(self.text))
+        BaseException.__setattr__(error, "__cause__", WorkerTraceback(with_source(self.text)))
         return error
 
 
