@@ -27,7 +27,7 @@ from datarax_mp.ring.segment import Segment
 Mode = Literal["r", "r+", "c"]  # as np.memmap says it: read, read and write, copy on write
 
 _DELETED = " (deleted)"
-_OURS = ("/dev/shm/datarax_mp", "/memfd:datarax_mp")
+_OURS = ("/dev/shm/datarax_mp", "/dev/shm/#", "/memfd:datarax_mp")  # the second are files that have no name
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ (\d+) +(/.*)")
 _ACCESS = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
 
@@ -148,7 +148,7 @@ def _read_mappings() -> list[_Mapping]:
     try:
         with open("/proc/self/maps", errors="surrogateescape") as lines:
             found = [match.groups() for line in lines if (match := _LINE.match(line))]
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []
     return [
         _Mapping(int(start, 16), int(end, 16), permissions, int(offset, 16), int(inode), path.replace("\\012", "\n"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-_SLICE = 0.5  # seconds between two looks at the clock
-_LONGEST = 2 * _SLICE  # what may count between two looks: more than that, and we were stopped meanwhile
+_LOOKS = 10  # at the clock, while the time passes
+_NOTHING = 1e-6  # seconds, less than any wait
+_SHORTEST, _LONGEST = 0.01, 0.5  # seconds between two of them
 
 
 class Patience:
@@ -13,7 +14,7 @@ class Patience:
 
     A container that is paused, a laptop that sleeps, a whole job that is stopped: at the thaw the clock says that an
     hour has passed, and whoever waits with a deadline ends others that have had no time at all. So the clock is asked
-    every half a second, and what lies between two looks counts as a second at the most.
+    ten times and more, and what lies between two looks counts as twice what should lie there at the most.
 
     Args:
         seconds: how long to wait.
@@ -21,18 +22,20 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
+        self._slice = min(max(seconds / _LOOKS, _SHORTEST), _LONGEST)
         self._asked = time.monotonic()
 
     def left(self) -> float:
         """Seconds that are left, not below 0."""
         now = time.monotonic()
-        self._left = max(0.0, self._left - min(now - self._asked, _LONGEST))
+        left = self._left - min(now - self._asked, 2 * self._slice)
+        self._left = left if left > _NOTHING else 0.0
         self._asked = now
         return self._left
 
     def slice(self) -> float:
         """How long to wait before asking again."""
-        return min(self.left(), _SLICE)
+        return min(self.left(), self._slice)
 
     def over(self) -> bool:
         """Whether nothing is left."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.patience import Patience
 from datarax_mp.core.spec import ALIGNMENT, Layout, align
 from datarax_mp.order import Order
 from datarax_mp.pipeline.together import Group, Together
@@ -156,15 +157,14 @@ class Feed:
 
     def _wait_for_head(self) -> bool:
         """Wait until the next run in order is finished; False at the end of the epoch."""
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        patience = None if self._timeout is None else Patience(self._timeout)
         while not self._head_finished():
             if not self._handed_out and self._next >= self._stop:
                 return False
-            left = None if deadline is None else deadline - time.monotonic()
-            if self._timeout is not None and left is not None and left <= 0:
+            if self._timeout is not None and patience is not None and patience.over():
                 raise self._crew.stuck(self._handed_out[0] if self._handed_out else None, self._timeout)
             # With nothing handed out yet, workers are still busy with an epoch that was left early.
-            self._turn(left)
+            self._turn(None if patience is None else patience.slice())
         return True
 
     def _turn(self, seconds: float | None) -> None:

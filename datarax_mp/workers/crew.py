@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import logging
 import select
-import time
 from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from datarax_mp.core.patience import Patience
 from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring
 from datarax_mp.workers.blame import culprit, whereabouts
@@ -146,17 +146,16 @@ class Crew:
             Exception: what the source or a stage raised.
             WorkerError: workers died of it, or it took longer than the time limit.
         """
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        patience = None if self._timeout is None else Patience(self._timeout)
         while True:
             for loaded in self._loaded:
                 if isinstance(loaded, Failed):
                     raise loaded.error.restore()
                 if loaded.layout is not None:
                     return loaded.layout
-            self._turn(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if deadline is not None and time.monotonic() >= deadline:
-                assert self._timeout is not None
+            if self._timeout is not None and patience is not None and patience.over():
                 raise self.stuck(None, self._timeout)
+            self._turn(None if patience is None else patience.slice())
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Make all workers write to this ring."""

@@ -19,11 +19,11 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import select
 import threading
-import time
 import weakref
 
+from datarax_mp.core.descriptors import readable
+from datarax_mp.core.patience import Patience
 from datarax_mp.workers.protocol import Gone, Park, Unload
 from datarax_mp.workers.spawner import NurseryLostError, Spawner
 from datarax_mp.workers.worker import Worker, bury
@@ -188,15 +188,11 @@ def _gone(worker: Worker) -> bool:
 
 def _wait_for(workers: list[Worker], seconds: float) -> list[Worker]:
     """Wait until workers have answered everything or ended; return those that have done neither in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while busy := [worker for worker in workers if worker.pending and not _gone(worker) and worker.pending]:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if patience.over():
             return busy
-        poll = select.poll()
-        for worker in busy:
-            poll.register(worker.channel.fileno(), select.POLLIN)
-        poll.poll(left * 1000)
+        readable([worker.channel.fileno() for worker in busy], patience.slice())
     return []
 
 
