@@ -108,6 +108,11 @@ class Order:
         """How many records of the epoch all shards together have used up before a step."""
         return min(self.first(epoch) + step * self.global_batch, self.places)
 
+    def first_row(self, epoch: int, step: int) -> int:
+        """The position of this shard's first record in a step: no other step of the epoch has it, on any shard."""
+        place = self.first(epoch) + step * self.global_batch + self.shard_index * self.batch_size
+        return self.offset + place * self.stride
+
     def rows(self, epoch: int, step: int) -> int:
         """This shard's records in a step: ``batch_size``, or fewer in the last, even 0 if there are several shards."""
         left = self.places - self.first(epoch) - step * self.global_batch - self.shard_index * self.batch_size

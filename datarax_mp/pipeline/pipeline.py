@@ -30,6 +30,7 @@ from datarax_mp.stages.split import any_random, split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.reading import Reading
+from datarax_mp.workers.usercode import runs_user_code
 
 if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages
@@ -45,8 +46,9 @@ class Pipeline:
 
     Args:
         source: a ``MemorySource``; a list of records, a dict of columns or an array; or anything with ``__len__`` and
-            ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. It is serialised
-            when the first epoch begins; what is changed in it later does not reach the workers.
+            ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. What is changed in
+            it, or in a stage, between two epochs holds from the next epoch on. If it, a stage or anything in them has a
+            method ``set_epoch(epoch)``, that is called where records are read, before the first one of an epoch.
         batch_size: records in a batch. A source with fewer records gives one short batch.
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
             ``Filter`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages (``DeviceStage``,
@@ -55,7 +57,9 @@ class Pipeline:
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random. An int, or a
             ``jax.random.key``, gives every pipeline the same one.
-        seed: the seed itself, an int of at most 64 bits.
+        seed: the seed itself, an int of at most 64 bits. It also seeds the global generators (``np.random``,
+            ``random``, torch's, OpenCV's) for the user's code, anew for every step, and is 0 for that if neither is
+            given. The calling process's own generators are left as they are.
         num_workers: worker processes; 0 works in the calling process. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
             (affinity and control groups count); what it finds is logged (INFO).
@@ -173,7 +177,9 @@ class Pipeline:
         self._facts = facts = SourceFacts.of(self._source)
         self._reading = Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0))
         shuffle = facts.shuffle if shuffle is None else shuffle
-        why = "shuffle=True" if shuffle else "a random stage" if any_random(host, device_stages) else None
+        random = any_random(host, device_stages)
+        drawing = rngs is not None and runs_user_code(self._source, host)  # from the global generators, maybe
+        why = "shuffle=True" if shuffle else "a random stage" if random else "the user's code" if drawing else None
         self._skip = on_error == "skip"
         self._batch_size = batch_size
         self._pad_last = pad_last
@@ -376,7 +382,7 @@ class Pipeline:
         for iterator in list(self._iterators):
             iterator.close(max(0.0, deadline - time.monotonic()))
         if self._session is not None:
-            pool().finish(self._session.number, max(0.0, deadline - time.monotonic()))
+            self._session.finish(deadline)
             self._session.close()
 
     def __enter__(self) -> Pipeline:

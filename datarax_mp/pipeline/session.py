@@ -7,6 +7,7 @@ workers are parked in the process-wide pool with the program still loaded, so th
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,8 @@ from datarax_mp.workers.pool import pool, program_numbers
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.shipping import Shipment
 from datarax_mp.workers.waker import Waker
+
+_KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
 
 Deliver = Callable[[HostBatch, "Work", int], Any]
 HandOver = Callable[[Any], Any]
@@ -65,6 +68,8 @@ class Options:
 class Session:
     """See the module. Made lazily: the first ``start`` serialises the program and starts workers.
 
+    Later ones look for what the user has changed in it, and have the workers load it anew if need be.
+
     Args:
         program: what is done to records, and in which order they come.
         options: how it is done.
@@ -74,7 +79,7 @@ class Session:
 
     def __init__(self, program: Program, options: Options, deliver: Deliver, hand_over: HandOver | None = None) -> None:
         self._program, self._options, self.deliver, self.hand_over = program, options, deliver, hand_over
-        self.number = next(program_numbers)
+        self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
         self._process = os.getpid()
         self._shipment: Shipment | None = None
         self._layout: Layout | None = None
@@ -90,7 +95,7 @@ class Session:
         if self._process != os.getpid():  # forked by the user: the ring that lies ready is the parent's
             self._process = os.getpid()
             self._idle_rings.clear()
-        crew = self._crew(waker)
+        crew = self._crew(epoch, waker)
         try:
             layout = self._find_layout(crew)
             plan, ring = self._ring(layout)
@@ -130,28 +135,42 @@ class Session:
         self._keep_rings(0)
         shipment, self._shipment = self._shipment, None
         if shipment is not None and self._process == os.getpid():
-            pool().unload(shipment.number)
+            for number in self._numbers:
+                pool().unload(number)
+
+    def finish(self, deadline: float) -> None:
+        """Wait until no parked worker is busy with this program; those that still are at the deadline are killed."""
+        for number in self._numbers:
+            pool().finish(number, max(0.0, deadline - time.monotonic()))
 
     def _keep_rings(self, most: int) -> None:
         while len(self._idle_rings) > most:
             with suppress(IndexError):  # another thread was quicker
                 self._idle_rings.popleft().close()
 
-    def _crew(self, waker: Waker) -> CrewLike:
+    def _crew(self, epoch: int, waker: Waker) -> CrewLike:
         options = self._options
         if options.num_workers == 0:
-            return LocalCrew(self._program)
-        if self._shipment is None or not self._shipment.intact():
-            self._shipment = Shipment(self._program, self.number)
+            return LocalCrew(self._program, epoch)
         return Crew(
             self._program,
-            self._shipment,
+            self._shipped(),
             self._tuner.workers if self._tuner is not None else options.num_workers,
-            probe=self._layout is None,
+            probe=epoch if self._layout is None else None,
             restart=options.restart_workers,
             timeout=options.timeout,
             waker=waker,
         )
+
+    def _shipped(self) -> Shipment:
+        """The program as the user has it now: what was changed between two epochs reaches the workers."""
+        known = self._shipment
+        if known is None or not (known.intact() and known.holds(self._program)):
+            number = next(program_numbers)
+            self._shipment = Shipment(self._program, number)
+            self._numbers.append(number)
+            return self._shipment
+        return known
 
     def _find_layout(self, crew: CrewLike) -> Layout:
         if self._layout is None:

@@ -100,7 +100,8 @@ class Crew:
         program: what they do; for the words about it.
         shipment: the same, serialised.
         size: how many workers.
-        probe: whether the layout is still to be found; the first worker then finds it while it loads the program.
+        probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
+            the program.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds to wait for the layout, or None.
         waker: readable when another thread wants this one to stop waiting.
@@ -114,13 +115,13 @@ class Crew:
         shipment: Shipment,
         size: int,
         *,
-        probe: bool,
+        probe: int | None,
         restart: bool,
         timeout: float | None,
         waker: Waker,
     ) -> None:
         self._program, self._shipment = program, shipment
-        self._restart, self._timeout = restart, timeout
+        self._probe, self._restart, self._timeout = probe, restart, timeout
         self._attach: tuple[Ring, Layout] | None = None
         self._loaded: list[Loaded | Failed] = []
         self._arrived: list[tuple[Ticket, Answer]] = []
@@ -134,7 +135,7 @@ class Crew:
         self.workers = pool().lease(size, shipment.number)
         try:
             for place, worker in enumerate(self.workers):
-                self._welcome(worker, probe=probe and place == 0)
+                self._welcome(worker, probe=probe if place == 0 else None)
         except BaseException:
             self.kill()
             raise
@@ -152,6 +153,7 @@ class Crew:
                 if isinstance(loaded, Failed):
                     raise loaded.error.restore()
                 if loaded.layout is not None:
+                    self._program.user_code.draws |= loaded.draws
                     return loaded.layout
             if self._timeout is not None and patience is not None and patience.over():
                 raise self.stuck(None, self._timeout)
@@ -215,7 +217,7 @@ class Crew:
             return
         self.workers += more
         for worker in more:
-            self._welcome(worker, probe=False)
+            self._welcome(worker, probe=None)
             self._send_attach(worker)
 
     def leave(self) -> None:
@@ -278,12 +280,12 @@ class Crew:
             else:
                 question.discard()
 
-    def _welcome(self, worker: Worker, *, probe: bool) -> None:
+    def _welcome(self, worker: Worker, *, probe: int | None) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
-        if probe or worker.loaded != self._shipment.number:
+        if probe is not None or worker.loaded != self._shipment.number:
             worker.loaded, worker.attached = self._shipment.number, None
             worker.ask(_LoadTicket(), self._shipment.message(probe=probe), self._shipment.descriptors)
 
@@ -294,7 +296,8 @@ class Crew:
         if worker.attached == ring.number:
             return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
         worker.attached = ring.number
-        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout), (ring.segment.descriptor(),))
+        draws = self._program.user_code.draws
+        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout, draws), (ring.segment.descriptor(),))
 
     def _forget(self, worker: Worker) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
@@ -325,7 +328,7 @@ class Crew:
             worker.kill()
         [replacement] = pool().lease(1, self._shipment.number)
         self.workers.append(replacement)
-        self._welcome(replacement, probe=self._attach is None)
+        self._welcome(replacement, probe=self._probe if self._attach is None else None)
         if self._attach is not None:
             self._send_attach(replacement)
 

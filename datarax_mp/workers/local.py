@@ -11,22 +11,30 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import nullcontext
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, Ticket
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
+from datarax_mp.workers.randomness import put_back
 
 # Below this a copy is over before a thread has woken up, and the two threads only take the interpreter from each other.
 _THREAD_BYTES = 256 * 1024
 
 
 class LocalCrew:
-    """Does the work in the calling process."""
+    """Does the work in the calling process.
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    Args:
+        program: what is done.
+        epoch: the epoch that begins.
+    """
+
+    def __init__(self, program: Program, epoch: int) -> None:
+        self._program, self._epoch = program, epoch
+        program.user_code.forget()
         self._answers: list[tuple[Ticket, Answer]] = []
         self._background: _Background | None = None
 
@@ -37,7 +45,9 @@ class LocalCrew:
 
     def layout(self) -> Layout:
         """Read the first record and fix the layout."""
-        return self._program.probe()
+        user = self._program.user_code
+        with put_back(quick=False) if user.there else nullcontext():
+            return self._program.probe(self._epoch)
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Write batches as the layout says; a ticket brings its ring along."""
@@ -122,7 +132,8 @@ def _work(
 
 
 def _perform(program: Program, ticket: Ticket) -> Answer:
-    return program.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
+    with put_back(quick=not program.user_code.draws) if program.user_code.there else nullcontext():
+        return program.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
 
 
 class _Raised(RemoteError):

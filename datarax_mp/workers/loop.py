@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from datarax_mp.core.errors import add_note
 from datarax_mp.ring import Segment, SharedMemoryError
-from datarax_mp.workers import board
+from datarax_mp.workers import board, randomness
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import EXITS, RemoteError
 from datarax_mp.workers.program import Program
@@ -76,8 +76,10 @@ class _Worker:
                 os.chdir(message.directory)
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
+            randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
             self.program = unpack(message, descriptors)
-            return Loaded(self.program.probe() if message.probe else None)
+            layout = None if message.probe is None else self.program.probe(message.probe)
+            return Loaded(layout, self.program.user_code.draws)
         except EXITS:
             raise
         except BaseException as error:
@@ -99,6 +101,7 @@ class _Worker:
         self.slot_bytes = message.slot_bytes
         if self.program is not None:
             self.program.fix(message.layout)
+            self.program.user_code.draws |= message.draws
 
 
 def _packed(error: BaseException) -> RemoteError:

@@ -32,6 +32,7 @@ from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
 from datarax_mp.workers.reading import Columns, Reader, Reading
 from datarax_mp.workers.rows import Rows
 from datarax_mp.workers.stacked import apply as stacked_stages
+from datarax_mp.workers.usercode import Seeder, UserCode, WorkerInit
 
 log = logging.getLogger("datarax_mp")
 
@@ -49,9 +50,11 @@ class Program:
         pad: whether the rows that a short batch lacks are filled with zeros.
         skip: whether a record for which something is raised is left out, instead of ending the epoch.
         reading: how records are read.
+        init: called once in every process that reads records, or None.
 
     Attributes:
         layout: what a batch holds; known when ``fix`` has been told.
+        user_code: what there is of the user's in the source and the stages.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Program:
         pad: bool = False,
         skip: bool = False,
         reading: Reading = Reading(),  # noqa: B008 - a frozen value
+        init: WorkerInit | None = None,
     ) -> None:
         self.source = source
         self.order = order
@@ -81,6 +85,7 @@ class Program:
         self._as_read = not self.element_stages and not self._pads  # before the batch stages
         self._reader = Reader(source, reading, skip=skip)
         self._reads_columns = False
+        self.user_code = UserCode(source, stages, order.seed, init)
         self.layout: Layout | None = None
 
     def fix(self, layout: Layout) -> None:
@@ -106,15 +111,26 @@ class Program:
             return Failed(pack(error), written)
         return Done(time.perf_counter() - began, written)
 
-    def probe(self) -> Layout:
+    def probe(self, epoch: int = 0) -> Layout:
         """Read the first record of the source, run the stages, and fix the layout by what comes out.
 
         It is the same for all shards, so that they agree. With ``skip`` set, it is the first record for which nothing
         is raised.
 
+        Args:
+            epoch: the one that begins, of which the user's code is told first.
+
         Raises:
             RecordError: the record is of no known kind or holds no array.
         """
+        user = self.user_code
+        if not user.there:
+            return self._probe()
+        user.enter(epoch)
+
+        return user.watch(epoch, self._probe)
+
+    def _probe(self) -> Layout:
         order = self.order
         positions = range(order.offset, order.length, order.stride)[: _PROBES if self.skip else 1]
         numbers = list(positions) if order.kept is None else order.kept[list(positions)].tolist()
@@ -176,12 +192,29 @@ class Program:
         Raises:
             Exception: what the source or a stage raised, with notes that say where.
         """
+        user = self.user_code
+        if not user.there:
+            self._write_steps(memory, start, epoch, step, steps, written, None)
+            return
+        user.enter(epoch)
+
+        def write() -> None:
+            written.clear()
+            self._write_steps(memory, start, epoch, step, steps, written, user.seeder())
+
+        user.try_out(write)
+
+    def _write_steps(
+        self, memory: Any, start: int, epoch: int, step: int, steps: int, written: Written, seed: Seeder | None
+    ) -> None:
         assert self.layout is not None
         order = self.order
         numbers = order.records(epoch, step, steps)
         for done in range(steps):
             board.enter(epoch, step + done)
             wanted = numbers[done * order.batch_size : (done + 1) * order.batch_size]  # fewer in the last
+            if seed is not None:
+                seed(epoch, order.first_row(epoch, step + done))
             try:
                 info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
@@ -250,7 +283,7 @@ class Program:
     @property
     def only_copies(self) -> bool:
         """Whether all there is to do is to copy rows of arrays; known when the layout is."""
-        return not self.stages and self._reads_columns
+        return not self.stages and not self.user_code.there and self._reads_columns
 
     def _fill_stacked(
         self, layout: Layout, epoch: int, numbers: NDArray[np.int64], targets: Arrays, skips: dict[int, Skip]

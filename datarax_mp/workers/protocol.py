@@ -51,7 +51,7 @@ class Load(NamedTuple):
         sizes: bytes of each segment; the first holds the pickle and its buffers, the rest belong to the source.
         spans: (start, size) of the pickle in the first segment, then of each part beside it, as unpickling asks for
             them; (-k, 0) is segment k itself.
-        probe: whether to answer with the layout of the first record.
+        probe: the epoch in which to read the first record and answer with its layout, or None.
         path: the import path.
         directory: the working directory; None if it has been deleted.
         found: modules that the worker finds in the files given here alone.
@@ -60,18 +60,26 @@ class Load(NamedTuple):
     program: int
     sizes: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-    probe: bool
+    probe: int | None
     path: tuple[str, ...]
     directory: str | None
     found: Files
 
 
 class Attach(NamedTuple):
-    """Map this ring (its descriptor comes along) and write batches as the layout says."""
+    """Map this ring (its descriptor comes along) and write batches as the layout says.
+
+    Attributes:
+        size: bytes of the ring.
+        slot_bytes: bytes of a slot.
+        layout: what a batch holds.
+        draws: whether the program is known to draw from global generators.
+    """
 
     size: int
     slot_bytes: int
     layout: Layout
+    draws: bool
 
 
 class Run(NamedTuple):
@@ -94,9 +102,15 @@ class Unload(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The program is ready; ``layout`` is there if it was asked for."""
+    """The program is ready; ``layout`` is there if it was asked for.
+
+    Attributes:
+        layout: of the first record.
+        draws: whether reading it drew random numbers from a global generator.
+    """
 
     layout: Layout | None
+    draws: bool
 
 
 class Skip(NamedTuple):
@@ -131,6 +145,11 @@ class Written(NamedTuple):
     def nothing(cls) -> Written:
         """What there is before the first step."""
         return cls([], {}, {})
+
+    def clear(self) -> None:
+        """Go back to before the first step."""
+        for part in self:
+            part.clear()
 
 
 class Done(NamedTuple):

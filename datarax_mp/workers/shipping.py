@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from datarax_mp.core.compare import same_bytes
 from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
@@ -43,35 +44,31 @@ class Shipment:
 
     def __init__(self, program: Any, number: int) -> None:
         self.number = number
-        pickled, parts, self._found = _pickled(program)
-        self._load(pickled, parts)
-
-    def _load(self, pickled: memoryview, parts: Sequence[pickle.PickleBuffer | Segment]) -> None:
-        """Fill a segment with the pickle and the buffers, and note where each is."""
-        others: list[Segment] = []
-        pieces = [pickled]
-        self._spans: list[tuple[int, int]] = [(0, pickled.nbytes)]
-        end = align(pickled.nbytes)
-        known: dict[int, tuple[int, int]] = {}
-        for part in parts:
-            if (span := known.get(id(part))) is None:
-                if isinstance(part, Segment):
-                    others.append(part)
-                    span = (-len(others), 0)
-                else:
-                    pieces.append(part.raw())
-                    span = (end, pieces[-1].nbytes)
-                    end += align(pieces[-1].nbytes)
-                known[id(part)] = span
-            self._spans.append(span)
+        cargo = _Cargo(program)
+        self._spans, self._found = cargo.spans, cargo.found
         payload = Segment.create(
-            end, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
+            cargo.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
         )
-        memory, start = payload.map(), 0
-        for piece in pieces:
+        memory = payload.map()
+        for start, piece in cargo.pieces:
             memory[start : start + piece.nbytes] = piece
-            start += align(piece.nbytes)
-        self.segments = [payload, *others]
+        self.segments = [payload, *cargo.segments]
+
+    def holds(self, program: Any) -> bool:
+        """Whether this is still what the program is, down to the bytes of its arrays.
+
+        Raises:
+            TypeError: it does not pickle any more.
+        """
+        cargo = _Cargo(program)
+        payload, *others = self.segments
+        if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
+            one is other or os.path.samestat(os.fstat(one.fd), os.fstat(other.fd))
+            for one, other in zip(cargo.segments, others, strict=True)
+        ):
+            return False
+        memory = memoryview(payload.map())
+        return all(same_bytes(piece, memory[start : start + piece.nbytes]) for start, piece in cargo.pieces)
 
     def intact(self) -> bool:
         """Whether it can still be sent; other code may have closed descriptors that it does not know."""
@@ -82,10 +79,43 @@ class Shipment:
         """The descriptors that go with the message."""
         return tuple(segment.descriptor() for segment in self.segments)
 
-    def message(self, *, probe: bool) -> Load:
-        """The message that makes a worker load it."""
+    def message(self, *, probe: int | None) -> Load:
+        """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
         return Load(self.number, sizes, tuple(self._spans), probe, tuple(sys.path), _working_directory(), self._found)
+
+
+class _Cargo:
+    """A pickled program, and where each part of it lies.
+
+    Attributes:
+        pieces: what the first segment is filled with, the pickle first, and where each piece begins.
+        size: bytes of that segment.
+        spans: as in ``Load``.
+        segments: those that come along.
+        found: the modules that workers are to be told of.
+    """
+
+    def __init__(self, program: Any) -> None:
+        pickled, parts, self.found = _pickled(program)
+        self.segments: list[Segment] = []
+        self.pieces: list[tuple[int, memoryview]] = []
+        self.size = 0
+        self.spans = [self._add(pickled)]
+        known: dict[int, tuple[int, int]] = {}
+        for part in parts:
+            if id(part) not in known:
+                known[id(part)] = self._add(part if isinstance(part, Segment) else part.raw())
+            self.spans.append(known[id(part)])
+
+    def _add(self, part: memoryview | Segment) -> tuple[int, int]:
+        if isinstance(part, Segment):
+            self.segments.append(part)
+            return -len(self.segments), 0
+        start = self.size
+        self.pieces.append((start, part))
+        self.size += align(part.nbytes)
+        return start, part.nbytes
 
 
 def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Files]:

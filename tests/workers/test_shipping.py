@@ -30,7 +30,7 @@ def shipped(source: Any) -> Shipment:
 
 
 def loaded(shipment: Shipment) -> Any:
-    return unpack(shipment.message(probe=False), [os.dup(fd) for fd in shipment.descriptors])
+    return unpack(shipment.message(probe=None), [os.dup(fd) for fd in shipment.descriptors])
 
 
 def test_a_large_array_of_the_users_own_lies_in_the_segment_once() -> None:
