@@ -60,6 +60,8 @@ OURS = {
     "pad": "pad_last=True for a short last batch; Pad among the stages for records of unequal length",
     **dict.fromkeys(("as_numpy", "to_numpy", "return_type", "output_format", "backend"), "output='jax' or 'numpy'"),
     **dict.fromkeys(("worker_timeout", "timeout_s"), "timeout="),
+    **dict.fromkeys(("max_retries", "num_retries", "retry"), "retries="),
+    **dict.fromkeys(("field_names", "columns", "names", "keys"), "fields=, names for the items of tuple records"),
 }
 
 

@@ -19,11 +19,12 @@ from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.deliver import make_delivery
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.placement import check_rows, resolve_device, resolve_sharding
+from datarax_mp.pipeline.placement import check_fields, check_rows, resolve_device, resolve_sharding
 from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output
+from datarax_mp.sources import MemorySource
 from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.host import Filter, stage_name
 from datarax_mp.stages.split import any_random, split_stages
@@ -238,7 +239,7 @@ class Pipeline:
         return compile_stages(self._device_stages)
 
     def _open_session(self, order: Order) -> Session:
-        x64 = None
+        x64, sharding = None, self._options.sharding
         if self._options.output == "jax":
             import jax  # delayed: NumPy output never needs it
 
@@ -246,13 +247,15 @@ class Pipeline:
         stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
         pad = self._pad_last and (self._skip or order.ragged)
         program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading)
+        if sharding is not None and not self._host_stages and type(self._source) is MemorySource:
+            check_fields(program.probe(), sharding, order, padded=pad)  # no code of the user's is run for that
         self._order = order
         delivery = make_delivery(
             self._compiled,
             single=not self._enforce_batch,
             padded=pad,
             on_device=self._options.output == "jax",
-            sharding=self._options.sharding,
+            sharding=sharding,
             track_name=self._facts.track_name,
         )
         self._session = session = Session(program, self._options, *delivery)

@@ -1,7 +1,8 @@
 """Where a pipeline's arrays go: what users pass as ``device`` and ``sharding``, made JAX's own objects and checked.
 
 What does not depend on the records is checked when the pipeline is made: that there is such a device, that the mesh has
-such axes, that batches divide by rows. What depends on their shapes is checked when the first one is known.
+such axes, that batches divide by rows. What depends on their shapes is checked when the first one is known, which for
+plain data without host stages is then, too.
 """
 
 from __future__ import annotations

@@ -178,16 +178,30 @@ def test_rows_of_an_epoch_that_is_entered_elastically_are_checked_when_it_is() -
         assert [batch.batch_size for batch in pipeline] == [8, 8]
 
 
-@both
-def test_a_width_that_does_not_divide_is_an_error_that_names_field_and_axis(workers: int) -> None:
-    message = (
-        r"field 'wide': axis 2 of \(rows, 4, 5\), which is 5 long, cannot be split into 2 equal parts as .*'model'"
-    )
+WIDTH = r"field 'wide': axis 2 of \(rows, 4, 5\), which is 5 long, cannot be split into 2 equal parts as .*'model'"
+
+
+@pytest.mark.parametrize("more", [{}, {"pad_last": True}, {"num_workers": 2}], ids=str)
+def test_a_width_that_does_not_divide_is_an_error_that_names_field_and_axis(more: Any) -> None:
     data = {"deep": {"image": DATA["image"]}, "wide": np.zeros((16, 4, 5))}
     sharding = NamedSharding(GRID, P("data", None, "model"))
+    with pytest.raises(ValueError, match=WIDTH):
+        Pipeline(source=data, batch_size=8, sharding=sharding, **more)
+
+
+@both
+def test_a_width_that_only_the_users_code_knows_is_an_error_before_the_first_batch(workers: int) -> None:
+    class Wide:
+        def __len__(self) -> int:
+            return 16
+
+        def __getitem__(self, number: int) -> Any:
+            return {"wide": np.zeros((4, 5))}
+
+    sharding = NamedSharding(GRID, P("data", None, "model"))
     with (
-        Pipeline(source=data, batch_size=8, num_workers=workers, sharding=sharding) as pipeline,
-        pytest.raises(ValueError, match=message),
+        Pipeline(source=Wide(), batch_size=8, num_workers=workers, sharding=sharding) as pipeline,
+        pytest.raises(ValueError, match=WIDTH),
     ):
         iter(pipeline)
 
