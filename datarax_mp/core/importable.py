@@ -2,18 +2,20 @@
 
 A worker has main's ``sys.path`` and the finders that every interpreter of this installation has. What main has come by
 in other ways (``spec_from_file_location``, a finder of its own, a ``__path__`` that was changed, pytest's importlib
-mode, a module put together at run time) it cannot import, or it would get another file under the same name.
+mode, a module put together at run time) it cannot import, or it would get another file under the same name; and of a
+file that was edited and not reloaded it would get the new code.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-import sysconfig
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
+
+from datarax_mp.core.edits import is_edited, last_code_version
+from datarax_mp.core.origin import file_of, is_installed
 
 _MAIN = ("__main__", "__mp_main__")  # the second is the main script's name in a process that multiprocessing spawned
 _OURS = __name__.partition(".")[0]
@@ -21,7 +23,7 @@ _OURS = __name__.partition(".")[0]
 _verdicts: dict[str, tuple[ModuleType, bool]] = {}
 _path: list[str] = []  # that they hold for
 _specs: dict[str, ModuleSpec | None] = {}
-_loaded = 0  # modules that there were when ``_unknown`` was made
+_as_of = (0, 0)  # how many modules there were when ``_unknown`` was made, and the version of the code
 _unknown: tuple[str, ...] = _MAIN
 
 
@@ -31,7 +33,7 @@ def importable(name: str) -> bool:
     >>> importable("json"), importable("__main__"), importable("no_such_module")
     (True, False, False)
     """
-    if name in _MAIN or (module := sys.modules.get(name)) is None:
+    if name in _MAIN or is_edited(name) or (module := sys.modules.get(name)) is None:
         return False
     if sys.path != _path:
         _path[:] = sys.path
@@ -46,38 +48,13 @@ def importable(name: str) -> bool:
 
 def unknown_to_workers() -> tuple[str, ...]:
     """The names of all modules of this process that a worker cannot import; quick where none has been added."""
-    global _loaded, _unknown
-    if len(sys.modules) != _loaded or sys.path != _path:
+    global _as_of, _unknown
+    now = (len(sys.modules), last_code_version())
+    if now != _as_of or sys.path != _path:
         names = [name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
         _unknown = (*_MAIN, *(name for name in names if name not in _MAIN and not importable(name)))
-        _loaded = len(sys.modules)
+        _as_of = now
     return _unknown
-
-
-def file_of(module: ModuleType) -> str | None:
-    """The file that a module was made of, or None if there is none."""
-    spec = getattr(module, "__spec__", None)
-    file = (spec.origin if spec is not None and spec.has_location else None) or getattr(module, "__file__", None)
-    # torch.ops, which torch makes itself, says "_ops.py".
-    return file if isinstance(file, str) and os.path.isabs(file) else None
-
-
-def is_installed(file: str) -> bool:
-    """Whether a file belongs to Python or to an installed package, rather than to what the user works on.
-
-    >>> is_installed(os.__file__), is_installed("/home/me/train.py")
-    (True, False)
-    """
-    return file.startswith(_installed())
-
-
-@functools.cache
-def _installed() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    folders = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders |= {entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")}
-    folders |= {os.path.realpath(folder) for folder in folders}
-    return tuple(os.path.join(folder, "") for folder in folders)
 
 
 def _importable(name: str, module: ModuleType) -> bool:

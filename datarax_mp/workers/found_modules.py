@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
 
-from datarax_mp.core.importable import file_of
+from datarax_mp.core.origin import file_of
 
 Files: TypeAlias = dict[str, tuple[str, tuple[str, ...] | None]]
 """For each module its file and, if it is a package, where its modules are."""

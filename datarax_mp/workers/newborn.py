@@ -16,7 +16,7 @@ from functools import partial
 from typing import NoReturn
 
 from datarax_mp.core.descriptors import Identity, close_known, identity
-from datarax_mp.workers import board, groups
+from datarax_mp.workers import board, groups, no_input
 from datarax_mp.workers.loop import serve
 
 # Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
@@ -61,6 +61,7 @@ def live(cradle: Cradle) -> NoReturn:
         faulthandler.enable(cradle.stack)
         if STACK_SIGNAL:
             faulthandler.register(STACK_SIGNAL, cradle.stack)
+        no_input.install()
         with socket.socket(fileno=cradle.channel) as channel:
             owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
             os.register_at_fork(after_in_child=partial(_part, owned))
