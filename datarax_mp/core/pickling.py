@@ -103,6 +103,22 @@ class Pickler(cloudpickle.Pickler):
         return super().reducer_override(obj)
 
 
+def found_by_name(obj: Any) -> bool:
+    """Whether a worker finds this very function or class under its name, so that it does not travel by value.
+
+    >>> import json
+    >>> found_by_name(json.dumps), found_by_name(lambda: 1)
+    (True, False)
+    """
+    name = getattr(obj, "__module__", None)
+    if not isinstance(name, str) or not importable(name) or name in cloudpickle.list_registry_pickle_by_value():
+        return False
+    found: Any = sys.modules[name]
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
 _open: list[tuple[ExitStack, list[str]]] = []  # the innermost ``by_value`` comes last
 
 

@@ -8,12 +8,11 @@ main arrives, too, unless it does not pickle: then the worker computes its own.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from datarax_mp.core.importable import importable
+from datarax_mp.core.pickling import found_by_name
 
 _Cached = type(functools.lru_cache(print))
 _dispatching: Any = functools.singledispatch(print)
@@ -50,7 +49,7 @@ def reduce_without(names: frozenset[str], pickles: Callable[[Any], bool], obj: A
 
 
 def _reduce_cached(cached: Any) -> Any:
-    if _importable_as_it_is(cached):
+    if found_by_name(cached):
         return NotImplemented
     limits = cached.cache_parameters()
     extra = {name: value for name, value in vars(cached).items() if name not in _COPIED}
@@ -68,7 +67,7 @@ def _reduce_property(cached: Any) -> Any:
 
 def reduce_dispatcher(dispatcher: Any) -> Any:
     """Reduce a function that ``singledispatch`` has made; NotImplemented where workers can import it."""
-    if _importable_as_it_is(dispatcher):
+    if found_by_name(dispatcher):
         return NotImplemented
     first = dispatcher.__wrapped__
     others = [(kind, function) for kind, function in dispatcher.registry.items() if kind is not object]
@@ -85,14 +84,3 @@ def _register(dispatcher: Any, state: tuple[list[tuple[type, Any]], dict[str, An
 
 # What functools gives its functions itself.
 _COPIED = frozenset(vars(_dispatching)) | {"__wrapped__", "cache_parameters"}
-
-
-def _importable_as_it_is(function: Any) -> bool:
-    """Whether a worker finds this very function under its name."""
-    name = getattr(function, "__module__", None)
-    if not isinstance(name, str) or not importable(name):
-        return False
-    found: Any = sys.modules[name]
-    for part in function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is function

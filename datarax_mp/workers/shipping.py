@@ -24,6 +24,7 @@ from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
 from datarax_mp.ring.segment import Segment
+from datarax_mp.workers import heavy
 from datarax_mp.workers.found_modules import Files, files_of, find
 from datarax_mp.workers.program_pickler import ProgramPickler
 from datarax_mp.workers.protocol import Load
@@ -46,6 +47,7 @@ class Shipment:
         self.number = number
         cargo = _Cargo(program)
         self._spans, self._found = cargo.spans, cargo.found
+        heavy.tell(program, cargo.pieces[0][1].nbytes)
         payload = Segment.create(
             cargo.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
         )
