@@ -78,6 +78,13 @@ class Pickler(cloudpickle.Pickler):
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self._reducers: dict[type, Reducer | None] = {}
 
+    def dump(self, obj: Any) -> None:
+        """Write the pickle of an object."""
+        try:
+            super().dump(obj)
+        finally:
+            self._reducers.clear()  # most refer to this object, which then would hold all that it has seen until a gc
+
     def reducer_override(self, obj: Any) -> Any:
         """Asked by ``pickle`` for every object that is not of one of the simplest kinds."""
         kind = type(obj)

@@ -1,8 +1,8 @@
 """What makes a program's pickle large, in words for the log.
 
 The pickle holds what cannot lie in memory that workers share: lists and dicts of Python objects, text. Each worker
-makes them anew out of it. Their sizes are estimated by looking at a few items of each container, for pickling once more,
-piece by piece, would take as long again.
+makes them anew out of it. Their sizes are estimated by looking at a few items of each container, for pickling once
+more, piece by piece, would take as long again.
 """
 
 from __future__ import annotations

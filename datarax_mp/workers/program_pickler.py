@@ -18,6 +18,30 @@ from datarax_mp.workers.out_of_band import OutOfBand
 _SMALL = 512  # bytes, below which a buffer of its own costs more than it saves
 
 
+class _Beside:
+    """What goes beside a pickle."""
+
+    def __init__(self) -> None:
+        self.parts: list[pickle.PickleBuffer | Segment] = []
+        self._tokens: dict[int, tuple[pickle.PickleBuffer, Segment]] = {}
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer is to be part of the pickle after all."""
+        if id(buffer) in self._tokens:
+            self.parts.append(self._tokens[id(buffer)][1])
+            return False
+        if buffer.raw().nbytes < _SMALL:
+            return True
+        self.parts.append(buffer)
+        return False
+
+    def reduce_segment(self, segment: Segment) -> Any:
+        # Unpickling takes what stands in the buffer's place as it is, so that a segment can stand there.
+        token = pickle.PickleBuffer(bytearray())
+        self._tokens[id(token)] = (token, segment)
+        return arrived, (token,)
+
+
 class ProgramPickler(Pickler):
     """Pickles a source and stages.
 
@@ -32,16 +56,16 @@ class ProgramPickler(Pickler):
     """
 
     def __init__(self, stream: io.IOBase, *, without_handles: bool = False) -> None:
-        super().__init__(stream, self._take)
+        self._beside = _Beside()
+        super().__init__(stream, self._beside.take)
+        self.parts = self._beside.parts
         self._without_handles = without_handles
-        self.parts: list[pickle.PickleBuffer | Segment] = []
         self._out_of_band = OutOfBand()
-        self._tokens: dict[int, tuple[pickle.PickleBuffer, Segment]] = {}
 
     def reducer_for(self, kind: type) -> Reducer | None:
         """See ``Pickler``."""
         if issubclass(kind, Segment):
-            return self._reduce_segment
+            return self._beside.reduce_segment
         if issubclass(kind, MemorySource):
             return _placed
         if issubclass(kind, ArrayColumn):
@@ -53,28 +77,12 @@ class ProgramPickler(Pickler):
             return partial(cached_functions.reduce_without, names, _pickles)
         return reducer
 
-    def _take(self, buffer: pickle.PickleBuffer) -> bool:
-        """Whether a buffer is to be part of the pickle after all."""
-        if id(buffer) in self._tokens:
-            self.parts.append(self._tokens[id(buffer)][1])
-            return False
-        if buffer.raw().nbytes < _SMALL:
-            return True
-        self.parts.append(buffer)
-        return False
-
     def _reduce_function(self, function: FunctionType) -> Any:
         if cached_functions.is_dispatcher(function):
             reduced = cached_functions.reduce_dispatcher(function)
             if reduced is not NotImplemented:
                 return reduced
         return self.reduce_definition(function)
-
-    def _reduce_segment(self, segment: Segment) -> Any:
-        # Unpickling takes what stands in the buffer's place as it is, so that a segment can stand there.
-        token = pickle.PickleBuffer(bytearray())
-        self._tokens[id(token)] = (token, segment)
-        return arrived, (token,)
 
 
 def arrived(part: Any) -> Any:
