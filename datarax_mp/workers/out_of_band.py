@@ -35,7 +35,7 @@ class OutOfBand:
 
     def __init__(self) -> None:
         self._mappings: Mappings | None = None
-        self._spans: dict[tuple[int, int], Any] = {}
+        self._spans: dict[tuple[int, int], pickle.PickleBuffer] = {}
         self._files: dict[MappedFile, _Whole] = {}
 
     def reducer_for(self, kind: type) -> Reducer | None:
@@ -126,9 +126,10 @@ class OutOfBand:
         """The bytes as a buffer; the same one for the same bytes, so that they travel once."""
         found = self._spans.get((address, size))
         if found is None:
-            memory = (ctypes.c_ubyte * size).from_address(address)
-            found = self._spans[address, size] = (pickle.PickleBuffer(memory), owner)
-        return found[0]
+            memory: Any = (ctypes.c_ubyte * size).from_address(address)
+            memory.owner = owner  # so that it lives as long as the buffer
+            found = self._spans[address, size] = pickle.PickleBuffer(memory)
+        return found
 
 
 _PICKLING = ("__reduce__", "__reduce_ex__", "__setstate__", "__getstate__")

@@ -262,3 +262,9 @@ def test_a_library_that_is_not_imported_is_not_imported_for_this(run_script: Cal
         "assert not {'torch', 'pyarrow', 'polars', 'pandas'} & set(sys.modules)\n"
     )
     assert sys.modules
+
+
+def test_what_is_copied_on_the_way_lives_until_it_has_arrived() -> None:
+    views = [np.arange(n, n + 200_000)[::2] for n in range(20)]  # each is made contiguous in passing
+    for view, again in zip(views, load(shipped(views)), strict=True):
+        assert np.array_equal(view, again)
