@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from datarax_mp.core.refusals import is_refusal
+
 
 def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
     """The folder of every group from this process's own up to the root, with the version of its interface (1 or 2).
@@ -18,11 +20,7 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]
         controller: "memory" or "cpu".
         root: where ``proc`` and ``sys`` are, for tests.
     """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # anything but Linux
-        return
-    for line in lines:
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             mount, version = root / "sys/fs/cgroup", 2
@@ -36,3 +34,13 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]
             if group == mount:
                 break
             group = group.parent
+
+
+def text_of(path: Path) -> str:
+    """What a file of the system says; nothing where there is none, or it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return ""

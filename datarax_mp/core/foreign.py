@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.strays import is_chance
+
 # Where torch's name and that of ml_dtypes are alike.
 _NARROW_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
@@ -96,6 +98,8 @@ def _by_protocol(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except Exception as error:  # whatever the library raises: a typed PRNG key, a tensor on another device
+        if is_chance(lambda: np.asarray(value)):
+            raise
         raise Unreadable(
             f"a {type(value).__name__} of which NumPy can make no array ({error})",
             "Convert it in the source or in a stage",

@@ -14,6 +14,7 @@ from typing import Any
 import cloudpickle
 
 from datarax_mp.core.importable import importable, unknown_to_workers
+from datarax_mp.core.strays import is_chance
 
 Reducer = Callable[[Any], Any]
 """``object -> what __reduce__ returns, or NotImplemented for pickle's own way``."""
@@ -33,6 +34,8 @@ def dumps(value: Any) -> bytes:
     try:
         pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:
+        if is_chance(lambda: pickle.dumps(value, pickle.HIGHEST_PROTOCOL)):
+            raise
         return cloudpickle.dumps(value)
     # The other process does not have the main script's classes; cloudpickle, ten times slower, sends the class itself.
     return cloudpickle.dumps(value) if b"main__" in pickled else pickled
@@ -52,6 +55,8 @@ def dumps_for_workers() -> Callable[[Any], bytes]:
         try:
             pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         except Exception:
+            if is_chance(lambda: pickle.dumps(value, pickle.HIGHEST_PROTOCOL)):
+                raise
             return _dumps_by_value(value)
         if pickle.STACK_GLOBAL in pickled:  # it refers to a class or a function; plain data does not
             for name in unknown:

@@ -8,6 +8,11 @@ import os
 from datarax_mp.core.descriptors import open_count
 
 
+def is_refusal(error: OSError) -> bool:
+    """Whether the system has raised this: an OSError that a signal handler raises (``TimeoutError``) has no number."""
+    return error.errno is not None
+
+
 def in_words(error: OSError) -> str:
     """Why the system refused, as a part of a sentence.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from datarax_mp.core.record import Infos, flatten, nest
 from datarax_mp.core.spanning import row_sharding, spans_processes
+from datarax_mp.core.strays import claim
 from datarax_mp.order import Order
 from datarax_mp.pipeline.draws import Draws, batch_words, record_words
 from datarax_mp.pipeline.hosts import global_array, stages_at_hand_over
@@ -90,7 +91,7 @@ class BatchDelivery:
             if self._stages.random:
                 draws = self._draws(self._stages, batch, work.order, epoch, size)
             if not self._later:
-                data = self._stages(data, draws)
+                data = _apply(self._stages, data, draws)
         # Not the batch itself, whose arrays are to die with the caller's.
         metadata = partial(
             batch_metadata, work.order, epoch, batch.step, batch.skips, size, batch.info, self._track_name
@@ -126,6 +127,14 @@ class BatchDelivery:
         return jax.device_put(rows)
 
 
+def _apply(stages: DeviceStages, data: dict[str, Any], draws: Draws | None) -> dict[str, Any]:
+    try:
+        return stages(data, draws)
+    except BaseException as error:
+        claim(error)
+        raise
+
+
 class ElementDelivery:
     """Makes single elements, dicts without a batch axis, of batches that hold one record each."""
 
@@ -152,7 +161,7 @@ class ElementDelivery:
             put = make_put(None)
             words = put(batch_words(work.order, epoch, batch.step, apart=True))
             draws = Draws(words, put(record_words(work.order, epoch, batch.step, (), 1)))
-        return jax.tree.map(lambda array: array[0], stages(work.transfer(batch.arrays), draws))
+        return jax.tree.map(lambda array: array[0], _apply(stages, work.transfer(batch.arrays), draws))
 
 
 def batch_metadata(

@@ -56,6 +56,17 @@ class HostBatch:
     group: Group | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stands in place of a batch for which the source or a stage has raised something; it is the last one.
+
+    Attributes:
+        error: what is to be raised when the caller has come to it.
+    """
+
+    error: BaseException
+
+
 class Feed:
     """Hands the steps ``[start, order.steps(epoch))`` of one epoch to a crew and gives their batches back in order.
 
@@ -98,7 +109,8 @@ class Feed:
         self._next, self._stop = start, order.steps(epoch)
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
-        self._run: Generator[HostBatch, None, None] | None = None  # what is left of the run that is being delivered
+        # What is left of the run that is being delivered.
+        self._run: Generator[HostBatch | Failure, None, None] | None = None
         self._left_in_run = 0
         self._steps = 1 if adaptive else most_steps
         self._most_steps, self._adaptive = most_steps, adaptive
@@ -115,11 +127,10 @@ class Feed:
         self._turn(0)
         return self._head_finished()
 
-    def next_batch(self) -> HostBatch | None:
+    def next_batch(self) -> HostBatch | Failure | None:
         """The next batch in order, waiting for it if need be; None at the end of the epoch.
 
         Raises:
-            Exception: what the source or a stage raised while this batch was made.
             WorkerError: workers keep dying, or the batch took longer than the time limit.
             Closed: another thread has closed the pipeline.
         """
@@ -210,7 +221,7 @@ def _batches(
     lend: bool,
     pad: bool,
     together: Together | None,
-) -> Generator[HostBatch, None, None]:
+) -> Generator[HostBatch | Failure, None, None]:
     """The batches of one finished run, one by one.
 
     The lease lives here for as long as there is something to read, and in every array that was read.
@@ -241,7 +252,7 @@ def _batches(
     if isinstance(answer, Failed):
         # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the slot.
         memory, arrays, group = None, [], None
-        raise answer.error.restore()
+        yield Failure(answer.error.restore())
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

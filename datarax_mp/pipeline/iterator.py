@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
+from datarax_mp.pipeline.feed import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.workers.crew import Closed
+from datarax_mp.workers.errors import WorkerError
 from datarax_mp.workers.waker import Waker
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ log = logging.getLogger("datarax_mp")
 _alive: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
+_END = object()
+_TWICE = "this iterator is in the middle of another call, from which a signal handler, a stage or the source calls it"
 _LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged data set must not flood the log
 
 
@@ -60,10 +65,15 @@ class PipelineIterator:
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
-    the next one. The same holds after a WorkerError, and after an interrupt (KeyboardInterrupt) inside ``next``, which
-    also drops what stood ready. The pipeline can be iterated again in each case.
+    the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case.
 
-    Any thread may call any method; ``next`` is served to one thread at a time.
+    An exception that comes from elsewhere into ``next`` (Ctrl-C, or whatever a signal handler raises: a time limit, a
+    request to stop) leaves it at once and unchanged. The iterator has ended then, too, what stood ready is dropped, and
+    ``get_state`` names the first batch that the caller has not received.
+
+    Any thread may call any method, and so may signal handlers and finalizers, in the middle of anything. ``next`` is
+    served to one thread at a time; called by a handler in the middle of the same iterator's ``next`` it is a
+    RuntimeError, and ``close`` is done when that ``next`` is through.
 
     If Grain is imported when the epoch begins, this is a ``grain.DatasetIterator`` to ``isinstance``, so that tools for
     those take it: it has the same ``get_state``, ``set_state``, ``start_prefetch`` and ``close``.
@@ -90,7 +100,7 @@ class PipelineIterator:
         self._prefetch_size = prefetch_size
         self._dump_state, self._resume, self._count_skips = dump_state, resume, count_skips
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # one that a handler can take again; ``_holder`` says what it has come into
         self._holder: int | None = None  # the thread that is inside
         self._waker: Waker | None = None
         self._closing = self._closed = False
@@ -100,7 +110,7 @@ class PipelineIterator:
     def _reset(self) -> None:
         self._order, self._epoch, _ = self._cursor.at
         self._ready: deque[_Ready] = deque()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None  # to be raised when the caller has received what stands ready
         self._work: Work | None = None
         self._exhausted = False
         self._skips_logged = 0
@@ -122,6 +132,8 @@ class PipelineIterator:
         3.0
         3.0
         """
+        if self._holder == threading.get_ident():
+            return  # called by a handler in the middle of ``next``
         with self._inside():
             if self._work is not None:
                 self._fill(self._work, wait=False)
@@ -137,12 +149,13 @@ class PipelineIterator:
         try:
             if self._closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
-            self._work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, waker=waker)
+            work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, waker=waker)
         except Closed:
             raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
-        self._net = weakref.finalize(self, Work.close, self._work)
+        self._net = weakref.finalize(self, Work.close, work)
         self._net.atexit = False
+        self._work = work
 
     def __iter__(self) -> PipelineIterator:
         return self
@@ -151,61 +164,79 @@ class PipelineIterator:
         if self._closing:
             raise StopIteration
         self._check_process()
-        with self._lock:  # as in ``_inside``, which would cost as much as all the rest
-            self._holder = threading.get_ident()
-            try:
-                return self._next()
-            finally:
-                self._leave()
-
-    def _next(self) -> Any:
-        while True:
-            if self._work is not None:
-                self._fill(self._work)
-            if not self._ready or self._closing:
-                break
-            ready = self._ready.popleft()
-            item = ready.item if self._session.hand_over is None else self._handed_over(ready.item)
-            self._cursor.at = Position(self._order, self._epoch, ready.step + 1)
-            if ready.skipped:
-                self._count_skips(ready.skipped)
-            if not ready.empty:
+        if self._holder == threading.get_ident():
+            raise RuntimeError(_TWICE)
+        before = self._cursor.at
+        try:
+            with self._lock:
+                self._holder = threading.get_ident()
+                item, after, skipped = self._next()
+                self._holder = None
+                if self._closing:
+                    self._end()
+            if skipped:
+                self._count_skips(skipped)
+            # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
+            # never counts a batch that the caller has not received.
+            if self._cursor.at is before or _is_later(after, self._cursor.at):
+                self._cursor.at = after
+            if item is not _END:
                 return item
+        except BaseException:
+            self._interrupted(before)
+            raise
         error, self._error = self._error, None
         if error is not None and not self._closing:
             try:
                 raise for_user(error)
             finally:
                 del error  # this frame is in its traceback: a cycle
-        if self._exhausted and not self._closing:
-            self._exhausted = False
-            self._cursor.at = Position(self._order, self._epoch + 1, 0)
         raise StopIteration
 
-    def _handed_over(self, item: Any) -> Any:
-        """Do what had to wait for this moment; if it fails, the iterator has ended, as it does with other errors."""
-        assert self._session.hand_over is not None
-        try:
-            return self._session.hand_over(item)
-        except BaseException:
-            self._end()
-            raise
+    def _next(self) -> tuple[Any, Position, int]:
+        """What the caller gets, or ``_END``; the position after it; and how many records were skipped on the way."""
+        after, skipped = self._cursor.at, 0
+        while True:
+            if self._work is not None:
+                self._fill(self._work)
+            if not self._ready or self._closing:
+                break
+            ready = self._ready.popleft()
+            after = Position(self._order, self._epoch, ready.step + 1)
+            skipped += ready.skipped
+            if not ready.empty:
+                hand_over = self._session.hand_over
+                return ready.item if hand_over is None else hand_over(ready.item), after, skipped
+        if self._exhausted and not self._closing:
+            self._exhausted = False
+            after = Position(self._order, self._epoch + 1, 0)
+        return _END, after, skipped
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
         """Let one thread in at a time."""
         self._check_process()
-        with self._lock:
-            self._holder = threading.get_ident()
-            try:
+        if self._holder == threading.get_ident():
+            raise RuntimeError(_TWICE)
+        before = self._cursor.at
+        try:
+            with self._lock:
+                self._holder = threading.get_ident()
                 yield
-            finally:
-                self._leave()
+                self._holder = None
+                if self._closing:
+                    self._end()
+        except BaseException:
+            self._interrupted(before)
+            raise
 
-    def _leave(self) -> None:
-        """On the way out, do what ``close`` could not do meanwhile."""
+    def _interrupted(self, before: Position) -> None:
+        """End here, after an exception that has come from elsewhere at any line since the position was ``before``."""
         self._holder = None
-        if self._closing:
+        with self._lock:
+            self._cursor.at = before
+            if self._work is not None:
+                self._work.whole = False
             self._end()
 
     def _check_process(self) -> None:
@@ -219,36 +250,42 @@ class PipelineIterator:
         ready, feed = self._ready, work.feed
         # Without workers every batch is made right here, so the queue fills over several calls, not all in the first.
         most = self._prefetch_size + 1 if work.crew.concurrent else min(self._prefetch_size + 1, len(ready) + 2)
+        work.whole = False
         try:
             while len(ready) < most and ((wait and not ready) or feed.ready()):
                 if not self._make_ready(work):
                     break
             else:
+                work.whole = True
                 return
-        except Closed:
-            return  # whoever closes asks no more of it, and ``_inside`` ends the work
-        except Exception as error:  # raised when the user has come to that batch
+        except Closed:  # before anything was read
+            work.whole = True
+            return  # whoever closes asks no more of it, and the work is ended on the way out
+        except WorkerError as error:
             self._error = error
-        except BaseException:  # interrupted anywhere, maybe in the middle of a message
-            self._net.detach()
-            self._work = None
-            ready.clear()
-            work.kill()
-            self._close_waker()
-            raise
+        work.whole = True
         self._end_work()
 
     def _make_ready(self, work: Work) -> bool:
-        """Take the next step from the feed; False at the end of the epoch."""
+        """Take the next step from the feed; False if there is none, because of the epoch's end or of an error."""
         batch = work.feed.next_batch()
         if batch is None:
             self._exhausted = True
+            return False
+        if isinstance(batch, Failure):
+            self._error = batch.error
             return False
         if batch.skips:
             self._log_skips(batch)
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = batch.group is None and len(batch.arrays[0]) == 0
-        item = None if empty else self._session.deliver(batch, work, self._epoch)
+        try:
+            item = None if empty else self._session.deliver(batch, work, self._epoch)
+        except Exception as error:
+            if not claimed(error):
+                raise
+            self._error = error
+            return False
         self._ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
         return True
 
@@ -294,8 +331,8 @@ class PipelineIterator:
         self._closing = True
         if self._waker is not None:
             self._waker.wake()
-        if self._lock.locked() and self._holder == threading.get_ident():
-            return  # called by the user's code inside ``next``, or by a signal handler there
+        if self._holder == threading.get_ident():
+            return  # called by the user's code inside ``next``, or by a signal handler there: done on the way out
         if self._lock.acquire(timeout=timeout):
             try:
                 self._end()
@@ -316,12 +353,17 @@ class PipelineIterator:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs.
         """
+        session, position = self._resume(state, elastic)
         with self._inside():
-            session, position = self._resume(state, elastic)
             self._end()
             self._session, self._cursor.at = session, position
             self._reset()
             self._begin()
+
+
+def _is_later(one: Position, other: Position) -> bool:
+    """Whether another thread has not got further meanwhile."""
+    return one.order is other.order and one[1:] > other[1:]
 
 
 @atexit.register

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.strays import is_chance
+
 log = logging.getLogger("datarax_mp")
 
 Put = Callable[[np.ndarray], Any]
@@ -60,6 +62,8 @@ def _make_put(place: Any, _first_device: Any) -> Put:
         except refused:
             return moved
         except Exception as error:
+            if is_chance(lambda: _short_route(moved, public)(array)):
+                raise
             same = False
             log.debug("arrays are moved by jax.device_put: %r", error)
         routes[array.shape, array.dtype] = route if same else public

@@ -98,7 +98,7 @@ class Session:
         crew = self._crew(epoch, waker)
         try:
             layout = self._find_layout(crew)
-            plan, ring = self._ring(layout)
+            plan, ring = self._ring(layout, crew)
             crew.attach(ring, layout)
         except BaseException:
             crew.kill()
@@ -128,6 +128,8 @@ class Session:
         """Keep a ring for the next epoch."""
         self._idle_rings.append(ring)
         self._keep_rings(0 if self._closed else 1)
+        if self._closed:  # meanwhile, by a signal handler say; then the workers had not been parked yet
+            pool().unload(self.number)
 
     def close(self) -> None:
         """Free everything that no iterator is using; an iterator frees the rest when it ends."""
@@ -200,13 +202,15 @@ class Session:
             self._layout = layout
         return self._layout
 
-    def _ring(self, layout: Layout) -> tuple[RingPlan, Ring]:
+    def _ring(self, layout: Layout, crew: CrewLike) -> tuple[RingPlan, Ring]:
         plan = self._plan
         assert plan is not None
         with suppress(IndexError):
             ring = self._idle_rings.pop()
-            if ring.segment is None or ring.segment.intact():
+            # Of what other workers are at, this crew would never hear. They are with another iterator, or lost.
+            if ring.filling <= crew.holds(ring) and (ring.segment is None or ring.segment.intact()):
                 return plan, ring
+            ring.close()
         return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=self._options.num_workers > 0)
 
 
@@ -222,6 +226,8 @@ class Work:
         order: which records make a step.
         feed: the epoch's batches in order.
         transfer: the way to the device.
+        whole: whether all that was begun has come to its end. Whoever talks to the crew or hands slots on makes this
+            False until that is through, so that it is False after an exception, wherever it came from.
     """
 
     session: Session
@@ -231,15 +237,21 @@ class Work:
     order: Order
     feed: Feed
     transfer: Transfer
+    whole: bool = True
 
     def close(self) -> None:
         """End in an orderly way: whatever is still being worked on is discarded when it is done."""
+        if not self.whole:
+            self.kill()
+            return
+        self.whole = False
         self.feed.close()
         self.crew.leave()
         self.session.give_back(self.ring)
 
     def kill(self) -> None:
         """End after something was interrupted halfway: workers and ring are in an unknown state, so they go."""
+        self.whole = False
         self.feed.close()
         self.crew.kill()
         self.ring.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datarax_mp.core.cgroups import groups
+from datarax_mp.core.cgroups import groups, text_of
 
 # By version of the interface: the limit, what is used, and what of that is cache that the kernel can drop.
 _FILES = {
@@ -51,19 +51,15 @@ def _machine(root: Path) -> Iterator[Room]:
 def _groups(root: Path) -> Iterator[Room]:
     for group, version in groups("memory", root):
         limit, usage, cache = _FILES[version]
-        try:
-            most, used = int((group / limit).read_text()), int((group / usage).read_text())
-        except (OSError, ValueError):  # no such file, or "max": no limit here
+        texts = [text_of(group / name).strip() for name in (limit, usage)]
+        if not all(map(str.isdigit, texts)):  # no such file, or "max": no limit here
             continue
+        most, used = map(int, texts)
         reclaimable = _fields(group / "memory.stat").get(cache, 0)
         yield Room(max(0, most - (used - reclaimable)), f"the memory limit of its control group, {most / 1e6:.1f} MB")
 
 
 def _fields(path: Path) -> dict[str, int]:
     """The numbers of a file of lines such as ``name 123``."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = [line.split() for line in lines]
+    pairs = [line.split() for line in text_of(path).splitlines()]
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) >= 2 and pair[1].isdigit()}

@@ -100,6 +100,11 @@ class Ring:
         self._collect()
         return len(self._leases)
 
+    @property
+    def filling(self) -> int:
+        """How many slots are acquired and not leased."""
+        return self.slots - self.leased - len(self._free)
+
     def _collect(self) -> None:
         while self._returned:
             slot = self._returned.popleft().slot

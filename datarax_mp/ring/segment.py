@@ -5,6 +5,7 @@ It is a file without a name (see ``files``), so that no kill leaves it behind. O
 
 from __future__ import annotations
 
+import _thread
 import errno
 import logging
 import mmap
@@ -16,8 +17,9 @@ from functools import partial
 from typing import Any
 
 from datarax_mp.core.descriptors import close_known, identity, standard_occupied
-from datarax_mp.core.refusals import in_words
+from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.spec import align
+from datarax_mp.core.strays import is_stray
 from datarax_mp.ring import files, limits
 
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
@@ -63,10 +65,10 @@ class Segment:
         room = limits.room() if size > _UNASKED else None
         if room is not None and size > room.size:
             raise _too_small(size, purpose, remedy, room)
-        try:
-            return _undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
-        except OSError as error:
-            raise _refusal(error, size, purpose, remedy, room) from error
+        made = _undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
+        if isinstance(made, OSError):
+            raise _refusal(made, size, purpose, remedy, room) from made
+        return made
 
     def map(self, *, writable: bool = True, private: bool = False) -> mmap.mmap:
         """Map the whole segment into this process.
@@ -82,6 +84,8 @@ class Segment:
                 with standard_occupied():  # before Python 3.13 a mapping has a copy of the descriptor
                     self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection, **_UNTRACKED)
             except OSError as error:
+                if not is_refusal(error):
+                    raise
                 raise _unmapped(error, self.size) from error
         return self._map
 
@@ -113,31 +117,41 @@ class Segment:
         self.close()
 
 
-def _undisturbed(make: Callable[[], Segment]) -> Segment:
+def _undisturbed(make: Callable[[], Segment]) -> Segment | OSError:
     """Make a segment in a thread of its own.
 
     Signal handlers run in the main thread alone, so Ctrl-C cannot come between a descriptor and its owner, or between a
-    name and its removal. The caller can be interrupted meanwhile; then nobody takes the segment, and it goes.
+    name and its removal. The caller can be interrupted meanwhile; then nobody takes the segment, and it goes. What the
+    system refuses is returned: what is raised here comes from elsewhere.
     """
     made: list[Segment] = []
     failed: list[BaseException] = []
+    done = threading.Lock()
 
     def run() -> None:
         try:
             made.append(make())
         except BaseException as error:
             failed.append(error)
+        finally:
+            done.release()
 
-    thread = threading.Thread(target=run, name="datarax_mp segment")
+    done.acquire()
     try:
-        thread.start()
-    except RuntimeError:  # there can be no further thread
-        run()
-    else:
-        thread.join()
-    if failed:
-        raise failed.pop()
-    return made.pop()
+        # Not a threading.Thread: an exception in its ``start`` leaves it half registered, and it complains of that.
+        _thread.start_new_thread(run, ())
+    except RuntimeError as error:
+        if is_stray(error):
+            raise
+        run()  # there can be no further thread
+    with done:
+        pass
+    if not failed:
+        return made.pop()
+    error = failed.pop()
+    if isinstance(error, OSError):
+        return error
+    raise error
 
 
 _UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and so little is always there

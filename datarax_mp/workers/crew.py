@@ -76,6 +76,7 @@ class CrewLike(Protocol):
     def concurrent(self) -> bool: ...  # noqa: D102
 
     def layout(self) -> Layout: ...  # noqa: D102
+    def holds(self, ring: Ring) -> int: ...  # noqa: D102
     def attach(self, ring: Ring, layout: Layout) -> None: ...  # noqa: D102
     def has_room(self, depth: int) -> bool: ...  # noqa: D102
     def submit(self, ticket: Ticket) -> None: ...  # noqa: D102
@@ -158,6 +159,11 @@ class Crew:
             if self._timeout is not None and patience is not None and patience.over():
                 raise self.stuck(None, self._timeout)
             self._turn(None if patience is None else patience.slice())
+
+    def holds(self, ring: Ring) -> int:
+        """How many slots of a ring these workers are still at, for an epoch that was left early."""
+        questions = [question for worker in self.workers for question in worker.pending.values()]
+        return sum(isinstance(question, Ticket) and question.ring is ring for question in questions)
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Make all workers write to this ring."""

@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle
 
 from datarax_mp.core.errors import set_notes
+from datarax_mp.core.strays import is_chance
 from datarax_mp.core.tracebacks import text_of, with_source
 
 _LONGEST_LINE = 500
@@ -87,9 +88,13 @@ def _pickled(value: Any) -> bytes | None:
 
 
 def _unpickled(pickled: bytes | None) -> Any:
+    if pickled is None:
+        return None
     try:
-        return None if pickled is None else pickle.loads(pickled)
+        return pickle.loads(pickled)
     except Exception:  # an __init__ with other arguments than .args, say
+        if is_chance(lambda: pickle.loads(pickled)):
+            raise
         return None
 
 

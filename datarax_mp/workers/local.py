@@ -18,6 +18,7 @@ from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, Ticket
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
+from datarax_mp.workers.protocol import Failed, Written
 from datarax_mp.workers.randomness import put_back
 
 # Below this a copy is over before a thread has woken up, and the two threads only take the interpreter from each other.
@@ -48,6 +49,10 @@ class LocalCrew:
         user = self._program.user_code
         with put_back(quick=False) if user.there else nullcontext():
             return self._program.probe(self._epoch)
+
+    def holds(self, ring: Ring) -> int:
+        """None: whoever leaves waits for what it is at."""
+        return 0
 
     def attach(self, ring: Ring, layout: Layout) -> None:
         """Write batches as the layout says; a ticket brings its ring along."""
@@ -128,7 +133,11 @@ def _work(
     program: Program, todo: queue.SimpleQueue[Ticket | None], done: queue.SimpleQueue[tuple[Ticket, Answer]]
 ) -> None:
     while (ticket := todo.get()) is not None:
-        done.put((ticket, _perform(program, ticket)))
+        try:
+            answer = _perform(program, ticket)
+        except BaseException as error:  # somebody waits for an answer, whatever it is
+            answer = Failed(_Raised(error), Written.nothing())
+        done.put((ticket, answer))
 
 
 def _perform(program: Program, ticket: Ticket) -> Answer:

@@ -11,6 +11,7 @@ import sys
 from typing import Any, NoReturn
 
 from datarax_mp.core.errors import add_note
+from datarax_mp.core.strays import accept_all
 from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.workers import board, randomness
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
@@ -111,6 +112,7 @@ def _packed(error: BaseException) -> RemoteError:
 
 def serve(sock: socket.socket) -> None:
     """Work until the main process is gone, or until parked for so long that it is time to leave."""
+    accept_all()
     worker = _Worker(Channel(sock))
     while True:
         try:

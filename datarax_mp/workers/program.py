@@ -19,6 +19,7 @@ from datarax_mp.core.errors import add_note
 from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Arrays, Infos, RecordError, split_record
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.strays import claim, claimed, is_stray
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source, quick_way
 from datarax_mp.sources.memory import MemorySource
@@ -108,6 +109,9 @@ class Program:
         except EXITS:
             raise
         except BaseException as error:  # a panic in native code, a test's outcome: no reason for a process to end
+            if is_stray(error):
+                raise
+            claimed(error)
             return Failed(pack(error), written)
         return Done(time.perf_counter() - began, written)
 
@@ -139,8 +143,8 @@ class Program:
             try:
                 return self._layout_of(number)
             except Exception as error:
-                if tried == len(numbers):
-                    if self.skip:
+                if tried == len(numbers) or is_stray(error):
+                    if self.skip and not is_stray(error):
                         add_note(error, f"(on_error='skip': each of the first {tried} records fails)")
                     raise
         raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
@@ -219,6 +223,8 @@ class Program:
                 info, skips, shapes = self._write_batch(memory, start, epoch, wanted)
                 written.infos.append(None if info is None else dumps(info))
             except BaseException as error:
+                if is_stray(error):
+                    raise
                 add_note(error, f"(step {step + done} of epoch {epoch})")
                 raise
             if skips:
@@ -275,8 +281,8 @@ class Program:
             try:
                 board.here[PHASE], board.here[RECORD] = Phase.READING, WHOLE_BATCH
                 return self.source.read_into(numbers, targets)  # type: ignore[attr-defined, no-any-return]
-            except Exception:
-                if not self.skip:
+            except Exception as error:
+                if not self.skip or is_stray(error):
                     raise
         return self._collate(layout, epoch, numbers, targets, skips)
 
@@ -322,6 +328,8 @@ class Program:
             try:
                 return self._collate_records(layout, epoch, numbers, targets, None, together)
             except Exception as error:  # which of the records it is that has to be skipped shows one by one
+                if is_stray(error):
+                    raise
                 log.debug("records %s are read singly: %r", numbers.tolist(), error)
                 together = None
         return self._collate_records(layout, epoch, numbers, targets, skips if self.skip else None, together)
@@ -356,7 +364,7 @@ class Program:
                     lengths[row:] = [padding.admit(arrays, info, number)]
                 rows.put(row, arrays, info, number)
             except Exception as error:
-                if skips is None:
+                if skips is None or is_stray(error):
                     raise
                 skips[place] = Skip(number, place, one_line(error))
                 continue
@@ -385,7 +393,7 @@ class Program:
                     # Never bound to a name here, so that the next record may reuse it.
                     record = stage.fn(record, generators[place].of(number))  # type: ignore[call-arg, arg-type]
             except BaseException as error:
-                add_note(error, f"while stage {stage_name(stage)} worked on record {number}")
+                claim(error, f"while stage {stage_name(stage)} worked on record {number}")
                 raise
         return record
 

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from datarax_mp.core.pickling import Pickler, Reducer
+from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.sources.columns import ArrayColumn
 from datarax_mp.sources.memory import MemorySource
@@ -103,5 +104,7 @@ def _pickles(value: Any) -> bool:
     try:
         ProgramPickler(io.BytesIO(), without_handles=True).dump(value)
     except Exception:  # whatever it is, it is said of the program if that does not pickle without the value either
+        if is_chance(lambda: ProgramPickler(io.BytesIO(), without_handles=True).dump(value)):
+            raise
         return False
     return True

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.errors import add_note
 from datarax_mp.core.foreign import Unreadable, as_plain
 from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, flatten, name_fields, nest
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.strays import claim, is_stray
 from datarax_mp.core.values import as_info, is_bytes, read
 from datarax_mp.sources.adapt import Source, quick_way
 from datarax_mp.sources.tables import columns_of
@@ -81,8 +81,8 @@ class Reader:
         at[PHASE], at[RECORD] = _READING, WHOLE_BATCH
         try:
             return self._picked(self._read_together(wanted), wanted)
-        except Exception:
-            if self._skip:
+        except Exception as error:
+            if self._skip and not is_stray(error):
                 return None  # which record it is that has to be skipped shows when they are read singly
             raise
 
@@ -93,6 +93,7 @@ class Reader:
             return many(wanted)
         except Exception as error:
             if self._skip:
+                claim(error)
                 raise
             return self._again(error, lambda: many(wanted), f"records {wanted}")
 
@@ -100,7 +101,11 @@ class Reader:
         table = columns_of(found)
         if table is not None:
             return Columns(table, wanted, self._name)
-        records = list(found)
+        try:
+            records = list(found)
+        except BaseException as error:
+            claim(error)
+            raise
         if len(records) != len(wanted):
             raise RecordError(_miscounted(self._name, wanted, str(len(records))))
         if self._fields is None:
@@ -117,7 +122,7 @@ class Reader:
             except Exception as later:
                 error = later
         tries = f", {self._retries + 1} times" if self._retries else ""
-        add_note(error, f"while reading {what} of {self._name}{tries}")
+        claim(error, f"while reading {what} of {self._name}{tries}")
         raise error
 
 
@@ -149,7 +154,11 @@ class Columns:
             self._columns[path] = plain
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        return nest({path: column[place] for path, column in self._columns.items()})
+        try:
+            return nest({path: column[place] for path, column in self._columns.items()})
+        except BaseException as error:
+            claim(error)
+            raise
 
     def write(self, layout: Layout, targets: Arrays) -> Infos | None:
         """Copy the columns into a batch, if they are just what the layout says.

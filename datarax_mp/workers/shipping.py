@@ -16,13 +16,15 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from datarax_mp.core.compare import same_bytes
 from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
+from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.workers import heavy
 from datarax_mp.workers.found_modules import Files, files_of, find
@@ -123,20 +125,30 @@ class _Cargo:
 def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Files]:
     """The pickle, what goes beside it, and the modules that workers are to be told of."""
     for without_handles in (False, True):
-        pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
+        attempt = partial(_attempt, program, without_handles=without_handles)
         try:
-            with by_value() as unknown:
-                pickler.dump(program)
+            pickle_, parts, unknown = attempt()
         except (OSError, MemoryError):
             raise
         except Exception as error:
+            if is_chance(attempt):
+                raise
             if without_handles:
                 raise TypeError(explain(program, error)) from error
         else:
             break
     # Those that are not the main script alone: then functions may import still more of them.
     found = files_of(unknown_to_workers()) if set(unknown) - {"__main__", "__mp_main__"} else {}
-    return stream.getbuffer(), pickler.parts, found
+    return pickle_, parts, found
+
+
+def _attempt(
+    program: Any, *, without_handles: bool
+) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Collection[str]]:
+    pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
+    with by_value() as unknown:
+        pickler.dump(program)
+    return stream.getbuffer(), pickler.parts, unknown
 
 
 def _working_directory() -> str | None:

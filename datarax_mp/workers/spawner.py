@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from datarax_mp.core.descriptors import close_socket, connection, identity, is_gone, readable, receive, send
 from datarax_mp.core.patience import Patience
-from datarax_mp.core.refusals import in_words
+from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.workers import launch
 from datarax_mp.workers.board import PLACES, Board
 from datarax_mp.workers.errors import WorkerError, describe_exit
@@ -56,6 +56,8 @@ class Spawner:
                     self.process = launch.start(theirs.fileno(), self._board.fd)
                 undo.pop_all()
         except OSError as error:
+            if not is_refusal(error):
+                raise
             raise _refusal(error) from error
 
     def spawn(self, count: int) -> list[Worker]:
@@ -80,6 +82,8 @@ class Spawner:
         try:
             ours, theirs = connection()
         except OSError as error:
+            if not is_refusal(error):
+                raise
             raise _refusal(error) from error
         place = heapq.heappop(self._places)
         self._board.clear(place)

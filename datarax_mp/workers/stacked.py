@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.errors import add_note
 from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.strays import claim
 from datarax_mp.stages.host import MapBatch, stage_name
 from datarax_mp.workers import board
 from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
@@ -44,7 +44,7 @@ def apply(
         try:
             result = stage.fn(nest({**stacked, **infos}))
         except BaseException as error:
-            add_note(error, f"while stage {name} worked on the batch of records {numbers.tolist()}")
+            claim(error, f"while stage {name} worked on the batch of records {numbers.tolist()}")
             raise
         if not isinstance(result, Mapping):
             raise RecordError(f"stage {name} must return a dict of arrays, it returned {type(result).__name__}")

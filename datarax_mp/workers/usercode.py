@@ -14,6 +14,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from datarax_mp.core.strays import claim, is_stray
 from datarax_mp.sources.images import ImageFolderSource
 from datarax_mp.sources.memory import MemorySource
 from datarax_mp.sources.packing import PackedSource
@@ -44,7 +45,7 @@ class WorkerInit:
         try:
             self.fn()
         except Exception as error:
-            error.add_note("while worker_init prepared the process")
+            claim(error, "while worker_init prepared the process")
             raise
         self._done = True
 
@@ -89,7 +90,7 @@ class UserCode:
             try:
                 listener.set_epoch(epoch)
             except Exception as error:
-                error.add_note(f"while {name}.set_epoch({epoch}) was called")
+                claim(error, f"while {name}.set_epoch({epoch}) was called")
                 raise
         UserCode._current = self, epoch
 
@@ -117,8 +118,8 @@ class UserCode:
         before = look()
         try:
             result = work()
-        except Exception:
-            if look() == before:
+        except Exception as error:
+            if look() == before or is_stray(error):
                 raise
         else:
             if look() == before:

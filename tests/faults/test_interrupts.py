@@ -1,17 +1,24 @@
-"""Ctrl-C at every line: whatever the line, one KeyboardInterrupt, nothing left, and the pipeline can be iterated again.
+"""An exception at every line: whatever is raised, and wherever, the caller gets it, and nothing is wrong afterwards.
 
-A trace function raises the interrupt at the n-th line that main runs in the package, for n over the whole of an epoch's
-begin, middle, end and close. That finds in seconds what a signal would hit once in months.
+A trace function raises at the n-th line that main runs in the package, for n over the whole of an epoch's begin,
+middle, end and close. That finds in seconds what a signal handler would hit once in months. Here it is a sample of the
+lines; all of them, with every kind of exception, which takes hours:
+
+    DATARAX_MP_TEST_LINES=0 pytest tests/faults/test_interrupts.py
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import linecache
 import os
+import signal
 import sys
 import threading
+import time
 import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,10 +28,31 @@ import psutil
 import pytest
 
 import datarax_mp
-from datarax_mp import Pipeline
+from datarax_mp import Pad, Pipeline
+from datarax_mp.pipeline import together
 from datarax_mp.workers.pool import pool
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
+LINES = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))  # that are tried of each way to use a pipeline; 0 is all
+
+# What is raised while the user's code runs in this process is that code's own. These lines are its calls; and the
+# sources of the package are called as any other.
+USERS_CODE = (
+    *(".fn(", "_source[number]", "attempt()", "many(wanted)", "stages(data)", "list(found)"),
+    *("pickle.loads", "pickle.dumps(value"),
+)
+SOURCES = f"{PACKAGE}/sources/"
+
+
+class Own(Exception):
+    """What people derive for themselves."""
+
+
+class OwnBase(BaseException):
+    """And some derive this."""
+
+
+KINDS = (KeyboardInterrupt, Own, TimeoutError, OwnBase)
 
 
 def is_spared(frame: FrameType | None) -> bool:
@@ -33,24 +61,21 @@ def is_spared(frame: FrameType | None) -> bool:
         code = frame.f_code
         if code.co_name in ("__del__", "<lambda>") or code.co_filename == weakref.__file__:
             return True
+        if code.co_filename.startswith(SOURCES):
+            return True
         frame = frame.f_back
     return False
 
 
-def lets_no_signal_in(frame: FrameType) -> bool:
-    """Lines where a trace function can raise and a signal handler cannot: that runs at calls and jumps only."""
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return line == "try:" or line.endswith("_lock:")
+class AtLine:
+    """Do something at the n-th line that this thread runs in the package."""
 
-
-class InterruptAt:
-    """Raise KeyboardInterrupt at the n-th line that this thread runs in the package."""
-
-    def __init__(self, line: int) -> None:
-        self.left = line
+    def __init__(self, line: int, action: Callable[[], None]) -> None:
+        self.line, self.action = line, action
+        self.passed = 0
         self.where = ""
 
-    def __enter__(self) -> InterruptAt:
+    def __enter__(self) -> AtLine:
         sys.settrace(self._trace)
         return self
 
@@ -60,89 +85,258 @@ class InterruptAt:
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_code.co_filename.startswith(PACKAGE) or is_spared(frame):
             return None
-        if event == "line" and not lets_no_signal_in(frame):
-            self.left -= 1
-            if self.left == 0:
+        if event == "line":
+            self.passed += 1
+            if self.passed == self.line:
+                text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+                if any(call in text for call in USERS_CODE):
+                    self.line += 1
+                    return self._trace
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 sys.settrace(None)
-                raise KeyboardInterrupt
+                self.action()
         return self._trace
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
 
 
 def stage(record: Any) -> Any:
     return {"n": record, "text": f"record {record}"}
 
 
-def make(workers: int) -> Pipeline:
-    return Pipeline(source=np.arange(24), batch_size=2, num_workers=workers, stages=[stage], output="numpy")
+def ragged(record: Any) -> Any:
+    return {"n": record, "tokens": np.arange(record % 5 + 1)}
 
 
-def numbers(batches: Any) -> list[int]:
-    return [n for batch in batches for n in batch["n"].tolist()]
+def fails(record: Any) -> Any:
+    if record % 8 == 3:
+        raise ValueError("no")
+    return {"n": record, "text": f"record {record}"}
 
 
-def begin(pipeline: Pipeline) -> None:
-    iter(pipeline)
+def make(mode: str, workers: int) -> Pipeline:
+    options: dict[str, Any] = {
+        "arrays": {"output": "numpy"},
+        "metadata": {"stages": [stage], "output": "numpy"},
+        "pad": {"stages": [ragged, Pad("tokens", 5, to="longest")], "output": "numpy", "pad_last": True},
+        "skip": {"stages": [fails], "on_error": "skip", "output": "numpy"},
+        "grouped": {},
+    }[mode]
+    return Pipeline(source=np.arange(25 if mode != "grouped" else 65), batch_size=2, num_workers=workers, **options)
 
 
-def whole_epoch(pipeline: Pipeline) -> None:
-    numbers(pipeline)
+MODES = ("arrays", "metadata", "pad", "skip", "grouped")
 
 
-def left_early(pipeline: Pipeline) -> None:
-    for batch in pipeline:
-        if 8 in batch["n"]:
-            break
-    numbers(zip(range(0)))
+def content(batch: Any) -> tuple[Any, ...]:
+    arrays = {name: np.asarray(array).tolist() for name, array in batch.items()}
+    metadata = [(item.index, item.batch_idx, item.source_info) for item in batch.metadata]
+    return arrays, metadata, np.asarray(batch.valid_mask).tolist()
 
 
-def state_and_resume(pipeline: Pipeline) -> None:
-    iterator = iter(pipeline)
-    next(iterator)
-    pipeline.set_state(pipeline.get_state())
-    next(iter(pipeline))
+def numbers(batches: Any) -> list[Any]:
+    return [content(batch) for batch in batches]
 
 
-USES = {use.__name__: use for use in (begin, whole_epoch, left_early, state_and_resume)}
+@pytest.fixture(autouse=True)
+def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "_PATIENCE", 0)
 
 
-def lines_of(use: Any, workers: int) -> int:
-    with make(workers) as pipeline, InterruptAt(10**9) as counter:
-        use(pipeline)
-    return 10**9 - counter.left
+def lines_of(use: Callable[[], None]) -> int:
+    with AtLine(-1, lambda: None) as counter:
+        use()
+    return counter.passed
 
 
-# A socket that has no owner yet when the interrupt comes is closed by the garbage collection, with this warning.
+def some(total: int) -> Iterator[int]:
+    return iter(range(1, total + 1, max(1, total // LINES) if LINES else 1))
+
+
+class Epoch:
+    """One epoch with a pipeline, into which something comes."""
+
+    def __init__(self, mode: str, workers: int) -> None:
+        self.pipeline = make(mode, workers)
+        self.iterator: Any = None
+        self.batches: list[Any] = []
+
+    def run(self) -> None:
+        self.iterator = iter(self.pipeline)
+        for batch in self.iterator:
+            self.batches.append(batch)
+            content(batch)
+        self.pipeline.close()
+
+
+# A socket that has no owner yet when the exception comes is closed by the garbage collection, with this warning.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("name", USES)
-def test_an_interrupt_at_any_line_leaves_a_pipeline_that_works(name: str, workers: int) -> None:
-    use = USES[name]
-    numbers(make(workers))  # whatever is made once is there
-    total = lines_of(use, workers)
-    gc.collect()
-    descriptors = len(os.listdir("/proc/self/fd"))
-    step = max(1, total // 150)
-    for line in range(1, total, step):
-        pipeline = make(workers)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str, workers: int) -> None:
+    with make(mode, workers) as pipeline:
+        expected = numbers(pipeline)
+    total = lines_of(Epoch(mode, workers).run)
+    kinds = itertools.cycle(KINDS)
+    for line in some(total):
+        for kind in KINDS if LINES == 0 else (next(kinds),):
+            epoch = Epoch(mode, workers)
+            try:
+                check(epoch, line, kind("from a handler"), expected, lambda: make(mode, workers))
+            except BaseException as error:
+                error.add_note(f"with a {kind.__name__} at line {line} of {total}")
+                raise
+
+
+def check(epoch: Epoch, line: int, error: BaseException, expected: list[Any], anew: Callable[[], Pipeline]) -> None:
+    caught = None
+    injection = AtLine(line, raiser(error))
+    try:
+        with injection:
+            epoch.run()
+    except type(error) as raised:
+        caught = raised
+    try:
+        assert (caught is error) == bool(injection.where)
+        received = numbers(epoch.batches)
+        assert received == expected[: len(received)]
+        if epoch.iterator is not None:
+            state = epoch.iterator.get_state()
+            at = (0, len(received)) if len(received) < len(expected) or state["step"] else (1, 0)
+            assert (state["epoch"], state["step"]) == at
+            rest = numbers(epoch.iterator)  # it goes on if the exception did not come into ``next``
+            assert rest in ([], expected[len(received) :])
+        if not epoch.pipeline._closed:
+            with epoch.pipeline as pipeline:
+                assert numbers(pipeline) == expected
+        if epoch.iterator is not None:
+            with anew() as resumed:
+                resumed.set_state(state)
+                wanted = expected[len(received) :] if at[0] == 0 else expected
+                assert numbers(resumed) == wanted
+        assert numbers(epoch.batches) == received
+    except BaseException as failure:
+        failure.add_note(f"at {injection.where}")
+        raise
+
+
+CALLS: dict[str, Callable[[Epoch], Any]] = {
+    "close": lambda epoch: epoch.pipeline.close(),
+    "close of the iterator": lambda epoch: epoch.iterator is not None and epoch.iterator.close(),
+    "get_state": lambda epoch: (epoch.pipeline.get_state(), epoch.iterator and epoch.iterator.get_state()),
+    "len": lambda epoch: len(epoch.pipeline),
+    "start_prefetch": lambda epoch: epoch.iterator is not None and epoch.iterator.start_prefetch(),
+    "another epoch": lambda epoch: numbers(epoch.pipeline),
+    "another epoch, left": lambda epoch: next(iter(epoch.pipeline)),
+}
+
+
+def quietly(call: Callable[[Epoch], Any], epoch: Epoch, found: list[Any], message: str) -> Callable[[], None]:
+    """A handler that notes what a call returns, or that it was refused with a message."""
+
+    def handle() -> None:
         try:
-            with InterruptAt(line) as interrupt:
-                use(pipeline)
-        except KeyboardInterrupt:
-            pass
+            found.append(call(epoch))
+        except (RuntimeError, StopIteration) as error:
+            found.append(None)
+            if isinstance(error, RuntimeError) and message not in str(error):
+                raise
+
+    return handle
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_signal_handler_may_call_anything_at_any_line(name: str, workers: int) -> None:
+    with make("metadata", workers) as pipeline:
+        expected = numbers(pipeline)
+    total = lines_of(Epoch("metadata", workers).run)
+    for line in some(total):
+        epoch, found = Epoch("metadata", workers), list[Any]()
+        handler = AtLine(line, quietly(CALLS[name], epoch, found, "the pipeline is closed"))
         try:
-            received = numbers(pipeline)
-            resumed = name == "state_and_resume" and received == list(range(2, 24))  # the state had been taken over
-            assert resumed or received == list(range(24))
-            pipeline.close()
+            try:
+                with handler:
+                    epoch.run()
+            except RuntimeError as error:
+                if "close" not in name or "is closed" not in str(error):
+                    raise
+            assert len(found) == bool(handler.where)
+            received = numbers(epoch.batches)
+            assert received == (expected[: len(received)] if "close" in name else expected)
+            if name == "another epoch" and found and found[0] is not None:
+                assert found[0] == expected
+            with make("metadata", workers) as pipeline:
+                assert numbers(pipeline) == expected
         except BaseException as error:
-            error.add_note(f"after an interrupt at line {line} of {total}, {interrupt.where}")
+            error.add_note(f"with a handler at line {line} of {total}, {handler.where}")
             raise
+
+
+def test_next_in_the_middle_of_next_is_an_error() -> None:
+    def one_more(epoch: Epoch) -> Any:
+        return content(next(epoch.iterator)) if epoch.iterator is not None else None
+
+    with make("metadata", 2) as pipeline:
+        expected = numbers(pipeline)
+    refused = 0
+    for line in some(lines_of(Epoch("metadata", 2).run)):
+        epoch, found = Epoch("metadata", 2), list[Any]()
+        with AtLine(line, quietly(one_more, epoch, found, "in the middle of another call")):
+            epoch.run()
+        received = numbers(epoch.batches) + [batch for batch in found if batch is not None]
+        assert [batch for batch in expected if batch in received] == expected
+        assert len(received) == len(expected)
+        refused += found == [None]
+    assert refused
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: int) -> None:
+    seconds = 1.5 if LINES else 60.0
+    expected, of_kind = numbers(make("metadata", workers)), itertools.cycle(KINDS)
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd")) - 3 * len(pool()._parked)  # channel, pidfd, stack
+    raised = 0
+
+    def on_alarm(*_: Any) -> None:
+        raise next(of_kind)("an alarm")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    rng = np.random.default_rng(0)
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            epoch = Epoch("metadata", workers)
+            alarms_before = raised
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0001, 0.03))
+                epoch.run()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KINDS as error:
+                raised += error.args == ("an alarm",)
+            received = numbers(epoch.batches)
+            assert received == expected[: len(received)]
+            assert len(received) == len(expected) or raised > alarms_before
+            with make("metadata", workers) as pipeline:
+                assert numbers(pipeline) == expected
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised > 5
+    del epoch, pipeline
+    gc.collect()
+    with make("metadata", workers) as pipeline:
+        assert numbers(pipeline) == expected
     del pipeline
     gc.collect()
     assert threading.active_count() == 1
-    parked = 3 * len(pool()._parked)  # channel, pidfd, stack
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + parked + 3
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 3 * len(pool()._parked) + 6
     spawner = pool()._spawner
     if spawner is not None and spawner.alive():
         assert len(psutil.Process(spawner.process.pid).children()) <= len(pool()._parked) + 2

@@ -1,0 +1,67 @@
+"""Whose an exception is.
+
+What a source or a stage raises, or is raised over a record, is data: it waits its turn behind the batches before it, or
+is skipped with the record. What comes from elsewhere (a signal handler's time limit, Ctrl-C, memory that has run out)
+may come at any line of ours and concerns the caller at once. Its kind says nothing, since people raise TimeoutErrors
+and classes of their own from handlers. So every call of the user's code claims what is raised there, and what nobody
+has claimed is a stray.
+
+Where only one call is tried, and what it raises has an answer, trying it again tells: what a value raises, it raises
+every time.
+
+A signal handler that raises while the user's code runs in this process (``num_workers=0``) is part of that code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from datarax_mp.core.errors import add_note
+
+_MARK = "_datarax_mp_claimed"
+_OURS = ("datarax_mp", "numpy")  # what raises over a record that it works on, when we call it
+_FOREIGN = "datarax_mp.core.foreign"  # calls other libraries' methods all over
+_all_is_data = False
+
+
+def accept_all() -> None:
+    """Take nothing for a stray in this process: all that a worker meets is to be told to its main process."""
+    global _all_is_data
+    _all_is_data = True
+
+
+def claim(error: BaseException, note: str | None = None) -> None:
+    """Say that the user's code has raised this, and where."""
+    error.__dict__[_MARK] = True
+    if note is not None:
+        add_note(error, note)
+
+
+def claimed(error: BaseException) -> bool:
+    """Whether the user's code has raised this. Asked once: it takes the mark off."""
+    return error.__dict__.pop(_MARK, False)
+
+
+def is_stray(error: BaseException) -> bool:
+    """Whether this was raised by neither the user's code nor ours nor NumPy, but by somebody who came in between."""
+    if _all_is_data or _MARK in error.__dict__:
+        return False
+    at = error.__traceback__
+    name = ""
+    while at is not None:
+        name = at.tb_frame.f_globals.get("__name__", "")
+        if name == _FOREIGN:
+            return False
+        at = at.tb_next
+    return name.partition(".")[0] not in _OURS
+
+
+def is_chance(attempt: Callable[[], object]) -> bool:
+    """Whether what this has just raised came from elsewhere: asked by trying it again."""
+    if _all_is_data:
+        return False
+    try:
+        attempt()
+    except Exception:
+        return False
+    return True
