@@ -129,7 +129,7 @@ class Session:
         self._idle_rings.append(ring)
         self._keep_rings(0 if self._closed else 1)
         if self._closed:  # meanwhile, by a signal handler say; then the workers had not been parked yet
-            pool().unload(self.number)
+            self._unload()
 
     def close(self) -> None:
         """Free everything that no iterator is using; an iterator frees the rest when it ends."""
@@ -137,12 +137,15 @@ class Session:
         self._keep_rings(0)
         shipment, self._shipment = self._shipment, None
         if shipment is not None and self._process == os.getpid():
-            for number in self._numbers:
-                pool().unload(number)
+            self._unload()
+
+    def _unload(self) -> None:
+        for number in list(self._numbers):
+            pool().unload(number)
 
     def finish(self, deadline: float) -> None:
         """Wait until no parked worker is busy with this program; those that still are at the deadline are killed."""
-        for number in self._numbers:
+        for number in list(self._numbers):
             pool().finish(number, max(0.0, deadline - time.monotonic()))
 
     def _keep_rings(self, most: int) -> None:
@@ -166,12 +169,11 @@ class Session:
 
     def _shipped(self) -> Shipment:
         """The program as the user has it now: what was changed between two epochs reaches the workers."""
-        known = self._shipment
+        known = self._shipment  # which may be closed at any time, see ``close``
         if known is None or not (known.intact() and known.holds(self._program)):
             number = next(program_numbers)
-            self._shipment = Shipment(self._program, number)
             self._numbers.append(number)
-            return self._shipment
+            known = self._shipment = Shipment(self._program, number)
         return known
 
     def _find_layout(self, crew: CrewLike) -> Layout:
