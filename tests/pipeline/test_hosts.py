@@ -180,9 +180,10 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
     with make(sharding, shards=2, pad_last=False, drop_last=True, shard=ShardOptions(group, 2)) as pipeline:
         for batch in pipeline:  # nothing is padded, and still the mask fits the arrays
             assert jnp.sum(batch["n"] * batch.valid_mask) == jnp.sum(batch["n"])
-    with make(NamedSharding(mesh, PartitionSpec(None, "data")), shards=1, stages=[only_x], drop_last=False) as pipeline:
+    with make(NamedSharding(mesh, PartitionSpec(None, "data")), shards=1, drop_last=False) as pipeline:
         batch = next(iter(pipeline))  # rows are not split at all: every host reads all of them
         assert batch["x"].addressable_shards[0].data.shape == (16, 8)
+        assert batch["n"].addressable_shards[0].data.tolist() == [item.index for item in batch.metadata]  # no such axis
         assert len(batch.metadata) == 16
     with pytest.raises(ValueError, match=r"shard=ShardOptions\(index=3, count=7\).* the rows of ShardOptions"):
         make(sharding, shards=2, shard=ShardOptions(3, 7))
@@ -207,10 +208,6 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
         with pytest.raises(ValueError, match=rf"process {jax.process_index()} has no device .* only \[0, 1\]"):
             make(half)
     return {"seen": np.stack(seen)}
-
-
-def only_x(record: dict[str, Any]) -> dict[str, Any]:
-    return {"x": record["x"]}
 
 
 SCENARIOS: dict[str, Callable[[Path], dict[str, Any]]] = {
