@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datarax_mp.core.integers import integer
@@ -12,17 +13,19 @@ from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline.hosts import shard_of_sharding
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number
-from datarax_mp.stages.host import MapBatch
+from datarax_mp.stages.host import MapBatch, stage_name
 from datarax_mp.workers.cores import usable_cores
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:
     """The number of workers, or with ``"auto"`` the most there may be; and whether it is ``"auto"``."""
-    if isinstance(value, str) and value == "auto":
-        return usable_cores(), True
-    if isinstance(value, str):
+    auto = isinstance(value, str) and value == "auto"
+    if isinstance(value, str) and not auto:
         raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
-    return integer("num_workers", value, least=0), False
+    number = usable_cores() if auto else integer("num_workers", value, least=0)
+    if number and not hasattr(os, "fork"):
+        raise ValueError("worker processes need a POSIX system; use num_workers=0")
+    return number, auto
 
 
 def resolve_batch_size(value: Any) -> int:
@@ -83,6 +86,12 @@ def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
     without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
     if num_workers == 0 and without is not None:
         raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
+
+
+def check_stages(device_stages: Sequence[Any], output: Any) -> None:
+    """Stages for the device have one to run on."""
+    if output == "numpy" and device_stages:
+        raise ValueError(f"{stage_name(device_stages[0])} runs on the device, which output='numpy' does not touch")
 
 
 def check_elements(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import time
 import weakref
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ from datarax_mp.pipeline.placement import check_fields, check_rows, resolve_devi
 from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.pipeline.transfer import Output
+from datarax_mp.pipeline.transfer import Output, holds_x64
 from datarax_mp.sources import MemorySource
 from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.host import Filter, stage_name
@@ -147,18 +146,13 @@ class Pipeline:
         batch_size = arguments.resolve_batch_size(batch_size)
         num_workers, auto = arguments.resolve_workers(num_workers)
         prefetch_size = integer("prefetch_size", prefetch_size, least=0)
-        if num_workers and not hasattr(os, "fork"):
-            raise ValueError("worker processes need a POSIX system; use num_workers=0")
         arguments.check_output(output, device=device, sharding=sharding)
         device, sharding = resolve_device(device), resolve_sharding(sharding)
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
-        if memory_budget is not None:
-            memory_budget = integer("memory_budget", memory_budget, least=1)
         arguments.check_workers(num_workers, timeout, restart_workers)
         host, device_stages = split_stages(stages)
-        if output == "numpy" and device_stages:
-            raise ValueError(f"{stage_name(device_stages[0])} runs on the device, which output='numpy' does not touch")
+        arguments.check_stages(device_stages, output)
         if not enforce_batch:
             arguments.check_elements(host, part, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
 
@@ -173,7 +167,7 @@ class Pipeline:
             restart_workers,
             run_steps=None if enforce_batch else batch_size,
             auto=auto,
-            memory_budget=memory_budget,
+            memory_budget=None if memory_budget is None else integer("memory_budget", memory_budget, least=1),
         )
         self._facts = facts = SourceFacts.of(self._source)
         self._reading = Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0))
@@ -239,11 +233,7 @@ class Pipeline:
         return compile_stages(self._device_stages)
 
     def _open_session(self, order: Order) -> Session:
-        x64, sharding = None, self._options.sharding
-        if self._options.output == "jax":
-            import jax  # delayed: NumPy output never needs it
-
-            x64 = bool(jax.config.jax_enable_x64)
+        sharding, x64 = self._options.sharding, holds_x64(self._options.output)
         stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
         pad = self._pad_last and (self._skip or order.ragged)
         program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading)

@@ -25,6 +25,15 @@ Output = Literal["jax", "numpy"]
 _COPIED_BYTES = 32 * 1024
 
 
+def holds_x64(output: Output) -> bool | None:
+    """Whether JAX holds 64-bit types; None where the output is NumPy and every dtype stays."""
+    if output == "numpy":
+        return None
+    import jax  # delayed: NumPy output never needs it
+
+    return bool(jax.config.jax_enable_x64)
+
+
 def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1) -> Transfer:
     """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
 
