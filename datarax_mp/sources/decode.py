@@ -186,8 +186,8 @@ def _decode_jpeg(data: bytes, mode: Mode, min_size: int | None, pixel_limit: int
     options = {"colorspace": _COLORSPACES[mode], "min_height": least, "min_width": least, "min_factor": 2}
     try:
         pixels = decode_jpeg(data, strict=True, **options)
-    except ValueError:
-        mended = decode_mended(data, partial(decode_jpeg, **options))
+    except ValueError as warning:
+        mended = decode_mended(data, partial(decode_jpeg, **options), warning)
         if mended is None:
             return decode_by_pillow(data, mode, pixel_limit)
         pixels = mended

@@ -11,7 +11,7 @@ one and that no worse one is hidden behind it:
                                             decoder says how many, and if a needed one were cut, that would be a warning
     several scans with restart intervals    left to Pillow, which does not care; no camera writes such files
 
-An arithmetic code does not show where it ends; it is left to Pillow, too.
+An arithmetic code does not show where it ends: a missing end is an error there, and several scans are left to Pillow.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _NO_END = "Premature end of JPEG file"
 
-_PROGRESSIVE = 0xC2
-_HUFFMAN = frozenset({0xC0, 0xC1, _PROGRESSIVE})
+_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})  # each component comes in one scan; the last one is arithmetic
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _RST, _SOI, _EOI, _SOS, _DRI, _TEM = range(0xD0, 0xD8), 0xD8, 0xD9, 0xDA, 0xDD, 0x01
 _JFIF, _ADOBE = 0xE0, 0xEE
@@ -71,12 +71,13 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         position = end
 
 
-def decode_mended(data: bytes, decode: Decode) -> np.ndarray | None:
+def decode_mended(data: bytes, decode: Decode, warning: ValueError) -> np.ndarray | None:
     """Decode a JPEG that ``decode`` refused, if its faults do not matter.
 
     Args:
         data: the file's content.
         decode: the decoder.
+        warning: what it said.
 
     Returns:
         The pixels; None if it is left to Pillow.
@@ -85,8 +86,8 @@ def decode_mended(data: bytes, decode: Decode) -> np.ndarray | None:
         ValueError: the first warning that is about the pixels.
     """
     frame = Frame.of(data)
-    if frame is None or frame.marker not in _HUFFMAN:
-        return None
+    if frame is None:
+        raise warning
     data = tidied(data, frame)
     found = _try(data, decode)
     if not isinstance(found, ValueError):
@@ -95,7 +96,9 @@ def decode_mended(data: bytes, decode: Decode) -> np.ndarray | None:
         return _decode_one_scan(data, decode, found)
     if _as_stray(found) is None:
         raise found
-    return None if frame.interval else _decode_several_scans(data, decode, found)
+    if frame.interval or frame.marker not in _HUFFMAN:
+        return None
+    return _decode_several_scans(data, decode, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class Frame:
         across, down = max(factor >> 4 for factor in factors), max(factor & 15 for factor in factors)
         unit = (8, 8) if components == 1 else (8 * across, 8 * down)
         units = (-(-width // unit[0]), -(-height // unit[1]))
-        return cls(kind, begin, components, unit, units, interval, kind != _PROGRESSIVE and scans == [components])
+        return cls(kind, begin, components, unit, units, interval, kind in _SEQUENTIAL and scans == [components])
 
     def shape_of(self, units: int) -> tuple[int, int] | None:
         """Width and height in pixels of an image of so many units; None if libjpeg has no room for it."""
@@ -171,7 +174,7 @@ def tidied(data: bytes, frame: Frame) -> bytes:
             converted = 2 if frame.components == 4 else 1  # what an unknown code is taken for
             if content[11] not in (0, converted):
                 content[11] = converted
-        elif marker == _SOS and frame.marker != _PROGRESSIVE and len(content) >= 6:
+        elif marker == _SOS and frame.marker in _SEQUENTIAL and len(content) >= 6:
             content[-3:] = b"\0\x3f\0"  # only progressive scans have a choice
         length = b"" if marker in _BARE else (len(content) + 2).to_bytes(2, "big")
         parts.append(bytes((0xFF, marker)) + length + content)
@@ -195,7 +198,8 @@ def _as_stray(found: np.ndarray | ValueError) -> tuple[int, int] | None:
 
 def _decode_one_scan(data: bytes, decode: Decode, warning: ValueError) -> np.ndarray | None:
     frame = Frame.of(data)
-    if frame is None or not (_as_stray(warning) or _NO_END in str(warning)):
+    may_lack_end = frame is not None and frame.marker in _HUFFMAN and _NO_END in str(warning)
+    if frame is None or not (_as_stray(warning) or may_lack_end):
         raise warning
     header, pieces, restarts = _cut_at_restarts(data)
     total = frame.units[0] * frame.units[1]

@@ -206,3 +206,39 @@ def test_a_scan_that_is_cut_short_behind_one_with_stray_bytes_is_an_error() -> N
 def test_a_progressive_file_without_an_end_is_an_error_for_scans_may_be_missing() -> None:
     with pytest.raises(ImageError, match="Premature end"):
         decode_image(jpeg(progressive=True)[:-2])
+
+
+# --- other codes and odd headers
+
+
+def arithmetic(pixels: bytes, frame: int = 0xC9) -> bytes:
+    """A grey JPEG of 8 by 8 pixels in arithmetic code, which Pillow reads and does not write."""
+    data = jpeg(NOISE[:8, :8, 0])
+    place, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    return data[: place + 1] + bytes((frame,)) + data[place + 2 : scan + 10] + pixels + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("pixels", [b"\x12\x34" * 20, b"\x80" * 5])
+def test_stray_bytes_behind_an_arithmetic_code_change_nothing(pixels: bytes) -> None:
+    data = arithmetic(pixels)
+    assert is_refused_by_its_decoder(data)
+    assert np.array_equal(decode_image(data), by_pillow(data))
+    assert np.array_equal(decode_image(with_junk(data, [data.index(b"\xff\xda")])), by_pillow(data))
+
+
+def test_an_arithmetic_code_without_an_end_is_an_error_for_it_may_be_truncated() -> None:
+    with pytest.raises(ImageError, match="Premature end"):
+        decode_image(arithmetic(b"\x80" * 5)[:-2])
+
+
+@pytest.mark.parametrize("code", [3, 5, 200])
+def test_an_unknown_colour_transform_is_taken_as_by_pillow(code: int) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(NOISE).convert("CMYK").save(stream, "JPEG", quality=90)
+    data = stream.getvalue()
+    place = data.index(b"Adobe") + 11
+    odd = data[:place] + bytes((code,)) + data[place + 1 :]
+    assert is_refused_by_its_decoder(odd)
+    assert np.abs(decode_image(odd).astype(int) - by_pillow(odd)).max() <= 1
+    both = with_junk(odd, behind_pixels(odd))
+    assert np.array_equal(decode_image(both), decode_image(odd))
