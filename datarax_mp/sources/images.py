@@ -21,7 +21,7 @@ from datarax_mp.sources.decode import (
     require_decoders,
     require_format,
 )
-from datarax_mp.sources.listing import SUFFIXES, Group, Listing, PackedPaths
+from datarax_mp.sources.listing import SUFFIXES, Group, Listing, PackedPaths, counted_files
 
 AnyPath = str | bytes | os.PathLike
 
@@ -209,7 +209,7 @@ class ImageFolderSource:
 
     def __repr__(self) -> str:
         classes = f" of {len(self.classes)} classes" if self.classes else ""
-        passed_over = f", {self.passed_over} files passed over" if self.passed_over else ""
+        passed_over = f", {counted_files(self.passed_over)} passed over" if self.passed_over else ""
         return f"ImageFolderSource({self.root!r}, {len(self)} images{classes}{passed_over})"
 
 

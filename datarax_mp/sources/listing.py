@@ -165,13 +165,22 @@ class Listing:
         images = any(_OTHER_IMAGES.match(kind) for kind in self.passed_over)
         log.log(
             logging.WARNING if images else logging.INFO,
-            "%s: %d files were passed over: %s%s%s",
+            "%s: %s passed over: %s%s%s",
             os.fsdecode(self.root),
-            self.passed_over.total(),
+            counted_files(self.passed_over.total()),
             counts,
             f", and {more} other kinds" if more > 0 else "",
             ". Some are images in formats that are not read: convert them, or decode them in a stage" if images else "",
         )
+
+
+def counted_files(count: int) -> str:
+    """How many files, in words.
+
+    >>> counted_files(1), counted_files(2)
+    ('1 file', '2 files')
+    """
+    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def _mode(entry: os.DirEntry[bytes]) -> int:
