@@ -36,7 +36,7 @@ _PLUGINS = {
 
 _PGM = re.compile(rb"P([25])" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})" + rb"\s")
 _TGA_END = b"TRUEVISION-XFILE.\0"
-_LIMIT = threading.Lock()
+_LIMIT = threading.RLock()  # a signal handler may decode an image, too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +47,13 @@ class _Grey:
         values: integers ``(height, width)``.
         most: the value of white, or None where nobody knows it.
         clear: the value that is transparent, if one is.
+        is_negative: whether 0 is white and ``most`` black.
     """
 
     values: np.ndarray
     most: int | None
     clear: int | None = None
+    is_negative: bool = False
 
     def stored(self) -> np.ndarray:
         low, high = int(self.values.min()), int(self.values.max())
@@ -66,11 +68,13 @@ class _Grey:
                 "they are stored"
             )
         if self.most == 65535:
-            return (self.values >> 8).astype(np.uint8)[:, :, None]
-        share = np.minimum(self.values, self.most) / self.most
-        if self.most > 255:  # as Pillow does it: first to 16 bits, of which the upper 8 stay
-            return (np.rint(share * 65535).astype(np.uint16) >> 8).astype(np.uint8)[:, :, None]
-        return np.rint(share * 255).astype(np.uint8)[:, :, None]
+            pixels = (self.values >> 8).astype(np.uint8)
+        else:
+            share = np.minimum(self.values, self.most) / self.most
+            # More than 8 bits as Pillow does it: first they become 16, of which the upper 8 stay.
+            wide = np.rint(share * (65535 if self.most > 255 else 255)).astype(np.uint16)
+            pixels = (wide >> 8 if self.most > 255 else wide).astype(np.uint8)
+        return (~pixels if self.is_negative else pixels)[:, :, None]
 
     def as_mode(self, mode: str) -> np.ndarray:
         if mode == "I;16":
@@ -167,11 +171,14 @@ def _without_pillows_limit(pixel_limit: int | None) -> Iterator[None]:
     """Lift Pillow's own limit, which holds for the whole process, where a larger one was asked for."""
     from PIL import Image
 
+    kept = Image.MAX_IMAGE_PIXELS
+    if kept is None or (pixel_limit is not None and pixel_limit <= 2 * kept):
+        yield
+        return
     with _LIMIT:
         kept = Image.MAX_IMAGE_PIXELS
         try:
-            if kept is not None and (pixel_limit is None or pixel_limit > 2 * kept):
-                Image.MAX_IMAGE_PIXELS = None
+            Image.MAX_IMAGE_PIXELS = None
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = kept
@@ -188,6 +195,8 @@ def _read_pgm(data: bytes, header: re.Match[bytes], width: int, height: int, mos
         if len(words) < count:
             raise ValueError(f"the file is truncated: {len(words)} of {count} pixels")
         values = np.array([int(word) for word in words])
+        if values.min() < 0 or values.max() > most:
+            raise ValueError(f"the pixels lie between {values.min()} and {values.max()}, white being {most}")
     return _Grey(values.reshape(height, width), most)
 
 
@@ -197,8 +206,9 @@ def _grey_of(image: Any, tags: dict[int, Any]) -> _Grey | None:
         return _Grey(np.asarray(image.convert("L")), 255)
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)
-        [bits] = tags.get(258, (16,)) or (16,)  # of a TIFF: 12 bits come as they are
-        return _Grey(values, (1 << bits) - 1, image.info.get("transparency"))
+        bits = tags.get(258, 16)  # of a TIFF: 12 bits come as they are
+        most = (1 << (bits[0] if isinstance(bits, tuple) else bits)) - 1
+        return _Grey(values, most, image.info.get("transparency"), is_negative=tags.get(262) == 0)
     if image.mode == "I":
         return _Grey(np.asarray(image), 65535 if image.format == "PNG" else None)
     return None

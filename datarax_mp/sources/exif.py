@@ -50,17 +50,23 @@ def jpeg_orientation(data: bytes) -> int:
 
 def info_orientation(info: Mapping[Any, Any]) -> int:
     """The orientation in what Pillow found beside the pixels (``Image.info``); 1, which is upright, if it has none."""
-    exif, xmp = info.get("exif"), info.get("xmp") or info.get("XML:com.adobe.xmp")
+    exif = _as_bytes(info.get("exif"))
+    xmp = _as_bytes(info.get("xmp")) or _as_bytes(info.get("XML:com.adobe.xmp"))
     for key in ("exif", "APP1", "xmp"):  # text of a PNG, where ImageMagick keeps what other formats have segments for
         profile = _raw_profile(info.get(f"Raw profile type {key}"))
         if profile.startswith(_XMP) or key == "xmp":
             xmp = xmp or profile
         else:
             exif = exif or profile
-    found = exif_orientation(exif) if exif else None
-    if found is None and xmp:
-        found = xmp_orientation(xmp.encode() if isinstance(xmp, str) else xmp)
-    return found or 1
+    found = exif_orientation(exif)
+    return (xmp_orientation(xmp) if found is None else found) or 1
+
+
+def _as_bytes(value: Any) -> bytes:
+    """What an image holds under a name may be anything: a PNG may have any text under any."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    return value if isinstance(value, bytes) else b""
 
 
 def _raw_profile(text: Any) -> bytes:

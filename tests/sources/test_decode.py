@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 import zlib
 from collections.abc import Callable
@@ -423,12 +424,76 @@ def test_grey_of_eight_bits_keeps_its_values_under_i16() -> None:
         (pgm(DEEP, 65535)[:-1], "smaller than requested"),
         (pgm(DEEP, 65535, plain=True)[:2000], "truncated"),
         (b"P5\n3 2\n70000\n" + bytes(12), "cannot be"),
+        (b"P2\n2 1\n99\n1 100\n", "between 1 and 100, white being 99"),
+        (b"P2\n2 1\n99\n-1 7\n", "between -1 and 7"),
+        (b"P2\n2 1\n99\none two\n", "invalid literal"),
     ],
-    ids=["rgb", "jpeg", "palette", "alpha", "negative", "large", "short pgm", "short plain pgm", "bad pgm"],
+    ids=[
+        "rgb",
+        "jpeg",
+        "palette",
+        "alpha",
+        "negative",
+        "large",
+        "short pgm",
+        "short plain pgm",
+        "bad pgm",
+        "too white",
+        "below zero",
+        "words",
+    ],
 )
 def test_what_is_no_grey_of_sixteen_bits_is_an_error_under_i16(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         decode_image(data, mode="I;16")
+
+
+def tiff(bits: int, photometric: int, pixels: bytes, shape: tuple[int, int]) -> bytes:
+    """A TIFF of one strip without compression, as scanners write it and Pillow does not."""
+    height, width = shape
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 122,
+        277: 1,
+        278: height,
+        279: len(pixels),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels  # these begin at 122
+
+
+def test_a_tiff_of_twelve_bits_is_no_darker_than_others() -> None:
+    data = tiff(12, 1, bytes.fromhex("fff800"), (1, 2))
+    assert decode_image(data, mode="I;16").ravel().tolist() == [4095, 2048]
+    assert decode_image(data, mode="L").ravel().tolist() == [255, 128]
+
+
+def test_a_tiff_whose_zero_is_white_is_no_negative() -> None:
+    deep = struct.pack("<2H", 0, 0xC0FF)
+    data = tiff(16, 0, deep, (1, 2))
+    assert decode_image(data, mode="L").ravel().tolist() == [255, 63]
+    assert decode_image(data, mode="I;16").ravel().tolist() == [0, 0xC0FF]
+    assert decode_image(tiff(8, 0, b"\0\xc0", (1, 2)), mode="L").ravel().tolist() == [255, 63]
+
+
+def test_odd_text_in_a_png_is_no_reason_to_refuse_it() -> None:
+    text = PngInfo()
+    for key in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        text.add_itxt(key, "words \u2013 and no data")
+    assert np.array_equal(decode_image(encoded(photo(), "PNG", pnginfo=text)), photo())
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_other_colour_spaces_become_what_was_asked_for(mode: str) -> None:
+    data = encoded(Image.fromarray(photo()).convert(mode), "TIFF")
+    rgb = decode_image(data)
+    assert rgb.shape == (40, 60, 3)
+    assert np.array_equal(decode_image(data, mode="RGBA"), np.dstack([rgb, np.full((40, 60), 255, np.uint8)]))
+    assert decode_image(data, mode="L").shape == (40, 60, 1)
 
 
 def test_a_deep_image_is_turned_upright_too() -> None:
