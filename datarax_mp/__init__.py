@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datarax_mp.order import ShardOptions as ShardOptions
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline.scan import scan as scan
+    from datarax_mp.pipeline.skips import SkippedRecord as SkippedRecord
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
     from datarax_mp.sources import ImageError as ImageError
     from datarax_mp.sources import ImageFolderSource as ImageFolderSource
@@ -81,6 +82,7 @@ _HOME = {
     "SharedMemoryError": "ring",
     "decode_image": "sources",
     "scan": "pipeline.scan",
+    "SkippedRecord": "pipeline.skips",
     "WorkerError": "workers.errors",
     "WorkerTimeoutError": "workers.errors",
 }

@@ -60,6 +60,15 @@ def resolve_seed(seed: Any, rngs: Any, own: Any, why: str | None) -> int:
     return draw_seed(rngs)
 
 
+def resolve_callback(name: str, callback: Any, on_error: Any) -> Any:
+    """A function that is told of skipped records, if records may be skipped."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{name} must be callable, got {callback!r} of type {type(callback).__name__}")
+    if callback is not None and on_error != "skip":
+        raise ValueError(f"{name} is about records that are skipped: set on_error='skip' beside it")
+    return callback
+
+
 def resolve_fields(fields: Any) -> tuple[str, ...] | None:
     """The names that ``Pipeline(fields=...)`` gives to the items of tuples."""
     if fields is None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.workers.crew import Closed
 from datarax_mp.workers.errors import WorkerError
+from datarax_mp.workers.protocol import Skip
 from datarax_mp.workers.waker import Waker
 
 if TYPE_CHECKING:
-    from datarax_mp.pipeline.feed import HostBatch
+    pass
 
 log = logging.getLogger("datarax_mp")
 
@@ -33,7 +34,6 @@ _alive: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
 CLOSE_SECONDS = 2.0
 _END = object()
 _TWICE = "this iterator is in the middle of another call, from which a signal handler, a stage or the source calls it"
-_LOGGED_SKIPS = 10  # records of one epoch that are logged singly; a damaged data set must not flood the log
 
 
 @dataclass(slots=True)
@@ -44,13 +44,13 @@ class _Ready:
         step: the step.
         item: what the user gets.
         empty: whether all of the step's records were skipped, so that the user gets nothing.
-        skipped: how many records were skipped in it.
+        skips: the records that were skipped in it.
     """
 
     step: int
     item: Any
     empty: bool
-    skipped: int
+    skips: tuple[Skip, ...]
 
 
 def _introduce_to_grain() -> None:
@@ -84,7 +84,7 @@ class PipelineIterator:
         prefetch_size: how many batches stand ready ahead of the user.
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
-        count_skips: told how many records were skipped whenever the user has received the batch they are missing from.
+        tell_skips: told of skipped records, with epoch and step, when the user gets the batch that lacks them.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class PipelineIterator:
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
         resume: Callable[[Any, bool], tuple[Session, Position]],
-        count_skips: Callable[[int], None],
+        tell_skips: Callable[[Sequence[Skip], int, int], None],
     ) -> None:
         self._session, self._cursor = session, cursor
         self._prefetch_size = prefetch_size
-        self._dump_state, self._resume, self._count_skips = dump_state, resume, count_skips
+        self._dump_state, self._resume, self._tell_skips = dump_state, resume, tell_skips
         self._process = os.getpid()
         self._lock = threading.RLock()  # one that a handler can take again; ``_holder`` says what it has come into
         self._holder: int | None = None  # the thread that is inside
@@ -113,7 +113,6 @@ class PipelineIterator:
         self._error: BaseException | None = None  # to be raised when the caller has received what stands ready
         self._work: Work | None = None
         self._exhausted = False
-        self._skips_logged = 0
 
     def start_prefetch(self) -> None:
         """Begin to work ahead, as the first ``next`` would otherwise; without workers, make the first batches.
@@ -174,8 +173,8 @@ class PipelineIterator:
                 self._holder = None
                 if self._closing:
                     self._end()
-            if skipped:
-                self._count_skips(skipped)
+            for skips, step in skipped:
+                self._tell_skips(skips, self._epoch, step)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
             # never counts a batch that the caller has not received.
             if self._cursor.at is before or _is_later(after, self._cursor.at):
@@ -193,9 +192,9 @@ class PipelineIterator:
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
 
-    def _next(self) -> tuple[Any, Position, int]:
-        """What the caller gets, or ``_END``; the position after it; and how many records were skipped on the way."""
-        after, skipped = self._cursor.at, 0
+    def _next(self) -> tuple[Any, Position, list[tuple[tuple[Skip, ...], int]]]:
+        """What the caller gets, or ``_END``; the position after it; and what was skipped on the way, with its step."""
+        after, skipped = self._cursor.at, list[tuple[tuple[Skip, ...], int]]()
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -203,7 +202,8 @@ class PipelineIterator:
                 break
             ready = self._ready.popleft()
             after = Position(self._order, self._epoch, ready.step + 1)
-            skipped += ready.skipped
+            if ready.skips:
+                skipped.append((ready.skips, ready.step))
             if not ready.empty:
                 hand_over = self._session.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped
@@ -275,8 +275,6 @@ class PipelineIterator:
         if isinstance(batch, Failure):
             self._error = batch.error
             return False
-        if batch.skips:
-            self._log_skips(batch)
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = batch.group is None and len(batch.arrays[0]) == 0
         try:
@@ -286,16 +284,8 @@ class PipelineIterator:
                 raise
             self._error = error
             return False
-        self._ready.append(_Ready(batch.step, item, empty, len(batch.skips)))
+        self._ready.append(_Ready(batch.step, item, empty, batch.skips))
         return True
-
-    def _log_skips(self, batch: HostBatch) -> None:
-        epoch = self._epoch
-        for skip in batch.skips[: max(0, _LOGGED_SKIPS - self._skips_logged)]:
-            log.warning("record %d is skipped (step %d of epoch %d): %s", skip.record, batch.step, epoch, skip.reason)
-        before, self._skips_logged = self._skips_logged, self._skips_logged + len(batch.skips)
-        if before <= _LOGGED_SKIPS < self._skips_logged:
-            log.warning("more records of epoch %d are skipped; Pipeline.skipped counts them", epoch)
 
     def _end_work(self) -> None:
         work, self._work = self._work, None

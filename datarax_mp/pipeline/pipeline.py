@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.placement import check_fields, check_rows, resolve_device, resolve_sharding
 from datarax_mp.pipeline.scan import survivors
 from datarax_mp.pipeline.session import Options, Session
+from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output, holds_x64
 from datarax_mp.sources import MemorySource
@@ -87,10 +88,13 @@ class Pipeline:
         on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
             fit the others. ``"raise"``: the exception reaches the caller once the batches before are received, with the
             record in its notes and the worker's traceback as its ``__cause__``; the iterator has then ended, and the
-            pipeline can be iterated again. ``"skip"``: the record is logged, counted in ``skipped`` and left out. All
-            others stay in the batch where they belong, which is that much smaller; with ``pad_last`` it keeps its size.
-            A batch that loses all its records is left out unless ``pad_last`` is set. What a ``MapBatch`` or a device
-            stage raises concerns no single record and is always raised.
+            pipeline can be iterated again. ``"skip"``: the record is logged, counted in ``skipped``, listed in
+            ``skips`` and left out. All others stay in the batch where they belong, which is that much smaller; with
+            ``pad_last`` it keeps its size. A batch that loses all its records is left out unless ``pad_last`` is set.
+            What a ``MapBatch`` or a device stage raises concerns no single record and is always raised.
+        on_skip: called in this process with a ``SkippedRecord`` (``record``, ``epoch``, ``step``, ``reason``) for each
+            record that is skipped, when the batch that lacks it is received. What it raises comes out of ``next``, and
+            the iterator has ended then.
         retries: how often reading a record, or those of a batch, is tried again when it raises (a network file system),
             with pauses of 0.1 s, then twice as long each time, at most 10 s; each is logged as a warning. What the last
             attempt raises counts.
@@ -138,6 +142,7 @@ class Pipeline:
         sharding: Any = None,
         output: Output = "jax",
         on_error: Literal["raise", "skip"] = "raise",
+        on_skip: Callable[[SkippedRecord], Any] | None = None,
         retries: int = 0,
         timeout: float | None = None,
         restart_workers: bool = True,
@@ -181,7 +186,7 @@ class Pipeline:
         self._host_stages, self._device_stages, self._enforce_batch = host, device_stages, enforce_batch
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
-        self._skipped = 0
+        self._skips = Skips(arguments.resolve_callback("on_skip", on_skip, on_error))
         self._session: Session | None = None
         self._all = Order(
             length=len(self._source),
@@ -293,7 +298,7 @@ class Pipeline:
         session = self._prepare()
         cursor = Cursor(self._next)
         iterator = PipelineIterator(
-            session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._count_skips
+            session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._skips.received
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         try:
@@ -308,10 +313,12 @@ class Pipeline:
     @property
     def skipped(self) -> int:
         """Records that ``on_error="skip"`` has left out so far, of the batches that were received, over all epochs."""
-        return self._skipped
+        return self._skips.count
 
-    def _count_skips(self, skips: int) -> None:
-        self._skipped += skips
+    @property
+    def skips(self) -> list[SkippedRecord]:
+        """The newest 1,000 of them, oldest first: record, epoch, step and what was raised."""
+        return self._skips.newest()
 
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.

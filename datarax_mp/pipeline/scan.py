@@ -106,7 +106,7 @@ def _passes(
     program = Program(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading)
     session = Session(program, options, deliver)
     cursor = Cursor(Position(order, 0, 0))
-    iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda _: None)
+    iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda *_: None)
     with closing(session), closing(iterator):
         iterator.begin()
         yield from iterator

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from datarax_mp import MapBatch, Pipeline, RandomMapElement, RecordError
+from datarax_mp import MapBatch, Pipeline, RandomMapElement, RecordError, SkippedRecord
 
 BAD = {3, 17, 18, 40}
 LENGTH, BATCH = 50, 8
@@ -255,7 +255,54 @@ def test_a_flood_of_skips_is_counted_and_not_logged_one_by_one(caplog: pytest.Lo
         assert sum(batch.batch_size for batch in pipeline) == 18
         assert pipeline.skipped == 32
     assert len(caplog.messages) == 11
-    assert "Pipeline.skipped counts them" in caplog.messages[-1]
+    assert "Pipeline.skips lists them" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_was_left_out_is_listed_and_told(workers: int) -> None:
+    told: list[SkippedRecord] = []
+    with Pipeline(
+        source=Damaged(), batch_size=8, num_workers=workers, on_error="skip", on_skip=told.append
+    ) as pipeline:
+        for _ in range(2):
+            list(pipeline)
+        assert pipeline.skips == told
+        assert [(skip.epoch, skip.step, skip.record) for skip in told] == [
+            (epoch, record // 8, record) for epoch in range(2) for record in sorted(BAD)
+        ]
+        assert "OSError: file 17 is damaged" in next(skip.reason for skip in told if skip.record == 17)
+        assert pipeline.skipped == len(told)
+
+
+def test_the_list_of_what_was_left_out_is_bounded() -> None:
+    def refuse(record: dict[str, Any]) -> dict[str, Any]:
+        if record["n"]:
+            raise ValueError
+        return record
+
+    source = {"n": np.arange(3001)}
+    with Pipeline(source=source, batch_size=100, stages=[refuse], on_error="skip") as pipeline:
+        list(pipeline)
+        assert (pipeline.skipped, len(pipeline.skips), pipeline.skips[-1].record) == (3000, 1000, 3000)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_raised_by_whom_it_is_told_comes_out_of_next(workers: int) -> None:
+    def enough(skip: SkippedRecord) -> None:
+        raise RuntimeError(f"record {skip.record} was the last straw")
+
+    with Pipeline(source=Damaged(), batch_size=8, num_workers=workers, on_error="skip", on_skip=enough) as pipeline:
+        iterator = iter(pipeline)
+        with pytest.raises(RuntimeError, match="the last straw"):
+            list(iterator)
+        assert list(iterator) == []
+
+
+def test_who_is_to_be_told_must_be_callable_and_have_something_to_hear() -> None:
+    with pytest.raises(TypeError, match="on_skip must be callable"):
+        Pipeline(source=[1], batch_size=1, on_error="skip", on_skip=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="set on_error='skip'"):
+        Pipeline(source=[1], batch_size=1, on_skip=print)
 
 
 def test_sharding_needs_padding_when_records_may_be_missing() -> None:

@@ -100,7 +100,9 @@ def test_ends_in_words() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("kind", "args"), [(ZeroDivisionError, ("z",)), (Odd, ("one", "two")), (Held, ())])
+@pytest.mark.parametrize(
+    ("kind", "args"), [(ZeroDivisionError, ("z",)), (Odd, ("one", "two")), (Held, ()), (Panic, ("p",))]
+)
 def test_an_exception_in_a_stage_names_stage_record_and_step(workers: int, kind: Any, args: tuple[str, ...]) -> None:
     def fail(record: int) -> dict[str, int]:
         if record == 25:
