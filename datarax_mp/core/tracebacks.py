@@ -30,8 +30,13 @@ def users_part(at: TracebackType | None) -> TracebackType | None:
 
 
 def text_of(error: BaseException) -> str:
-    """The traceback of an exception that is being handled, as text; it begins with the user's frame if there is one."""
-    at = users_part(error.__traceback__) or error.__traceback__
+    """The traceback of an exception that is being handled, as text; it begins with the user's frame if there is one.
+
+    An error that this package raises on purpose has no frames where there is none of the user's: its message says all.
+    """
+    at = users_part(error.__traceback__)
+    if at is None and not _is_ours(error):
+        at = error.__traceback__
     return "".join(traceback.format_exception(type(error), error, at))
 
 

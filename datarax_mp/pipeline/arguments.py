@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.order import ShardOptions
@@ -95,6 +97,15 @@ def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
     without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
     if num_workers == 0 and without is not None:
         raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
+
+
+def resolve_flags(**flags: Any) -> list[bool]:
+    """What is on or off is a bool: the text ``"False"`` would be true, and 1000 is somebody's buffer size."""
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            hint = ": a permutation of the whole source, without a buffer" if name == "shuffle" else ""
+            raise TypeError(f"{name} must be True or False{hint}; got {value!r} of type {type(value).__name__}")
+    return list(map(bool, flags.values()))
 
 
 def check_stages(device_stages: Sequence[Any], output: Any) -> None:

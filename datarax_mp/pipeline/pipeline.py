@@ -151,6 +151,11 @@ class Pipeline:
         batch_size = arguments.resolve_batch_size(batch_size)
         num_workers, auto = arguments.resolve_workers(num_workers)
         prefetch_size = integer("prefetch_size", prefetch_size, least=0)
+        enforce_batch, drop_last, pad_last = arguments.resolve_flags(
+            enforce_batch=enforce_batch, drop_last=drop_last, pad_last=pad_last
+        )
+        if shuffle is not None:
+            [shuffle] = arguments.resolve_flags(shuffle=shuffle)
         arguments.check_output(output, device=device, sharding=sharding)
         device, sharding = resolve_device(device), resolve_sharding(sharding)
         part = arguments.resolve_shard(shard, sharding)

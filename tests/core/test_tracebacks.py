@@ -85,6 +85,9 @@ def test_an_error_of_ours_shows_few_frames_of_ours() -> None:
         error, frames = failing(stages=[grow], num_workers=workers)
         assert type(error) is RecordError
         assert len(frames) <= 2
+        if workers:
+            assert "File" not in str(error.__cause__)
+            assert "record 6" in str(error.__cause__)
 
 
 def test_lines_that_are_there_are_left_as_they_are() -> None:

@@ -1,7 +1,8 @@
-"""Arguments that mean something only together with others: seeds."""
+"""Arguments that are of a kind, or mean something only together with others: flags and seeds."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,16 @@ def test_a_seed_is_in_the_state_whether_or_not_something_is_random() -> None:
 def test_what_is_no_seed_is_an_error_at_once(wrong: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(**wrong)
+
+
+@pytest.mark.parametrize("name", ["shuffle", "drop_last", "pad_last", "enforce_batch"])
+@pytest.mark.parametrize("value", ["False", 1000, 0, 1.0, []])
+def test_what_is_on_or_off_is_a_bool(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"{name} must be True or False.*; got .* of type {type(value).__name__}"):
+        make(**{"seed": 0, name: value})
+    for value in (True, np.True_, False, np.False_):
+        state = make(**{"seed": 0, name: value}).get_state()
+        assert json.loads(json.dumps(state)) == state
 
 
 def test_a_source_with_rngs_of_its_own_leaves_no_room_for_a_seed() -> None:

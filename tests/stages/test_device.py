@@ -90,7 +90,12 @@ def test_draws_do_not_depend_on_who_makes_a_batch_or_when(stage: Any) -> None:
     with make(stage) as pipeline:
         expected = [noise(pipeline), noise(pipeline)]
     assert len(set(expected[0] + expected[1])) == 100  # no two records, no two epochs share one
-    for more in ({"num_workers": 2, "prefetch_size": 5}, {"prefetch_size": 0}, {"seed": None, "rngs": np.uint8(5)}):
+    for more in (
+        {"num_workers": 2, "prefetch_size": 5},
+        {"prefetch_size": 0, "device": 2},
+        {"sharding": jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])},
+        {"seed": None, "rngs": np.uint8(5)},
+    ):
         with make(stage, **more) as pipeline:
             next(iter(pipeline))  # an epoch that is left early, with batches ahead
             pipeline.set_state({**pipeline.get_state(), "step": 0})
