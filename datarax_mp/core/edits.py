@@ -13,6 +13,7 @@ once per epoch.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -31,6 +32,7 @@ Stamp = tuple[int, int]  # a file's time of modification and size
 _PYC_STAMP = slice(8, 16)  # time of modification and size of the source in the head of a .pyc (PEP 552)
 _NOT_WATCHED = ("__main__", "__mp_main__", __name__.partition(".")[0])
 _born = time.time()
+_since = _born  # when a worker's modules were forgotten the last time; before that, when it did not exist yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Edits:
         if module is not seen.module or getattr(module, "__spec__", None) is not seen.spec:
             del self._seen[name]
             self.edited.pop(name, None)
-            self._meet(name, module)
+            if module is not None:
+                self._meet(name, module)
             return True
         stamp = _stamp(seen.file)
         if stamp == seen.stamp:
@@ -122,11 +125,13 @@ def trust_files() -> list[str]:
     return names
 
 
-def forget_edited(since: float) -> None:
-    """In a worker: forget the user's modules if a file of theirs was changed after ``since``, a ``time.time()``.
+def forget_edited() -> None:
+    """In a worker: forget the user's modules if a file of theirs was edited since it imported the first of them.
 
-    They are imported anew when they are needed, as a worker would that starts now.
+    They are imported anew when they are needed, as by a worker that starts now. For modules that main has it does not
+    come to that; but a stage may import others while it runs.
     """
+    global _since
     files = {
         name: file
         for name, module in list(sys.modules.items())
@@ -135,9 +140,11 @@ def forget_edited(since: float) -> None:
         and (file := file_of(module)) is not None
         and not is_installed(file)
     }
-    if any((stamp := _stamp(file)) is not None and stamp[0] > since * 1e9 for file in files.values()):
+    if any((stamp := _stamp(file)) is not None and stamp[0] > _since * 1e9 for file in files.values()):
+        _since = time.time()
         for name in files:
             del sys.modules[name]
+        importlib.invalidate_caches()
 
 
 def _stamp(file: str) -> Stamp | None:

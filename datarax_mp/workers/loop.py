@@ -10,6 +10,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
+from datarax_mp.core.edits import forget_edited
 from datarax_mp.core.errors import add_note
 from datarax_mp.core.strays import accept_all
 from datarax_mp.ring import Segment, SharedMemoryError
@@ -78,6 +79,7 @@ class _Worker:
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
             randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
+            forget_edited()
             self.program = unpack(message, descriptors)
             layout = None if message.probe is None else self.program.probe(message.probe)
             return Loaded(layout, self.program.user_code.draws)

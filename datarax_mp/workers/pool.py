@@ -23,6 +23,7 @@ import threading
 import weakref
 
 from datarax_mp.core.descriptors import readable
+from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.patience import Patience
 from datarax_mp.workers.protocol import Gone, Park, Unload
 from datarax_mp.workers.spawner import NurseryLostError, Spawner
@@ -56,11 +57,18 @@ class Pool:
             WorkerError: a process could not be started.
         """
         with self._lock:
+            self._retire()
             # A worker that is still busy for another pipeline would delay this one.
             usable = [w for w in reversed(self._bury_parked()) if w.loaded == program or not w.pending]
             usable.sort(key=lambda worker: worker.loaded != program)
             taken = [worker for worker in usable[:count] if self._claim(worker)]
             return taken + self._spawn(count - len(taken))
+
+    def _retire(self) -> None:
+        """End those that may have imported code that main has no more."""
+        for worker in list(self._parked):
+            if worker.code != last_code_version() and self._claim(worker):
+                worker.kill(0)
 
     def _claim(self, worker: Worker) -> bool:
         """Take a parked worker out of the pool; False if another caller has done so."""

@@ -13,6 +13,7 @@ like a copy of one's own: what a worker writes to them, the others and main do n
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pickle
 import sys
@@ -21,6 +22,7 @@ from functools import partial
 from typing import Any
 
 from datarax_mp.core.compare import same_bytes
+from datarax_mp.core.edits import code_version, trust_files
 from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
@@ -31,6 +33,13 @@ from datarax_mp.workers.found_modules import Files, files_of, find
 from datarax_mp.workers.program_pickler import ProgramPickler
 from datarax_mp.workers.protocol import Load
 from datarax_mp.workers.unpicklable import explain
+
+log = logging.getLogger("datarax_mp")
+
+_EDITED = (
+    "edited since they were imported: %s. This process still runs the old code, but that cannot be sent to workers "
+    "(%s), so they import the new. Reload the modules, or start anew"
+)
 
 
 class Shipment:
@@ -47,6 +56,7 @@ class Shipment:
 
     def __init__(self, program: Any, number: int) -> None:
         self.number = number
+        self._code = code_version()
         cargo = _Cargo(program)
         self._spans, self._found = cargo.spans, cargo.found
         heavy.tell(program, cargo.pieces[0][1].nbytes)
@@ -59,11 +69,13 @@ class Shipment:
         self.segments = [payload, *cargo.segments]
 
     def holds(self, program: Any) -> bool:
-        """Whether this is still what the program is, down to the bytes of its arrays.
+        """Whether this is still what the program is, down to its code and to the bytes of its arrays.
 
         Raises:
             TypeError: it does not pickle any more.
         """
+        if code_version() != self._code:
+            return False
         cargo = _Cargo(program)
         payload, *others = self.segments
         if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
@@ -134,7 +146,10 @@ def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | S
             if is_chance(attempt):
                 raise
             if without_handles:
-                raise TypeError(explain(program, error)) from error
+                if not (edited := trust_files()):
+                    raise TypeError(explain(program, error)) from error
+                log.warning(_EDITED, ", ".join(edited), error)
+                return _pickled(program)
         else:
             break
     # Those that are not the main script alone: then functions may import still more of them.

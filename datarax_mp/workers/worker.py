@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
+from datarax_mp.core.edits import last_code_version
 from datarax_mp.workers.board import Board, Sighting
 from datarax_mp.workers.newborn import STACK_SIGNAL
 from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run
@@ -54,6 +55,7 @@ class Worker:
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
         stack_fd: where it writes its Python stack when it is told to, or when it crashes.
+        code: the version of the user's code (see ``core.edits``) that it may have imported.
         closed: whether it has been given up.
         doomed: the number of the message that it had to come to the end of, when nobody waited for it any more.
     """
@@ -77,6 +79,7 @@ class Worker:
         self.sentinel = -1
         self.stack_fd = -1
         self.doomed = 0
+        self.code = last_code_version()
         self.closed = False
         self._sentinel_known: Identity = None
         self._stack_known: Identity = None
