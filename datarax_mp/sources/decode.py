@@ -13,9 +13,9 @@ stream never depends on what happens to be installed. Time per photograph on one
     Pillow 13.0.0       1.79 ms   3.60 ms    3.09 ms     3.26 ms    1.83 ms
 
 All four decode to the same pixels. PyTurboJPEG needs a library of the system's; OpenCV weighs 150 MB against 1 MB and
-lets damage pass that libjpeg-turbo only warns of. Of libjpeg-turbo's scales M/8, those of 5/8 and more are not used:
-they take 1.2 to 2.2 times as long as the whole image, for lack of vector code, and the quicker resize only just makes
-up for it.
+lets damage pass that libjpeg-turbo only warns of (``jpeg.py`` tells which warnings are harmless). Of libjpeg-turbo's
+scales M/8, those of 5/8 and more are not used: they take 1.2 to 2.2 times as long as the whole image, for lack of
+vector code, and the quicker resize only just makes up for it.
 """
 
 from __future__ import annotations
