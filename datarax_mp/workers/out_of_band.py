@@ -52,6 +52,8 @@ class OutOfBand:
         library = kind.__module__.partition(".")[0]
         if library == "torch" and kind.__name__ == "Tensor":
             return self._reduce_tensor
+        if library == "jaxlib" and kind.__name__ == "ArrayImpl":
+            return _reduce_jax
         if library == "pyarrow" and kind.__name__ in ("Buffer", "ResizableBuffer"):
             return self._reduce_arrow
         if library == "polars" and kind.__name__ in ("DataFrame", "Series"):
@@ -182,6 +184,19 @@ def _tensor(
     flat = torch.frombuffer(memory, dtype=dtype, offset=offset, count=length // dtype.itemsize)
     tensor = flat.as_strided(shape, strides)
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _reduce_jax(array: Any) -> Any:
+    """By way of NumPy, which shares its memory on the CPU; JAX itself would write everything into the pickle."""
+    if array.nbytes < _LARGE or array.weak_type or not isinstance(array.dtype, np.dtype):  # keys have a type of JAX's
+        return NotImplemented
+    return (_jax, (np.asarray(array),)) if array.is_fully_addressable else NotImplemented
+
+
+def _jax(values: np.ndarray) -> Any:
+    import jax
+
+    return jax.device_put(values)
 
 
 def _arrow(memory: Buffer, offset: int, size: int) -> Any:

@@ -13,7 +13,7 @@ from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.sources.columns import ArrayColumn
 from datarax_mp.sources.memory import MemorySource
-from datarax_mp.workers import cached_functions
+from datarax_mp.workers import cached_functions, open_files
 from datarax_mp.workers.out_of_band import OutOfBand
 
 _SMALL = 512  # bytes, below which a buffer of its own costs more than it saves
@@ -73,7 +73,12 @@ class ProgramPickler(Pickler):
             return _reduce_column
         if kind is FunctionType:
             return self._reduce_function
-        reducer = cached_functions.reducer_for(kind) or self._out_of_band.reducer_for(kind) or super().reducer_for(kind)
+        reducer = (
+            cached_functions.reducer_for(kind)
+            or open_files.reducer_for(kind)
+            or self._out_of_band.reducer_for(kind)
+            or super().reducer_for(kind)
+        )
         if reducer is None and self._without_handles and (names := cached_functions.properties(kind)):
             return partial(cached_functions.reduce_without, names, _pickles)
         return reducer

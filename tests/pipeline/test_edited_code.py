@@ -153,3 +153,28 @@ version(2); importlib.reload(mine)
 assert not pids() & first
 """
     )
+
+
+def test_what_autoreload_does_in_a_notebook(run_script: Callable[..., Any]) -> None:
+    # Until IPython 9.1 it reloads the module and gives old functions the new code; since then, where it can, it only
+    # gives functions their new code.
+    run_script(
+        PRELUDE
+        + """
+stage = mine.stage                       # from mine import stage
+warm = pipeline([stage])
+assert numbers(warm) == 11
+version(2)
+importlib.reload(mine)
+stage.__code__ = mine.stage.__code__
+assert numbers(warm) == 22
+assert numbers(pipeline([stage])) == numbers(pipeline([stage], workers=0)) == 22
+
+version(3)
+new = {}
+exec(compile(open("mine.py").read(), "mine.py", "exec"), new)
+mine.inner.__code__ = new["inner"].__code__
+assert numbers(pipeline([mine.stage], workers=0)) == 23
+assert numbers(pipeline([mine.stage])) == 23
+""".replace('open("mine.py").read()', "__import__('pathlib').Path('mine.py').read_text()")
+    )

@@ -45,7 +45,7 @@ class Source:
 
     @functools.cached_property
     def handle(self):
-        return open(os.devnull, "rb")
+        return open(os.devnull, "rb+", buffering=0)
 
     @functools.lru_cache(maxsize=None)
     def row(self, number):

@@ -268,3 +268,10 @@ def test_what_is_copied_on_the_way_lives_until_it_has_arrived() -> None:
     views = [np.arange(n, n + 200_000)[::2] for n in range(20)]  # each is made contiguous in passing
     for view, again in zip(views, load(shipped(views)), strict=True):
         assert np.array_equal(view, again)
+
+
+def test_jax_arrays_travel_out_of_band() -> None:
+    jnp = pytest.importorskip("jax.numpy")
+    array = jnp.arange(200_000, dtype=jnp.float32)
+    again = travelled(array, segment=800_000)
+    assert type(again) is type(array) and bool((again == array).all())
