@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -77,11 +77,15 @@ class Pickler(cloudpickle.Pickler):
     """Pickles by value whatever the other process cannot import; for use within ``by_value``.
 
     A subclass adds kinds of objects by overriding ``reducer_for``.
+
+    Attributes:
+        modules: the names of those that the other process imports for it.
     """
 
     def __init__(self, stream: io.IOBase, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> None:
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self._reducers: dict[type, Reducer | None] = {}
+        self.modules: set[str] = set()
 
     def dump(self, obj: Any) -> None:
         """Write the pickle of an object."""
@@ -106,13 +110,33 @@ class Pickler(cloudpickle.Pickler):
         if issubclass(kind, (type, FunctionType)):
             return self.reduce_definition
         if issubclass(kind, (ModuleType, typing.TypeVar)):
-            return _reduce_named
+            return self._reduce_named
+        if kind is BuiltinFunctionType:
+            return self._reduce_builtin
         return None
 
     def reduce_definition(self, obj: Any) -> Any:
         """How a function or a class is reduced: by name or by value."""
         _note(getattr(obj, "__module__", None))
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented:
+            self._name(getattr(obj, "__module__", None))
+        return reduced
+
+    def _reduce_named(self, obj: Any) -> Any:
+        name = obj.__name__ if isinstance(obj, ModuleType) else obj.__module__
+        _note(name)
+        if importable(name):
+            self._name(name)
+        return NotImplemented
+
+    def _reduce_builtin(self, function: Any) -> Any:
+        self._name(function.__module__)
+        return NotImplemented
+
+    def _name(self, module: Any) -> None:
+        if isinstance(module, str):
+            self.modules.add(module)
 
 
 def found_by_name(obj: Any) -> bool:
@@ -163,11 +187,6 @@ def _note(name: Any) -> None:
         cloudpickle.register_pickle_by_value(module)
         stack.callback(cloudpickle.unregister_pickle_by_value, module)
         names.append(module.__name__)
-
-
-def _reduce_named(obj: Any) -> Any:
-    _note(obj.__name__ if isinstance(obj, ModuleType) else obj.__module__)
-    return NotImplemented
 
 
 def _reduce_code(code: CodeType) -> Any:

@@ -101,6 +101,7 @@ class Crew:
         program: what they do; for the words about it.
         shipment: the same, serialised.
         size: how many workers.
+        most: how many there may come to be.
         probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
             the program.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
@@ -116,6 +117,7 @@ class Crew:
         shipment: Shipment,
         size: int,
         *,
+        most: int,
         probe: int | None,
         restart: bool,
         timeout: float | None,
@@ -133,9 +135,13 @@ class Crew:
         self._poll = select.poll()
         self._poll.register(waker.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, Worker] = {}
-        self.workers = pool().lease(size, shipment.number)
+        self.workers: list[Worker] = []
         try:
-            for place, worker in enumerate(self.workers):
+            if pool().wants_template(most, shipment.need):
+                self._make_template()
+            begun = len(self.workers)
+            self.workers += self._lease(size - begun)
+            for place, worker in enumerate(self.workers[begun:], begun):
                 self._welcome(worker, probe=probe if place == 0 else None)
         except BaseException:
             self.kill()
@@ -148,7 +154,7 @@ class Crew:
             Exception: what the source or a stage raised.
             WorkerError: workers died of it, or it took longer than the time limit.
         """
-        patience = None if self._timeout is None else Patience(self._timeout)
+        patience = self._patience()
         while True:
             for loaded in self._loaded:
                 if isinstance(loaded, Failed):
@@ -156,9 +162,7 @@ class Crew:
                 if loaded.layout is not None:
                     self._program.user_code.draws |= loaded.draws
                     return loaded.layout
-            if self._timeout is not None and patience is not None and patience.over():
-                raise self.stuck(None, self._timeout)
-            self._turn(None if patience is None else patience.slice())
+            self._turn_within(patience)
 
     def holds(self, ring: Ring) -> int:
         """How many slots of a ring these workers are still at, for an epoch that was left early."""
@@ -217,13 +221,13 @@ class Crew:
     def grow(self, size: int) -> None:
         """Have so many workers from now on. One that cannot be started is done without."""
         try:
-            more = pool().lease(size - len(self.workers), self._shipment.number)
+            more = self._lease(size - len(self.workers))
         except WorkerError as error:
             log.warning("no more workers than %d: %s", len(self.workers), error)
             return
         self.workers += more
         for worker in more:
-            self._welcome(worker, probe=None)
+            self._welcome(worker)
             self._send_attach(worker)
 
     def leave(self) -> None:
@@ -239,6 +243,43 @@ class Crew:
             worker.end()
         while self.workers:
             self.workers.pop().kill()
+
+    def _lease(self, count: int) -> list[Worker]:
+        return pool().lease(count, self._shipment.need)
+
+    def _make_template(self) -> None:
+        """Have one process load the program, and workers forked of it if that can be done.
+
+        Otherwise it is a worker like the others.
+        """
+        need = self._shipment.need
+        loader = pool().novice(need)
+        self.workers.append(loader)
+        self._welcome(loader, template=True)
+        patience = self._patience()
+        while loader in self.workers and not self._loaded:
+            self._turn_within(patience)
+        if loader not in self.workers or isinstance(self._loaded[0], Failed):
+            return  # it has been replaced, or the others cannot load it, either
+        [loaded] = self._loaded
+        self._loaded.clear()
+        assert isinstance(loaded, Loaded) and loaded.fitness is not None
+        if pool().make_template(loader, need, loaded.fitness):
+            self._forget(loader)
+            return
+        trouble = loaded.fitness.trouble
+        log.info("each worker loads the program for itself: the one that has done so is not forked, as %s", trouble)
+        loader.loaded = None  # what others were to inherit
+        self._welcome(loader, probe=self._probe)
+
+    def _patience(self) -> Patience | None:
+        return None if self._timeout is None else Patience(self._timeout)
+
+    def _turn_within(self, patience: Patience | None) -> None:
+        """Wait for an event, but not for longer than the first batch may take."""
+        if self._timeout is not None and patience is not None and patience.over():
+            raise self.stuck(None, self._timeout)
+        self._turn(None if patience is None else patience.slice())
 
     def _disown(self) -> None:
         """Nobody waits for anything any more."""
@@ -286,14 +327,17 @@ class Crew:
             else:
                 question.discard()
 
-    def _welcome(self, worker: Worker, *, probe: int | None) -> None:
+    def _welcome(self, worker: Worker, *, probe: int | None = None, template: bool = False) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
         if probe is not None or worker.loaded != self._shipment.number:
             worker.loaded, worker.attached = self._shipment.number, None
-            worker.ask(_LoadTicket(), self._shipment.message(probe=probe), self._shipment.descriptors)
+            if not self._shipment.need.modules <= worker.modules:
+                worker.modules |= self._shipment.need.modules
+            message = self._shipment.message(probe=probe, template=template)
+            worker.ask(_LoadTicket(), message, self._shipment.descriptors)
 
     def _send_attach(self, worker: Worker) -> None:
         assert self._attach is not None
@@ -332,7 +376,7 @@ class Crew:
             self._judge(worker, list(lost.values()), cut_off=cut_off)
         finally:
             worker.kill()
-        [replacement] = pool().lease(1, self._shipment.number)
+        [replacement] = self._lease(1)
         self.workers.append(replacement)
         self._welcome(replacement, probe=self._probe if self._attach is None else None)
         if self._attach is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import mmap
 import os
 import socket
 import sys
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from datarax_mp.core.edits import forget_edited
@@ -17,21 +19,52 @@ from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.workers import board, randomness
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import EXITS, RemoteError
+from datarax_mp.workers.forking import Heritage, fitness, open_files, still_open
 from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Attach, Channel, Done, Failed, Gone, Load, Loaded, Park, Run, Unload, Written
+from datarax_mp.workers.protocol import (
+    Attach,
+    BecomeTemplate,
+    Channel,
+    Done,
+    Failed,
+    Gone,
+    Load,
+    Loaded,
+    Park,
+    Run,
+    Unload,
+    Written,
+)
 from datarax_mp.workers.shipping import unpack
 
 _TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
 
 
+@dataclass(frozen=True, slots=True)
+class TemplateDuty:
+    """What a worker needs to be a template.
+
+    Attributes:
+        control: the descriptor that it is asked for workers through.
+        seconds: how long it stays without any.
+        heritage: what its workers find.
+    """
+
+    control: int
+    seconds: float
+    heritage: Heritage
+
+
 class _Worker:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, heritage: Heritage) -> None:
         self.channel = channel
+        self.heritage = heritage
         self.pid = os.getpid()
         self.program: Program | None = None
         self.failure: RemoteError | None = None  # why there is no program, or no memory
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
+        self.duty: TemplateDuty | None = None
 
     def handle(self, number: int, message: Any, descriptors: tuple[int, ...]) -> None:
         match message:
@@ -42,8 +75,10 @@ class _Worker:
                 self.answer(number, self.load(message, descriptors))
             case Attach():
                 self.attach(message, descriptors[0])
+            case BecomeTemplate():
+                self.duty = TemplateDuty(descriptors[0], message.seconds, self.heritage)
             case Unload():
-                self.program = self.memory = None
+                self.forget()
             case Park():
                 self.channel.socket.settimeout(message.seconds)
 
@@ -71,7 +106,9 @@ class _Worker:
         return self.program.perform(run, self.memory, self.slot_bytes, _packed)
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
-        self.program = self.memory = self.failure = None
+        program = self.heritage.take(message.program)
+        if program is None:
+            self.forget()
         sys.path[:] = message.path
         try:
             if message.directory is not None:
@@ -79,15 +116,39 @@ class _Worker:
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
             randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
-            forget_edited()
-            self.program = unpack(message, descriptors)
-            layout = None if message.probe is None else self.program.probe(message.probe)
-            return Loaded(layout, self.program.user_code.draws)
+            if program is None:
+                forget_edited()
+            if message.template:
+                return self.load_for_others(message, descriptors)
+            if program is None:
+                program = unpack(message, descriptors)
+            else:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self.program = program
+            layout = None if message.probe is None else program.probe(message.probe)
+            return Loaded(layout, program.user_code.draws)
         except EXITS:
             raise
         except BaseException as error:
             self.failure = _packed(error)
             return Failed(self.failure, Written.nothing())
+
+    def load_for_others(self, message: Load, descriptors: tuple[int, ...]) -> Loaded:
+        """Load a program for the workers that will be forked of this process; nothing of it is run here."""
+        before = open_files()
+        memory = frozenset(before[descriptor] for descriptor in descriptors if descriptor in before)
+        program = unpack(message, descriptors)
+        if still_open(before, memory):
+            program = None  # every worker has to open them for itself
+            gc.collect()
+        self.heritage = Heritage(message.program, program, memory)
+        return Loaded(None, False, fitness(before, memory, inherits=program is not None))
+
+    def forget(self) -> None:
+        """Let go of the program and its memory."""
+        self.program = self.memory = self.failure = None
+        self.heritage.let_go()
 
     def attach(self, message: Attach, descriptor: int) -> None:
         segment = Segment(descriptor, message.size)
@@ -112,19 +173,24 @@ def _packed(error: BaseException) -> RemoteError:
     return RemoteError.of(error)
 
 
-def serve(sock: socket.socket) -> None:
-    """Work until the main process is gone, or until parked for so long that it is time to leave."""
+def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
+    """Work until the main process is gone, or until parked for so long that it is time to leave.
+
+    Returns:
+        What there is to do now, if this process is to be a template from now on.
+    """
     accept_all()
-    worker = _Worker(Channel(sock))
-    while True:
+    worker = _Worker(Channel(sock), heritage)
+    while worker.duty is None:
         try:
             number, message, descriptors = worker.channel.receive()
         except (Gone, TimeoutError):
-            return
+            return None
         sock.settimeout(None)
         try:
             worker.handle(number, message, descriptors)
         except Gone:
-            return
+            return None
         board.here[PHASE] = Phase.IDLE
         board.here[HANDLED] += 1
+    return worker.duty

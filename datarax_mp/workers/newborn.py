@@ -11,13 +11,15 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from datarax_mp.core.descriptors import Identity, close_known, identity
 from datarax_mp.workers import board, groups, no_input
-from datarax_mp.workers.loop import serve
+from datarax_mp.workers.forking import Heritage
+from datarax_mp.workers.loop import TemplateDuty, serve
 
 # Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
 STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGUSR2", 0)
@@ -38,6 +40,7 @@ class Cradle:
         line: that line.
         channel: its end of the channel to main.
         stack: where it writes its Python stack.
+        heritage: what it finds in its memory.
     """
 
     parent: int
@@ -46,10 +49,11 @@ class Cradle:
     line: memoryview
     channel: int
     stack: int
+    heritage: Heritage
 
 
-def live(cradle: Cradle) -> NoReturn:
-    """Be a worker, to the end."""
+def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoReturn]) -> NoReturn:
+    """Be a worker, to the end, or until this process is to be a template."""
     status = 1
     try:
         groups.lead()
@@ -65,7 +69,9 @@ def live(cradle: Cradle) -> NoReturn:
         with socket.socket(fileno=cradle.channel) as channel:
             owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
             os.register_at_fork(after_in_child=partial(_part, owned))
-            serve(channel)
+            duty = serve(channel, cradle.heritage)
+        if duty is not None:
+            become_template(cradle, duty)
         status = 0
     except SystemExit as exit_:
         status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)

@@ -9,6 +9,7 @@
     DOOM pid, message        ---->   SIGKILL, if it has not come
                                      to its end after a while
     SIGNAL pid, number       ---->   sends it, where main has no pidfd
+    UNLOAD program           ---->   a template: forgets it
     closes its end, or dies  ---->   SIGKILL to all, exit
                                      killed                 ---->   SIGKILL by the kernel (PR_SET_PDEATHSIG),
                                                                     or by a thread that waits for it
@@ -18,6 +19,9 @@ Why not fork from the main process: it has JAX's threads, and a fork copies thei
 everybody else in the process, and its children cannot see that the main process has died. The nursery has one thread,
 NumPy and the NumPy half of this package loaded, and a descriptor whose other end only the main process holds. Because
 it does nothing but wait, it acts within milliseconds of the main process's death even while workers are stuck in C.
+
+A worker that has loaded a program and done nothing else may become a further nursery, a template: what it has imported
+and unpickled is shared by all workers that are forked of it (see ``template``).
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import signal
 import socket
 import struct
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
@@ -37,14 +42,18 @@ from typing import NoReturn
 from datarax_mp.core.descriptors import pipe, readable, receive
 from datarax_mp.core.patience import Patience
 from datarax_mp.workers import board
+from datarax_mp.workers.forking import Heritage
 from datarax_mp.workers.groups import LOOK_SECONDS, Groups
+from datarax_mp.workers.loop import TemplateDuty
 from datarax_mp.workers.newborn import Cradle, adopt_orphans, live, name_process
 
-FORK, DOOM, SIGNAL = b"F", b"D", b"K"
+FORK, DOOM, SIGNAL, UNLOAD = b"F", b"D", b"K", b"U"
 STARTED, ENDED = b"S", b"E"
-# Kind; the place to fork at, or the process to doom or to signal; its message, or the signal; and the seconds it has.
+# Kind; the place to fork at, the process to doom or to signal, or the program; the message or the signal; its seconds.
 REQUEST = struct.Struct("<ciqd")
 NOTICE = struct.Struct("<ciii")  # kind, place, process (-1: none could be started), status or errno
+
+_ORPHANS_SECONDS = 0.5  # for a killed template's workers to end; what a user's code has started is left to others then
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,21 @@ class _Doom:
 
 
 class _Nursery:
-    def __init__(self, control: socket.socket, board_: board.Board) -> None:
+    """See the module.
+
+    Args:
+        control: what it is asked through.
+        board_: where workers say what they are at.
+        heritage: what they find in their memory.
+        seconds: how long it stays without workers and without a request; None is as long as main does.
+    """
+
+    def __init__(
+        self, control: socket.socket, board_: board.Board, heritage: Heritage, seconds: float | None = None
+    ) -> None:
         self.control = control
         self.board = board_
+        self.heritage, self.seconds = heritage, seconds
         self.children: dict[int, int] = {}  # process -> place
         self.dooms: list[_Doom] = []
         self.groups = Groups()
@@ -70,15 +91,25 @@ class _Nursery:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake_end)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        adopt_orphans()
+        gc.freeze()  # what exists now is shared with every worker for as long as nobody touches it
 
     def watch(self) -> None:
-        """Serve the main process until it is gone."""
+        """Serve the main process until it is gone, or for as long as it has a use for us."""
         waiting = [self.control.fileno(), self.wake]
+        leaving = None if self.seconds is None else Patience(self.seconds)
         while True:
-            seconds = min((doom.patience.slice() for doom in self.dooms), default=None)
+            patiences = [doom.patience for doom in self.dooms]
+            if leaving is not None and not self.children:
+                patiences.append(leaving)
+            seconds = min((patience.slice() for patience in patiences), default=None)
             if self.groups:
                 seconds = LOOK_SECONDS
             ready = readable(waiting, seconds)
+            if ready and self.seconds is not None:
+                leaving = Patience(self.seconds)
+            elif leaving is not None and not self.children and leaving.over():
+                return
             try:
                 if self.wake in ready:
                     os.read(self.wake, 4096)
@@ -99,6 +130,8 @@ class _Nursery:
             self.fork(number, descriptors)
         elif kind == DOOM:
             self.dooms.append(_Doom(number, upto, Patience(seconds)))
+        elif kind == UNLOAD:
+            self.heritage.forget(number)
         elif number in self.children:  # not reaped, so the number is still its own
             os.kill(number, upto)
         return True
@@ -111,7 +144,10 @@ class _Nursery:
             descriptors += [stack, stack_end]
             os.set_blocking(stack, False)
             os.set_blocking(stack_end, False)
-            pid = os.fork()
+            with warnings.catch_warnings():
+                # From Python 3.12 on it warns of any thread; those of a template are known to do no harm (``forking``).
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
         except OSError as error:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -121,7 +157,8 @@ class _Nursery:
         if pid == 0:
             os.close(stack)
             self.leave()
-            live(Cradle(self.pid, self.lifeline, place, self.board.line(place), channel, stack_end))
+            line = self.board.line(place)
+            live(Cradle(self.pid, self.lifeline, place, line, channel, stack_end, self.heritage), self.become_template)
         with contextlib.suppress(OSError):  # it does so itself, maybe a little later than somebody ends the group
             os.setpgid(pid, pid)
         os.close(channel)
@@ -139,11 +176,19 @@ class _Nursery:
         for descriptor in (self.wake, self._wake_end, self._lifeline_end):
             os.close(descriptor)
 
+    def become_template(self, cradle: Cradle, duty: TemplateDuty) -> NoReturn:
+        """In a child that has been a worker so far: be a nursery, with the same board."""
+        name_process(f"t{cradle.place}")
+        nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.heritage, duty.seconds)
+        nursery.watch()
+        nursery.end()
+
     def reap(self) -> None:
         for pid, status in _ended():
-            if (place := self.children.pop(pid, None)) is None:
-                continue  # an orphan that was adopted
+            place = self.children.pop(pid, None)
             self.groups.orphan(pid)
+            if place is None:
+                continue  # an orphan that was adopted, maybe a worker of a template that has been killed
             self.control.sendall(NOTICE.pack(ENDED, place, pid, os.waitstatus_to_exitcode(status)))
 
     def execute(self) -> None:
@@ -162,25 +207,31 @@ class _Nursery:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child, 0)
             self.groups.orphan(child)
-        while self.groups:
+        orphans = Patience(_ORPHANS_SECONDS)
+        while (self.reap_orphans() and not orphans.over()) or self.groups:
             time.sleep(LOOK_SECONDS)  # where we could not adopt them, nobody tells us when they end
-            for _ in _ended():
-                pass
             self.groups.look()
         os._exit(0)
+
+    def reap_orphans(self) -> bool:
+        """Whether there are still some, be they workers of a template that has just been killed."""
+        for pid, _ in _ended():
+            self.groups.orphan(pid)
+        try:
+            return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except (AttributeError, ChildProcessError):
+            return False
 
 
 def main(control_fd: int, board_fd: int) -> None:
     """Serve the main process that holds the other end of ``control_fd`` until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     name_process("nursery")
-    adopt_orphans()
     _open_standard()
     os.set_inheritable(control_fd, False)
     board_ = board.Board(board_fd)
     board_.close()  # the mapping is enough
-    nursery = _Nursery(socket.socket(fileno=control_fd), board_)
-    gc.freeze()  # what exists now is shared with every worker for as long as nobody touches it
+    nursery = _Nursery(socket.socket(fileno=control_fd), board_, Heritage())
     nursery.watch()
     nursery.end()
 

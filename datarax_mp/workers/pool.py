@@ -22,11 +22,13 @@ import os
 import threading
 import weakref
 
-from datarax_mp.core.descriptors import readable
+from datarax_mp.core.descriptors import is_gone, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.patience import Patience
-from datarax_mp.workers.protocol import Gone, Park, Unload
+from datarax_mp.workers.need import Need
+from datarax_mp.workers.protocol import Fitness, Gone, Park, Unload
 from datarax_mp.workers.spawner import NurseryLostError, Spawner
+from datarax_mp.workers.template import Template, Templates
 from datarax_mp.workers.worker import Worker, bury
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
@@ -42,7 +44,8 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
-        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()  # parked and lent alike
+        self._templates = Templates()
+        self._homes: weakref.WeakKeyDictionary[Worker, Spawner] = weakref.WeakKeyDictionary()  # parked and lent alike
         self._parked: dict[Worker, bool] = {}  # the one that was used last comes last
 
     def prepare(self) -> None:
@@ -50,19 +53,64 @@ class Pool:
         with self._lock:
             self._ready_spawner()
 
-    def lease(self, count: int, program: int) -> list[Worker]:
+    def lease(self, count: int, need: Need) -> list[Worker]:
         """Take ``count`` workers: parked ones first, those that have the program loaded before others.
+
+        Args:
+            count: how many.
+            need: what they have to have before they can work.
 
         Raises:
             WorkerError: a process could not be started.
         """
         with self._lock:
-            self._retire()
+            taken = [worker for worker in self._usable(need)[:count] if self._claim(worker)]
+            return taken + self._spawn(count - len(taken), need)
+
+    def wants_template(self, count: int, need: Need) -> bool:
+        """Whether a template should be made, before ``count`` workers are leased, so that they are forked of it."""
+        with self._lock:
+            need = self._templates.attainable(need)
+            if need.light or self._templates.serve(need):
+                return False
+            missing = count - sum(worker.has(need) for worker in self._usable(need))
+            lent = [home for worker, home in self._homes.items() if not (worker.closed or worker in self._parked)]
+            return missing > 1 and self._templates.make_room(lent)
+
+    def novice(self, need: Need) -> Worker:
+        """Start a worker that nobody has used before, to make a template of.
+
+        Raises:
+            WorkerError: the process could not be started.
+        """
+        with self._lock:
+            [worker] = self._spawn(1, need)
+            return worker
+
+    def make_template(self, worker: Worker, need: Need, fitness: Fitness) -> bool:
+        """Make a template of a worker that has loaded a program, if it is fit for that."""
+        with self._lock:
+            self._templates.note(need, fitness)
+            if fitness.trouble:
+                return False
+            self._templates.add(Template(self._homes[worker], worker, need, fitness, PARK_SECONDS))
+            return True
+
+    def _usable(self, need: Need) -> list[Worker]:
+        """The parked workers that a program may have, best ones first.
+
+        That leaves out those which would load for themselves what one that is forked of a template has already.
+        """
+        self._retire()
+        attainable = self._templates.attainable(need)
+        served = self._templates.serve(attainable)
+        usable = [
             # A worker that is still busy for another pipeline would delay this one.
-            usable = [w for w in reversed(self._bury_parked()) if w.loaded == program or not w.pending]
-            usable.sort(key=lambda worker: worker.loaded != program)
-            taken = [worker for worker in usable[:count] if self._claim(worker)]
-            return taken + self._spawn(count - len(taken))
+            worker
+            for worker in reversed(self._bury_parked())
+            if worker.loaded == need.program or (not worker.pending and (worker.has(attainable) or not served))
+        ]
+        return sorted(usable, key=lambda one: (one.loaded != need.program, not one.has(need), len(one.modules)))
 
     def _retire(self) -> None:
         """End those that may have imported code that main has no more."""
@@ -74,19 +122,24 @@ class Pool:
         """Take a parked worker out of the pool; False if another caller has done so."""
         return self._parked.pop(worker, False)
 
-    def _spawn(self, count: int) -> list[Worker]:
+    def _spawn(self, count: int, need: Need) -> list[Worker]:
         for attempt in range(_ATTEMPTS):
             if count == 0:
                 break
-            spawner = self._ready_spawner()
+            spawner = self._templates.origin(need, self._ready_spawner())
             started: list[Worker] = []
             try:
                 started += spawner.spawn(count)
-                self._workers.update(started)
+                for worker in started:
+                    self._homes[worker] = spawner
+                    if isinstance(spawner, Template):
+                        worker.modules, worker.code = spawner.modules, spawner.code
                 spawner.finish(started)
             except BaseException as error:
                 for worker in started:
                     worker.kill()
+                if isinstance(error, NurseryLostError) and isinstance(spawner, Template):
+                    self._templates.drop(spawner)
                 if not isinstance(error, NurseryLostError) or attempt == _ATTEMPTS - 1:
                     raise
             else:
@@ -108,9 +161,14 @@ class Pool:
             for worker in list(self._parked):
                 if worker.loaded == program and self._claim(worker):
                     worker.loaded = worker.attached = None
+                    home = self._homes[worker]
+                    if home.large and home.program == program:
+                        worker.kill(0)  # to take to pieces what it shares would first make a copy of it all
+                        continue
                     worker.tell(Unload())
                     worker.tell(Park(PARK_SECONDS))
                     self._parked[worker] = True
+            self._templates.unload(program)
 
     def finish(self, program: int, seconds: float) -> None:
         """Wait until no parked worker is busy with a program; those that still are after ``seconds`` are killed."""
@@ -126,12 +184,14 @@ class Pool:
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end; None if its nursery has died, and it with that."""
         with self._lock:
-            return self._spawner.exit_status(worker.pid) if self._spawner is not None else None
+            home = self._homes.get(worker)
+            return home.exit_status(worker.pid) if home is not None else None
 
     def close(self) -> None:
         """End all workers and the nursery."""
         with self._lock:
             spawner, self._spawner = self._spawner, None
+            self._templates.close()
             if spawner is not None:
                 spawner.close()
             self._close_workers()
@@ -140,6 +200,7 @@ class Pool:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
         self._lock = threading.RLock()
         self._close_workers()
+        self._templates.abandon()
         if self._spawner is not None:
             self._spawner.abandon()
             self._spawner = None
@@ -163,9 +224,14 @@ class Pool:
             worker.discard_answers()
         except Gone:
             pass  # which ``lease`` will notice
-        if worker.pending and self._spawner is not None and worker.pid > 0:
+        home = self._homes.get(worker)
+        if worker.pending and home is not None and worker.pid > 0:
             worker.doomed = worker.channel.sent
-            self._spawner.doom(worker, GRACE_SECONDS)
+            try:
+                home.doom(worker, GRACE_SECONDS)
+            except OSError as error:
+                if not (is_gone(error) or isinstance(error, BlockingIOError)):
+                    raise  # out of a signal handler
 
     def _bury_parked(self) -> list[Worker]:
         """Drop those that have left; return the others."""
@@ -178,7 +244,7 @@ class Pool:
     def _close_workers(self) -> None:
         """Let go of all, when none is alive any more or all belong to another process."""
         self._parked.clear()
-        for worker in list(self._workers):
+        for worker in list(self._homes):
             worker.close()
         bury()
 

@@ -3,6 +3,7 @@
     main                                   worker
     Load, with descriptors   ------------> unpickles the program
                              <------------ Loaded (with the layout, if asked to probe) | Failed
+    BecomeTemplate, with descriptor  ---->  becomes a template, of which workers are forked
     Attach, with descriptor  ------------> maps the ring
     Run                      ------------> fills a slot with consecutive batches
                              <------------ Done | Failed
@@ -55,6 +56,7 @@ class Load(NamedTuple):
         path: the import path.
         directory: the working directory; None if it has been deleted.
         found: modules that the worker finds in the files given here alone.
+        template: whether to answer with the process's fitness for forking; nothing of the program is run then.
     """
 
     program: int
@@ -64,6 +66,17 @@ class Load(NamedTuple):
     path: tuple[str, ...]
     directory: str | None
     found: Files
+    template: bool = False
+
+
+class BecomeTemplate(NamedTuple):
+    """Fork workers from now on, as the nursery does, for whoever holds the other end of the descriptor.
+
+    Attributes:
+        seconds: leave after so long without workers and without a request.
+    """
+
+    seconds: float
 
 
 class Attach(NamedTuple):
@@ -101,16 +114,32 @@ class Unload(NamedTuple):
     """Forget the program and let go of its memory."""
 
 
+class Fitness(NamedTuple):
+    """Whether a process may become a template.
+
+    Attributes:
+        modules: what it has imported.
+        inherits: whether its workers may find the program in their memory.
+        trouble: why it must not be forked, as the end of a sentence about it; empty if it may.
+    """
+
+    modules: frozenset[str]
+    inherits: bool
+    trouble: str
+
+
 class Loaded(NamedTuple):
-    """The program is ready; ``layout`` is there if it was asked for.
+    """The program is ready; ``layout`` and ``fitness`` are there if they were asked for.
 
     Attributes:
         layout: of the first record.
         draws: whether reading it drew random numbers from a global generator.
+        fitness: of the process.
     """
 
     layout: Layout | None
     draws: bool
+    fitness: Fitness | None = None
 
 
 class Skip(NamedTuple):
@@ -166,7 +195,7 @@ class Failed(NamedTuple):
     written: Written
 
 
-Message: TypeAlias = Load | Attach | Run | Park | Unload | Loaded | Done | Failed
+Message: TypeAlias = Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
 
 
 class Gone(Exception):

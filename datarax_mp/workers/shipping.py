@@ -30,6 +30,7 @@ from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.workers import heavy
 from datarax_mp.workers.found_modules import Files, files_of, find
+from datarax_mp.workers.need import Need
 from datarax_mp.workers.program_pickler import ProgramPickler
 from datarax_mp.workers.protocol import Load
 from datarax_mp.workers.unpicklable import explain
@@ -45,6 +46,10 @@ _EDITED = (
 class Shipment:
     """A serialised program, ready to be sent to any number of workers.
 
+    Attributes:
+        number: how messages call it.
+        need: what loading it takes.
+
     Args:
         program: what to serialise.
         number: how messages call it.
@@ -59,6 +64,7 @@ class Shipment:
         self._code = code_version()
         cargo = _Cargo(program)
         self._spans, self._found = cargo.spans, cargo.found
+        self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
         heavy.tell(program, cargo.pieces[0][1].nbytes)
         payload = Segment.create(
             cargo.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
@@ -95,10 +101,11 @@ class Shipment:
         """The descriptors that go with the message."""
         return tuple(segment.descriptor() for segment in self.segments)
 
-    def message(self, *, probe: int | None) -> Load:
+    def message(self, *, probe: int | None, template: bool = False) -> Load:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
-        return Load(self.number, sizes, tuple(self._spans), probe, tuple(sys.path), _working_directory(), self._found)
+        spans, path = tuple(self._spans), tuple(sys.path)
+        return Load(self.number, sizes, spans, probe, path, _working_directory(), self._found, template)
 
 
 class _Cargo:
@@ -110,10 +117,11 @@ class _Cargo:
         spans: as in ``Load``.
         segments: those that come along.
         found: the modules that workers are to be told of.
+        modules: those that they import.
     """
 
     def __init__(self, program: Any) -> None:
-        pickled, parts, self.found = _pickled(program)
+        pickled, parts, self.found, self.modules = _pickled(program)
         self.segments: list[Segment] = []
         self.pieces: list[tuple[int, memoryview]] = []
         self.size = 0
@@ -134,12 +142,12 @@ class _Cargo:
         return start, part.nbytes
 
 
-def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Files]:
-    """The pickle, what goes beside it, and the modules that workers are to be told of."""
+def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Files, set[str]]:
+    """The pickle, what goes beside it, the modules that workers are to be told of, and those that they import."""
     for without_handles in (False, True):
         attempt = partial(_attempt, program, without_handles=without_handles)
         try:
-            pickle_, parts, unknown = attempt()
+            pickle_, pickler, unknown = attempt()
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -154,16 +162,14 @@ def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | S
             break
     # Those that are not the main script alone: then functions may import still more of them.
     found = files_of(unknown_to_workers()) if set(unknown) - {"__main__", "__mp_main__"} else {}
-    return pickle_, parts, found
+    return pickle_, pickler.parts, found, pickler.modules
 
 
-def _attempt(
-    program: Any, *, without_handles: bool
-) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Collection[str]]:
+def _attempt(program: Any, *, without_handles: bool) -> tuple[memoryview, ProgramPickler, Collection[str]]:
     pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
     with by_value() as unknown:
         pickler.dump(program)
-    return stream.getbuffer(), pickler.parts, unknown
+    return stream.getbuffer(), pickler, unknown
 
 
 def _working_directory() -> str | None:

@@ -34,17 +34,21 @@ class NurseryLostError(WorkerError):
 class Spawner:
     """One nursery process and the workers that it has forked.
 
+    Attributes:
+        modules: what its workers need not import any more, beyond what every worker has.
+        program: the number of the program that they find in their memory, or None.
+        large: whether it had better not be taken to pieces in each of them.
+
     Raises:
         WorkerError: there can be no further process, or no further descriptor.
     """
 
+    modules: frozenset[str] = frozenset()
+    program: int | None = None
+    large = False
+
     def __init__(self) -> None:
-        self._places = list(range(PLACES))  # a heap: low numbers read better
-        self._starting: dict[int, Worker] = {}  # by place, until the nursery has told their process
-        self._refused: dict[int, int] = {}  # by place: the number of the error, where no process could be started
-        self._pids: set[int] = set()
-        self._exits: dict[int, int] = {}
-        self._has_answered = False
+        self._begin(list(range(PLACES)), set())
         try:
             with ExitStack() as undo:
                 self._board = Board()
@@ -59,6 +63,14 @@ class Spawner:
             if not is_refusal(error):
                 raise
             raise _refusal(error) from error
+
+    def _begin(self, places: list[int], pids: set[int]) -> None:
+        self._places = places  # a heap: low numbers read better
+        self._pids = pids
+        self._starting: dict[int, Worker] = {}  # by place, until the nursery has told their process
+        self._refused: dict[int, int] = {}  # by place: the number of the error, where no process could be started
+        self._exits: dict[int, int] = {}
+        self._has_answered = False
 
     def spawn(self, count: int) -> list[Worker]:
         """Ask for workers; ``finish`` waits for the answers.
@@ -176,6 +188,7 @@ class Spawner:
     def close(self) -> None:
         """End the nursery, which ends its workers and what these have started."""
         self._let_go()
+        self._board.close()
         if not launch.is_stopped(self.process) and not launch.has_ended(self.process):
             try:
                 self.process.wait(_EXIT_SECONDS)
@@ -186,17 +199,19 @@ class Spawner:
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a word to anybody."""
         self._let_go()
+        self._board.close()
         self.process.returncode = 0  # not our child: nothing to wait for
 
     def _let_go(self) -> None:
         close_socket(self._control, self._control_known)
-        self._board.close()
         _close(list(self._starting.values()))
 
     def _hear(self, patience: Patience) -> bool:
         """Read one notice; False if none came, or the nursery has died or is stopped."""
+        if self._control.fileno() < 0:
+            return False  # closed, since it had died
         while not readable([self._control.fileno()], patience.slice()):
-            if patience.over() or launch.is_stopped(self.process):
+            if patience.over() or self._stopped():
                 return False
         try:
             data, descriptors = receive(self._control, NOTICE.size, 2)
@@ -207,10 +222,16 @@ class Spawner:
             if isinstance(error, OSError) and is_gone(error):
                 return False
             # Interrupted with a notice in hand: it is lost, and somebody would wait for it for ever.
-            self.process.kill()
+            self._kill()
             raise
         self._has_answered = True
         return True
+
+    def _stopped(self) -> bool:
+        return launch.is_stopped(self.process)
+
+    def _kill(self) -> None:
+        self.process.kill()
 
     def _note(self, notice: tuple[bytes, int, int, int], descriptors: list[int]) -> None:
         kind, place, pid, status = notice

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.workers.board import Board, Sighting
+from datarax_mp.workers.need import Need
 from datarax_mp.workers.newborn import STACK_SIGNAL
 from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run
 
@@ -49,6 +50,7 @@ class Worker:
     Attributes:
         channel: our end of its channel.
         place: its line on the board.
+        modules: what it has imported, as far as main knows, beyond what every worker has.
         loaded: the number of the program that it has, or None.
         attached: the number of the ring that it has mapped, or None.
         pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
@@ -72,6 +74,7 @@ class Worker:
     ) -> None:
         self.channel = channel
         self.place = place
+        self.modules: frozenset[str] = frozenset()
         self.loaded: int | None = None
         self.attached: int | None = None
         self.pending: dict[int, Question] = {}
@@ -103,6 +106,10 @@ class Worker:
     def was_doomed(self) -> bool:
         """Whether the nursery has killed it for being at what nobody waited for."""
         return self._board.handled(self.place) < self.doomed
+
+    def has(self, need: Need) -> bool:
+        """Whether it has what takes long to load."""
+        return self.loaded == need.program or (need.modules <= self.modules and not need.large)
 
     def ended(self, seconds: float = 0.0) -> bool:
         """Whether the process has ended, or does so within some time."""
