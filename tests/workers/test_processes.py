@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline
+from datarax_mp.workers.need import Need
 from datarax_mp.workers.pool import Pool, pool
 
 
@@ -165,7 +166,7 @@ def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest
 
 def test_closing_the_pool_ends_all_processes() -> None:
     own = Pool()
-    workers = own.lease(3, 1)
+    workers = own.lease(3, Need(1, frozenset(), large=False))
     nursery = own._spawner
     assert nursery is not None
     processes = [psutil.Process(worker.pid) for worker in workers]
