@@ -11,6 +11,7 @@ of workers, for a worker that takes another's place, and for one that goes back 
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -67,7 +68,8 @@ class UserCode:
         draws: whether it is known to draw from global generators, so that they are seeded for each step.
     """
 
-    _current: tuple[UserCode, int] | None = None  # whose code was told an epoch last in this process, and which
+    # Whose code was told an epoch last in this process, and which; it must not keep a program's memory.
+    _current: tuple[weakref.ref[UserCode], int] | None = None
 
     def __init__(self, source: Any, stages: Sequence[Any], seed: int, init: WorkerInit | None) -> None:
         self._source, self._stages, self._seed, self._init = source, stages, seed, init
@@ -80,7 +82,7 @@ class UserCode:
         Several programs may share a source in one process, and a process may go to and fro between two epochs, so
         everybody is told whenever it was not this program and this epoch that was told last.
         """
-        if not self.there or UserCode._current == (self, epoch):
+        if not self.there or UserCode._current == (weakref.ref(self), epoch):
             return
         UserCode._current = None
         board.here[PHASE] = Phase.LOADING
@@ -92,7 +94,7 @@ class UserCode:
             except Exception as error:
                 claim(error, f"while {name}.set_epoch({epoch}) was called")
                 raise
-        UserCode._current = self, epoch
+        UserCode._current = weakref.ref(self), epoch
 
     def seeder(self) -> Seeder | None:
         """What is to be called before each step, with its epoch and the position of its first record, if anything."""
