@@ -113,8 +113,9 @@ class Segment:
         if fd >= 0:
             close_known(fd, self._identity)
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _ending():  # then the system frees it, and half of what this calls may be gone
+            self.close()
 
 
 def _undisturbed(make: Callable[[], Segment]) -> Segment | OSError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from collections.abc import Callable
 
 from datarax_mp.core.descriptors import Identity, close_known, identity, pipe
 from datarax_mp.core.refusals import in_words
@@ -54,5 +56,6 @@ class Waker:
             descriptor, self._read, self._write = self._read, self._write, -1
             close_known(descriptor, self._known)
 
-    def __del__(self) -> None:
-        self._close()
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _ending():  # then the system frees it, and half of what this calls may be gone
+            self._close()

@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -254,9 +255,10 @@ class Worker:
             with suppress(ProcessLookupError):  # the nursery has died, or does not react
                 os.kill(self.pid, number)
 
-    def __del__(self) -> None:
-        # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use.
-        if self._complete:
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use. When the
+        # interpreter ends, the nursery sees to it, and half of what this calls may be gone.
+        if self._complete and not _ending():
             self.kill(0)
 
 

@@ -214,3 +214,20 @@ def test_a_forked_child_can_iterate_the_pipeline_anew_and_is_told_that_an_iterat
         "assert epoch() == list(range(4000))\n"
     )
     assert done.stdout.startswith("this iterator belongs to process A, and process B was forked from it")
+
+
+def test_what_outlives_the_modules_at_the_interpreters_end_says_nothing(run_script: Callable[..., Any]) -> None:
+    run_script(
+        """
+import builtins
+import numpy as np
+from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
+
+# What builtins hold goes last of all, when this package's modules have been emptied.
+builtins.source = MemorySource(MemorySourceConfig(), {"x": np.arange(100)})
+builtins.pipeline = Pipeline(source=builtins.source, batch_size=10, num_workers=2)
+builtins.iterator = iter(builtins.pipeline)
+builtins.batch = next(builtins.iterator)
+builtins.worker = builtins.iterator._work.crew.workers[0]
+"""
+    )
