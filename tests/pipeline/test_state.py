@@ -210,6 +210,17 @@ def test_a_number_from_elsewhere_is_right_or_an_error_that_names_it(elastic: boo
             assert pipeline.get_state() == state
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_iterator_that_is_given_a_wrong_state_goes_on_where_it_is(workers: int) -> None:
+    with make(workers) as pipeline:
+        iterator = iter(pipeline)
+        received = numbers(itertools.islice(iterator, 2))
+        for wrong in ({**pipeline.get_state(), "step": 1 << 63}, {**pipeline.get_state(), "epoch": 0.5}):
+            with pytest.raises(ValueError, match="must be an int"):
+                iterator.set_state(wrong, elastic=True)
+        assert received + numbers(iterator) == whole(1)
+
+
 @pytest.mark.parametrize("elastic", [False, True])
 @pytest.mark.parametrize(
     ("name", "value", "message"),
