@@ -103,10 +103,13 @@ class Fields(LazyModule):
 
 
 def _refuse_unpacking(caller: FrameType, names: list[str]) -> None:
-    """``image, label = batch`` would bind the names of the fields, as it does with a dict, and nobody means that."""
+    """``image, label = batch`` would bind the names of the fields, as it does with a dict, and nobody means that.
+
+    The message does not propose ``batch.values()``: JAX sorts a dict's names on the way through ``jit``.
+    """
     code, at = caller.f_code.co_code, caller.f_lasti
     if 0 <= at < len(code) and code[at] in _UNPACKS:
         raise TypeError(
             f"a Batch is unpacked by its fields' names, as a dict is, not by its arrays: write "
-            f"{', '.join(f'batch[{name!r}]' for name in names)}, or unpack batch.values()"
+            f"{', '.join(f'batch[{name!r}]' for name in names)}"
         )

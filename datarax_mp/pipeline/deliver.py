@@ -39,14 +39,13 @@ def make_delivery(
     """
     if single:
         return ElementDelivery(stages), None
-    spanning = sharding if spans_processes(sharding) else None
-    later = stages_at_hand_over(stages) if spanning is not None and stages is not None else None
+    later = stages_at_hand_over(stages) if stages is not None and spans_processes(sharding) else None
     deliver = BatchDelivery(
         stages,
         later=later is not None,
         padded=padded,
         on_device=on_device,
-        spanning=spanning,
+        sharding=sharding,
         track_name=track_name,
     )
     return deliver, later
@@ -61,7 +60,7 @@ class BatchDelivery:
             batch and what they draw from.
         padded: whether short batches are padded; then every batch carries a mask, so that all have one structure.
         on_device: whether arrays are JAX arrays.
-        spanning: the sharding of arrays that lie on several processes' devices; None if each has its own arrays.
+        sharding: how arrays are split, or None.
         track_name: the source's name if its metadata is to be tracked, else None.
     """
 
@@ -72,14 +71,16 @@ class BatchDelivery:
         later: bool,
         padded: bool,
         on_device: bool,
-        spanning: Any,
+        sharding: Any,
         track_name: str | None,
     ) -> None:
         from datarax_mp.core.element_batch import make_batch  # delayed: it imports JAX
 
         self._make_batch = make_batch
         self._stages, self._later, self._track_name = stages, later, track_name
-        self._padded, self._on_device, self._spanning = padded, on_device, spanning
+        self._padded, self._on_device = padded, on_device
+        self._spanning = sharding if spans_processes(sharding) else None
+        self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
         self._all_valid: Any = None
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
@@ -107,7 +108,9 @@ class BatchDelivery:
         if not stages.per_record:
             return Draws(words, None)
         records = record_words(order, epoch, batch.step, [skip.row for skip in batch.skips], size)
-        return Draws(words, self._placed(records, order.shard_count))
+        if self._spanning is not None or self._split is None:
+            return Draws(words, self._placed(records, order.shard_count))
+        return Draws(words, make_put(self._split)(records))
 
     def _mask(self, rows: int, size: int, shards: int) -> Any:
         if rows < size:
