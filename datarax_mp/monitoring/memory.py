@@ -2,6 +2,7 @@
 
     main                 the process asked about; it maps the source's segment and the ring
      |- nursery          forks the workers, so that what it has loaded is shared with all of them
+     |  |- template      a worker that does so in its turn, once it has imported what a program needs
      |   |- worker ...   read the source's segment, write to the ring
      |- resource tracker Python's own, started with the first shared-memory block
      |- other            whatever else the program has started
@@ -40,9 +41,10 @@ except ImportError as error:
         'datarax_mp.monitoring.memory needs psutil, which is not installed: pip install "datarax-mp[monitoring]"'
     ) from error
 
-Role = Literal["main", "nursery", "worker", "resource tracker", "other"]
+Role = Literal["main", "nursery", "template", "worker", "resource tracker", "other"]
 
 _NURSERY = "datarax_mp.workers.nursery"
+_TEMPLATE = "datarax_mp t"  # as the process calls itself
 _TRACKER = "multiprocessing.resource_tracker"
 
 
@@ -225,8 +227,8 @@ class Sampler:
 
 
 def _role(process: Any, parent: Role) -> Role:
-    if parent == "nursery":  # asked first, because a worker, being forked, has the nursery's command line
-        return "worker"
+    if parent in ("nursery", "template"):  # asked first: a worker, being forked, has the nursery's command line
+        return "template" if process.name().startswith(_TEMPLATE) else "worker"
     if parent == "main":
         command = " ".join(process.cmdline())
         if _NURSERY in command:

@@ -1,8 +1,9 @@
 """What makes a program's pickle large, in words for the log.
 
-The pickle holds what cannot lie in memory that workers share: lists and dicts of Python objects, text. Each worker
-makes them anew out of it. Their sizes are estimated by looking at a few items of each container, for pickling once
-more, piece by piece, would take as long again.
+The pickle holds what cannot lie in memory that workers share: lists and dicts of Python objects, text. They are made
+anew out of it, by each worker or by the process that workers are forked of; and then a worker makes a copy of every
+page whose objects it uses, since that changes the numbers of their references. Their sizes are estimated by looking at
+a few items of each container, for pickling once more, piece by piece, would take as long again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def tell(program: Any, size: int) -> None:
     _told.add(where)
     what = f"{where}, a {type(value).__name__}{_items(value)} of some {megabytes(share)}" if where else "much of it"
     log.warning(
-        "every worker process makes its own copy of %s of Python objects: %s. Arrays (NumPy, Arrow, torch), data "
+        "every worker process comes to have a copy of %s of Python objects: %s. Arrays (NumPy, Arrow, torch), data "
         "frames, np.memmap and the data of a MemorySource are shared instead",
         megabytes(size),
         what,

@@ -42,6 +42,24 @@ def pipeline(stuck_in, workers=3):
     return Pipeline(source=Source(stuck_in), batch_size=2, num_workers=workers, output="numpy", enforce_batch=False)
 """
 
+# A module whose code no worker has yet, so that workers are forked of a template.
+MODULE = """
+class Through:
+    def __init__(self, source):
+        self.source = source
+    def __len__(self):
+        return len(self.source)
+    def __getitem__(self, number):
+        return self.source[number]
+"""
+
+THROUGH = """
+from module import Through
+from datarax_mp.workers.template import Template
+def pipeline(stuck_in):
+    return Pipeline(source=Through(Source(stuck_in)), batch_size=2, num_workers=3, output="numpy", enforce_batch=False)
+"""
+
 # The program says "ready" when it has come to its moment.
 MOMENTS = {
     "the nursery has just been started": "p = pipeline(None)\nready()\nsys.stdin.read()",
@@ -56,6 +74,11 @@ MOMENTS = {
     "workers compute": (
         "def stuck():\n    while True: pass\np = pipeline('read')\ni = iter(p)\nnext(i)\nready()\nlist(i)"
     ),
+    "a template loads the program": THROUGH + "iter(pipeline('load'))",
+    "a template forks": THROUGH + "Template.finish = lambda *_: (ready(), sys.stdin.read())\niter(pipeline(None))",
+    "workers of a template compute": (
+        THROUGH + "def stuck():\n    while True: pass\np = pipeline('read')\ni = iter(p)\nnext(i)\nready()\nlist(i)"
+    ),
     "workers hold the GIL": (
         "def stuck(): 10 ** 10 ** 9\np = pipeline('read')\ni = iter(p)\nnext(i)\nready()\nsys.stdin.read()"
     ),
@@ -65,6 +88,7 @@ MOMENTS = {
 def start(code: str, tmp_path: Path, family: Any) -> subprocess.Popen[bytes]:
     script = tmp_path / "script.py"
     script.write_text(BEGIN + code)
+    (tmp_path / "module.py").write_text(MODULE)
     main = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,

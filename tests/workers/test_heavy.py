@@ -59,7 +59,7 @@ def test_the_largest_part_is_named_with_its_size(expected: str, caplog: pytest.L
     heavy.tell(program, heavy.LARGE)
     [record] = caplog.records
     assert re.search(expected, record.getMessage())
-    assert "every worker process makes its own copy of 50.0 MB" in record.getMessage()
+    assert "every worker process comes to have a copy of 50.0 MB" in record.getMessage()
     heavy.tell(program, heavy.LARGE)  # a pipeline that is made anew every epoch does not say it every epoch
     assert len(caplog.records) == 1
     assert record.levelno == logging.WARNING

@@ -112,7 +112,7 @@ def numbers(pipeline: Pipeline) -> list[int]:
 
 
 def processes(kind: str) -> set[int]:
-    """Those that are ours and live: "w" for workers, "t" for templates."""
+    """Those that are ours and live: "w" for workers, "t" for templates, "n" for nurseries."""
     found = set()
     for process in psutil.Process().children(recursive=True):
         try:
@@ -121,6 +121,13 @@ def processes(kind: str) -> set[int]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -342,6 +349,7 @@ def test_a_template_that_is_killed_takes_its_workers_along_and_the_stream_does_n
         received += [int(n) for batch in (iterator if busy else four) for n in batch["n"]]
         assert received == list(range(400))
         assert numbers(four) == list(range(400))
+    assert all("died with its parent, the nursery," in message for message in caplog.messages)
 
 
 def test_a_template_leaves_when_it_has_had_no_worker_for_a_while(module: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,28 +387,87 @@ class Source(Source):
     assert processes("w") | processes("t") == ours
 
 
-def test_a_death_while_a_program_is_loaded_is_blamed_on_it(module: Make, caplog: pytest.LogCaptureFixture) -> None:
-    heavy = module("""
+DEATHS = {
+    "SIGKILL(-9)": "os.kill(os.getpid(), signal.SIGKILL)",
+    "SIGSEGV(-11)": "import ctypes; ctypes.string_at(0)",
+    "exit code 0": "sys.exit(0)",
+    "exit code 3": "os._exit(3)",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_death_while_a_program_is_loaded_is_blamed_on_it(
+    death: str, module: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    heavy = module(f"""
 class Source(Source):
     def loaded(self):
-        os.kill(os.getpid(), signal.SIGKILL)
+        {DEATHS[death]}
 """)
     with pipeline(heavy.source()) as four, pytest.raises(WorkerError, match="the second worker to die there"):
         iter(four)
-    assert "SIGKILL(-9) while it loaded the source and the stages" in caplog.messages[0]
+    assert f"{death} while it loaded the source and the stages" in caplog.messages[0]
 
 
-def test_where_one_death_was_an_accident_the_others_load_for_themselves(module: Make) -> None:
-    heavy = module("""
+@pytest.mark.parametrize("death", DEATHS)
+def test_where_one_death_was_an_accident_the_others_load_for_themselves(death: str, module: Make) -> None:
+    heavy = module(f"""
 class Source(Source):
     def loaded(self):
         try:
             (here / "died").touch(exist_ok=False)
         except FileExistsError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        {DEATHS[death]}
 """)
     with pipeline(heavy.source()) as four:
         assert numbers(four) == list(range(40))
         assert processes("t") == set()
         assert len(processes("w")) == 4
+
+
+def test_when_the_nursery_is_killed_templates_and_their_workers_are_gone_and_the_next_epoch_works(
+    module: Make,
+) -> None:
+    heavy = module()
+    with pipeline(heavy.source()) as four:
+        expected = numbers(four)
+        iterator = iter(four)
+        next(iterator)
+        ours = processes("w") | processes("t")
+        [nursery] = processes("n")
+        os.kill(nursery, signal.SIGKILL)
+        until(lambda: not ours & (processes("w") | processes("t")) and not any(map(lives, ours)))
+        assert numbers(four) == expected
+
+
+def test_a_fork_that_is_refused_is_an_error_and_leaves_nothing(module: Make) -> None:
+    heavy = module("""
+import errno
+def fork(fork=os.fork):
+    if (here / "refuse").exists():
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = fork
+""")
+    with pipeline(heavy.source()) as four:
+        (heavy.folder / "refuse").touch()
+        with pytest.raises(WorkerError, match="no worker process can be started"):
+            iter(four)
+        assert processes("w") == set()
+        (heavy.folder / "refuse").unlink()
+        assert numbers(four) == list(range(40))
+        assert len(heavy.noted("imports")) == 1
+
+
+def test_a_template_has_no_more_of_the_code_that_main_has_reloaded(module: Make) -> None:
+    heavy = module("def answer(record):\n    return {'n': record['n'], 'answer': 1}\n")
+    with pipeline(heavy.source(), stages=[heavy.module.answer]) as four:
+        assert {record["answer"] for record in served(four)} == {1}
+    file = heavy.folder / f"{heavy.name}.py"
+    file.write_text(file.read_text().replace("'answer': 1", "'answer': 22"))
+    importlib.reload(heavy.module)
+    heavy.forget()
+    with pipeline(heavy.source(), stages=[heavy.module.answer]) as four:
+        assert {record["answer"] for record in served(four)} == {22}
+    assert len(heavy.noted("imports")) == 1
