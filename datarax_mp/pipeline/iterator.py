@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import threading
 import weakref
@@ -12,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import getpid
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from datarax_mp.core.strays import claimed
@@ -99,7 +100,7 @@ class PipelineIterator:
         self._session, self._cursor = session, cursor
         self._prefetch_size = prefetch_size
         self._dump_state, self._resume, self._tell_skips = dump_state, resume, tell_skips
-        self._process = os.getpid()
+        self._process = getpid()
         self._lock = threading.RLock()  # one that a handler can take again; ``_holder`` says what it has come into
         self._holder: int | None = None  # the thread that is inside
         self._waker: Waker | None = None
@@ -131,7 +132,7 @@ class PipelineIterator:
         3.0
         3.0
         """
-        if self._holder == threading.get_ident():
+        if self._holder == get_ident():
             return  # called by a handler in the middle of ``next``
         with self._inside():
             if self._work is not None:
@@ -162,13 +163,15 @@ class PipelineIterator:
     def __next__(self) -> Any:
         if self._closing:
             raise StopIteration
-        self._check_process()
-        if self._holder == threading.get_ident():
+        if self._process != getpid():
+            self._check_process()
+        me = get_ident()
+        if self._holder == me:
             raise RuntimeError(_TWICE)
         before = self._cursor.at
         try:
             with self._lock:
-                self._holder = threading.get_ident()
+                self._holder = me
                 item, after, skipped = self._next()
                 self._holder = None
                 if self._closing:
@@ -194,7 +197,8 @@ class PipelineIterator:
 
     def _next(self) -> tuple[Any, Position, list[tuple[tuple[Skip, ...], int]]]:
         """What the caller gets, or ``_END``; the position after it; and what was skipped on the way, with its step."""
-        after, skipped = self._cursor.at, list[tuple[tuple[Skip, ...], int]]()
+        after = self._cursor.at
+        skipped: list[tuple[tuple[Skip, ...], int]] = []
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -216,12 +220,12 @@ class PipelineIterator:
     def _inside(self) -> Iterator[None]:
         """Let one thread in at a time."""
         self._check_process()
-        if self._holder == threading.get_ident():
+        if self._holder == get_ident():
             raise RuntimeError(_TWICE)
         before = self._cursor.at
         try:
             with self._lock:
-                self._holder = threading.get_ident()
+                self._holder = get_ident()
                 yield
                 self._holder = None
                 if self._closing:
@@ -240,9 +244,9 @@ class PipelineIterator:
             self._end()
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():
+        if self._process != getpid():
             raise RuntimeError(
-                f"this iterator belongs to process {self._process}, and process {os.getpid()} was forked from it; "
+                f"this iterator belongs to process {self._process}, and process {getpid()} was forked from it; "
                 "iterate the pipeline anew in the forked process"
             )
 
@@ -316,12 +320,12 @@ class PipelineIterator:
         """
         if self._closed:  # asked first: a generator may call this when the interpreter has taken ``os`` apart
             return
-        if self._process != os.getpid():
+        if self._process != getpid():
             return  # it is the parent's
         self._closing = True
         if self._waker is not None:
             self._waker.wake()
-        if self._holder == threading.get_ident():
+        if self._holder == get_ident():
             return  # called by the user's code inside ``next``, or by a signal handler there: done on the way out
         if self._lock.acquire(timeout=timeout):
             try:
