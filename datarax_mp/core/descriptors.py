@@ -23,6 +23,8 @@ Identity: TypeAlias = tuple[int, int] | None  # what is open under a number: dev
 _STANDARD = 2  # standard input, output and error are 0 to 2
 _RECEIVE = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # from the first moment on, not a little later
 
+QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # for sending: the end of the other process is an error, never a SIGPIPE
+
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK}
 
 _INT = array.array("i")
@@ -126,7 +128,9 @@ def open_count() -> int | None:
     """How many this process has open, or None where nobody tells."""
     try:
         return len(os.listdir("/dev/fd")) - 1  # one of them is the listing's own
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise
         return None
 
 
@@ -154,7 +158,9 @@ def identity(descriptor: int) -> Identity:
     """What is open under this number, to be asked again later; None if nothing is."""
     try:
         status = os.fstat(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # a signal handler's, such as a TimeoutError
+            raise
         return None
     return status.st_dev, status.st_ino
 

@@ -225,7 +225,9 @@ class _Nursery:
 
 def main(control_fd: int, board_fd: int) -> None:
     """Serve the main process that holds the other end of ``control_fd`` until it is gone."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the thread that started us has blocked
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where that is ignored, the kernel keeps no exit status
     name_process("nursery")
     _open_standard()
     os.set_inheritable(control_fd, False)

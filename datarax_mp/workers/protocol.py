@@ -30,7 +30,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from datarax_mp.core.descriptors import close_socket, identity, is_gone, receive
+from datarax_mp.core.descriptors import QUIETLY, close_socket, identity, is_gone, receive
 from datarax_mp.core.spec import Layout
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.found_modules import Files
@@ -41,7 +41,6 @@ _HEADER = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors 
 _DESCRIPTORS = 128  # in one system call; Linux takes 253, others fewer
 _IN_FLIGHT_SECONDS = 10.0  # for others to take theirs, where a user may have only so many descriptors under way
 _CHUNK = 1 << 16
-_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # the end of the other process is an error, never a SIGPIPE to ours
 
 
 class Load(NamedTuple):
@@ -250,7 +249,7 @@ class Channel:
 
     def _send_all(self, data: bytes) -> None:
         try:
-            self.socket.sendall(data, _QUIETLY)
+            self.socket.sendall(data, QUIETLY)
         except OSError as error:
             raise _told_gone(error) from None
 
@@ -259,7 +258,7 @@ class Channel:
         deadline = time.monotonic() + _IN_FLIGHT_SECONDS
         while True:
             try:
-                self.socket.sendmsg([b"d"], rights, _QUIETLY)
+                self.socket.sendmsg([b"d"], rights, QUIETLY)
             except OSError as error:
                 # Too many on their way to workers that have yet to read them; nothing tells when they have.
                 if error.errno != errno.ETOOMANYREFS or time.monotonic() > deadline:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 from contextlib import ExitStack
 
-from datarax_mp.core.descriptors import close_socket, connection, identity, is_gone, readable, receive, send
+from datarax_mp.core.descriptors import QUIETLY, close_socket, connection, identity, is_gone, readable, receive, send
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.workers import launch
@@ -169,9 +169,9 @@ class Spawner:
     def _ask(self, request: bytes, descriptor: int | None = None) -> None:
         # So short a message goes as a whole or not at all, and a nursery that is stopped cannot hold us up.
         if descriptor is None:
-            self._control.send(request, socket.MSG_DONTWAIT)
+            self._control.send(request, socket.MSG_DONTWAIT | QUIETLY)
         else:
-            send(self._control, request, [descriptor], socket.MSG_DONTWAIT)
+            send(self._control, request, [descriptor], socket.MSG_DONTWAIT | QUIETLY)
 
     def exit_status(self, pid: int) -> int | None:
         """How a worker ended, or None when nobody can tell."""

@@ -201,9 +201,6 @@ class Worker:
         self.closed = True
         for number in list(self.pending):
             self._discard(number)
-        if self.place >= 0:
-            place, self.place = self.place, -1
-            self._on_close(place)
         self.channel.close()
         self.pid = -1
         while self.sentinel >= 0:
@@ -212,6 +209,9 @@ class Worker:
         while self.stack_fd >= 0:
             descriptor, self.stack_fd = self.stack_fd, -1
             close_known(descriptor, self._stack_known)
+        if self.place >= 0:
+            place, self.place = self.place, -1
+            self._on_close(place)
 
     def _discard(self, number: int) -> None:
         if number in self.pending:
@@ -258,7 +258,7 @@ class Worker:
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use. When the
         # interpreter ends, the nursery sees to it, and half of what this calls may be gone.
-        if self._complete and not _ending():
+        if self._complete and self.place >= 0 and not _ending():
             self.kill(0)
 
 
