@@ -66,11 +66,12 @@ def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoRet
         if STACK_SIGNAL:
             faulthandler.register(STACK_SIGNAL, cradle.stack)
         no_input.install()
-        with socket.socket(fileno=cradle.channel) as channel:
-            owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
-            os.register_at_fork(after_in_child=partial(_part, owned))
-            duty = serve(channel, cradle.heritage)
+        channel = socket.socket(fileno=cradle.channel)  # not closed at the end: other code may have done so
+        owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
+        os.register_at_fork(after_in_child=partial(_part, owned))
+        duty = serve(channel, cradle.heritage)
         if duty is not None:
+            channel.close()
             become_template(cradle, duty)
         status = 0
     except SystemExit as exit_:

@@ -43,7 +43,7 @@ class CutsItselfOff:
             self.marker.write_text(str(os.getpid()))
             self.cut_off = True
         if self.cut_off:
-            time.sleep(0.05)
+            time.sleep(0.2)
             return {"n": -1, "x": np.full(1000, -1)}
         return {"n": number, "x": np.full(1000, number)}
 
