@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from datarax_mp.stages.pad import Pad as Pad
     from datarax_mp.workers.errors import WorkerError as WorkerError
     from datarax_mp.workers.errors import WorkerTimeoutError as WorkerTimeoutError
+    from datarax_mp.workers.info import WorkerInfo as WorkerInfo
+    from datarax_mp.workers.info import worker_info as worker_info
 
 __version__ = "0.1.0"
 
@@ -84,7 +86,9 @@ _HOME = {
     "scan": "pipeline.scan",
     "SkippedRecord": "pipeline.skips",
     "WorkerError": "workers.errors",
+    "WorkerInfo": "workers.info",
     "WorkerTimeoutError": "workers.errors",
+    "worker_info": "workers.info",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

@@ -65,10 +65,10 @@ def pipe() -> tuple[int, int]:
         raise
 
 
-def connection() -> tuple[socket.socket, socket.socket]:
-    """Two connected stream sockets; a process that the user forks closes its copies."""
+def connection(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets; a process that the user forks closes its copies."""
     with _making:
-        ends = socket.socketpair()
+        ends = socket.socketpair(type=kind)
         try:
             ours, theirs = (end if end.fileno() > _STANDARD else _moved(end) for end in ends)
         except BaseException:

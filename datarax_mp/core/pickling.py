@@ -103,6 +103,11 @@ class Pickler(cloudpickle.Pickler):
             reducer = self._reducers[kind] = self.reducer_for(kind)
         return NotImplemented if reducer is None else reducer(obj)
 
+    @property
+    def kinds(self) -> frozenset[type]:
+        """The types of the objects that have been pickled, without those of the simplest kinds."""
+        return frozenset(self._reducers)
+
     def reducer_for(self, kind: type) -> Reducer | None:
         """How objects of exactly this type are reduced; None is pickle's own way."""
         if kind is CodeType:

@@ -19,19 +19,18 @@ from datarax_mp.pipeline.deliver import make_delivery
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.placement import check_fields, check_rows, resolve_device, resolve_sharding
-from datarax_mp.pipeline.scan import survivors
+from datarax_mp.pipeline.scan import Survivors, survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.transfer import Output, holds_x64
-from datarax_mp.sources import MemorySource
 from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.host import Filter, stage_name
 from datarax_mp.stages.split import any_random, split_stages
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.reading import Reading
-from datarax_mp.workers.usercode import runs_user_code
+from datarax_mp.workers.usercode import WorkerInit, runs_user_code
 
 if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages
@@ -102,6 +101,10 @@ class Pipeline:
             ended and ``WorkerTimeoutError`` says what it was at, with its Python stack. None waits for ever.
         restart_workers: whether a worker process that dies is replaced, with a warning in the log, and its work done
             again. A record that kills two workers is a ``WorkerError`` all the same. False makes every death one.
+        worker_init: called without arguments in every worker before it reads its first record, also in one that takes
+            a dead one's place, and again when the source or a stage was changed; ``worker_info()`` says there which
+            worker it is. With ``num_workers=0`` it is called once in the calling process, where ``worker_info()`` is
+            None, so that the source and the stages find the same.
         memory_budget: bytes that batches in flight may take, in shared memory where there are workers. None is enough
             for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
             Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
@@ -146,6 +149,7 @@ class Pipeline:
         retries: int = 0,
         timeout: float | None = None,
         restart_workers: bool = True,
+        worker_init: Callable[[], Any] | None = None,
         memory_budget: int | None = None,
     ) -> None:
         batch_size = arguments.resolve_batch_size(batch_size)
@@ -161,6 +165,9 @@ class Pipeline:
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         arguments.check_workers(num_workers, timeout, restart_workers)
+        if worker_init is not None and not callable(worker_init):
+            raise TypeError(f"worker_init must be a function without arguments, got {type(worker_init).__name__}")
+        self._init = None if worker_init is None else WorkerInit(worker_init)
         host, device_stages = split_stages(stages)
         arguments.check_stages(device_stages, output)
         if not enforce_batch:
@@ -193,6 +200,7 @@ class Pipeline:
         self._closed = False
         self._skips = Skips(arguments.resolve_callback("on_skip", on_skip, on_error))
         self._session: Session | None = None
+        self._survivors: Survivors | None = None
         self._all = Order(
             length=len(self._source),
             batch_size=batch_size if enforce_batch else 1,
@@ -212,12 +220,39 @@ class Pipeline:
     def _prepare(self) -> Session:
         """Find out which records there are, once. With a filter that takes a pass over the source, at first need."""
         if self._session is None:
-            kept = survivors(self._source, self._host_stages, self._options, skip=self._skip, reading=self._reading)
-            self._start(dataclasses.replace(self._all, length=len(kept), kept=kept))
+            self._filter()
         assert self._session is not None
         return self._session
 
-    def _start(self, order: Order) -> None:
+    def _filter(self) -> None:
+        """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
+        found = survivors(
+            self._source,
+            self._host_stages,
+            self._options,
+            skip=self._skip,
+            reading=self._reading,
+            init=self._init,
+            last=self._survivors,
+        )
+        before, self._survivors = self._survivors, found
+        if before is not None and before.same(found):
+            return
+        order, epoch = self._all, 0
+        if self._session is not None:
+            order, epoch, step = self._next
+            if step or order.first(epoch):
+                self._survivors = before
+                raise ValueError(
+                    "the source or a stage before the last Filter was changed in the middle of an epoch that a state "
+                    "goes on with: its place means other records now. Change them between epochs"
+                )
+            self._net()  # closes the session; iterators that still use it free it when they end
+        self._start(
+            dataclasses.replace(order, length=len(found.numbers), kept=found.numbers, start=0, start_epoch=0), epoch
+        )
+
+    def _start(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
         if len(order) == 0:
             log.warning(
@@ -230,7 +265,7 @@ class Pipeline:
         check_rows(self._options.sharding, order, padded=self._pad_last)
         stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
         self._fingerprint = states.fingerprint(order, self._facts.name, stages)
-        self._next = Position(order, 0, 0)
+        self._next = Position(order, epoch, 0)
         self._cursor = Cursor(self._next)
         self._open_session(order)
 
@@ -246,8 +281,10 @@ class Pipeline:
         sharding, x64 = self._options.sharding, holds_x64(self._options.output)
         stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
         pad = self._pad_last and (self._skip or order.ragged)
-        program = Program(self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading)
-        if sharding is not None and not self._host_stages and type(self._source) is MemorySource:
+        program = Program(
+            self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading, init=self._init
+        )
+        if sharding is not None and not program.user_code.there:
             check_fields(program.probe(), sharding, order, padded=pad)  # no code of the user's is run for that
         self._order = order
         delivery = make_delivery(
@@ -300,6 +337,8 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
+        if self._survivors is not None:
+            self._filter()  # anew, if what it depends on has changed
         session = self._prepare()
         cursor = Cursor(self._next)
         iterator = PipelineIterator(

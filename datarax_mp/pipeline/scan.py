@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +24,10 @@ from datarax_mp.pipeline.session import Options, Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.sources import as_source
 from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
+from datarax_mp.workers.content import digest
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.reading import Reading
+from datarax_mp.workers.usercode import WorkerInit
 
 if TYPE_CHECKING:
     from datarax_mp.pipeline.feed import HostBatch
@@ -32,7 +36,26 @@ log = logging.getLogger("datarax_mp")
 
 _RECORDS = 64  # that a worker reads at a time
 
-_decided: weakref.WeakKeyDictionary[Any, dict[Hashable, NDArray[np.int64]]] = weakref.WeakKeyDictionary()
+_MOST_DECIDED = 4  # results that are kept for one source
+
+_decided: weakref.WeakKeyDictionary[Any, deque[Survivors]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survivors:
+    """The records that filters leave.
+
+    Attributes:
+        key: a digest of source and stages, and how records are read.
+        numbers: the records' numbers, ascending.
+    """
+
+    key: Hashable
+    numbers: NDArray[np.int64]
+
+    def same(self, other: Survivors) -> bool:
+        """Whether they are the same records."""
+        return np.array_equal(self.numbers, other.numbers)
 
 
 def scan(source: Any, fn: Callable[[Any], Any], *, num_workers: int = 0) -> np.ndarray:
@@ -53,14 +76,21 @@ def scan(source: Any, fn: Callable[[Any], Any], *, num_workers: int = 0) -> np.n
     [1, 4, 2]
     """
     options = Options(num_workers, 2, "numpy", None, None, None, True, _RECORDS)
-    parts = list(_passes(as_source(source), MapElement(_Value(fn)), options, skip=False, reading=Reading()))
+    parts = list(_passes(as_source(source), MapElement(_Value(fn)), options, skip=False, reading=Reading(), init=None))
     return np.concatenate([values for _, values, _ in parts])
 
 
 def survivors(
-    source: Any, stages: Sequence[HostStage], options: Options, *, skip: bool, reading: Reading
-) -> NDArray[np.int64]:
-    """The numbers of the records that pass all filters among the stages, ascending.
+    source: Any,
+    stages: Sequence[HostStage],
+    options: Options,
+    *,
+    skip: bool,
+    reading: Reading,
+    init: WorkerInit | None,
+    last: Survivors | None,
+) -> Survivors:
+    """The records that pass all filters among the stages; found anew when source or stages are not what they were.
 
     Args:
         source: the source.
@@ -68,17 +98,21 @@ def survivors(
         options: of the pipeline; workers, time limit and restarts are as it says.
         skip: whether a record for which something is raised counts as one that passes; then the epoch deals with it.
         reading: how records are read.
+        init: see ``Program``.
+        last: what was found before, returned if it still holds.
 
     Raises:
         ValueError: none is left.
     """
-    last = max(place for place, stage in enumerate(stages) if isinstance(stage, Filter))
-    stages = tuple(stages[: last + 1])
-    if (known := _remembered(source, stages)) is not None:
+    filters = max(place for place, stage in enumerate(stages) if isinstance(stage, Filter))
+    stages = tuple(stages[: filters + 1])
+    key = digest((source, stages)), skip, reading
+    if (known := _remembered(source, key, last)) is not None:
         return known
     kept = []
     scanning = Options(options.num_workers, 2, "numpy", None, None, options.timeout, options.restart_workers, _RECORDS)
-    for numbers, passes, there in _passes(source, MapElement(_Decision(stages)), scanning, skip=skip, reading=reading):
+    passing = _passes(source, MapElement(_Decision(stages)), scanning, skip=skip, reading=reading, init=init)
+    for numbers, passes, there in passing:
         fate = np.ones(len(numbers), bool)
         fate[there] = passes
         kept.append(numbers[fate])
@@ -87,12 +121,16 @@ def survivors(
     if not len(found):
         raise ValueError(f"{names} leaves none of the {len(source)} records of {type(source).__name__}")
     log.info("%s leaves %d of %d records", names, len(found), len(source))
-    _remember(source, stages, found)
-    return found
+    found.flags.writeable = False
+    # Once more, because the pass may have moved the source's data to shared memory, or changed what the source keeps.
+    survivors = Survivors((digest((source, stages)), *key[1:]), found)
+    with suppress(TypeError):  # it cannot be a key
+        _decided.setdefault(source, deque(maxlen=_MOST_DECIDED)).append(survivors)
+    return survivors
 
 
 def _passes(
-    source: Any, stage: MapElement, options: Options, *, skip: bool, reading: Reading
+    source: Any, stage: MapElement, options: Options, *, skip: bool, reading: Reading, init: WorkerInit | None
 ) -> Iterator[tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]]:
     """For each portion of the source: record numbers, the values of those that did not raise, and which those are."""
 
@@ -103,7 +141,7 @@ def _passes(
 
     order = Order(length=len(source), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
-    program = Program(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading)
+    program = Program(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
     session = Session(program, options, deliver)
     cursor = Cursor(Position(order, 0, 0))
     iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda *_: None)
@@ -144,15 +182,11 @@ class _Decision:
         return {"passes": True}
 
 
-def _remembered(source: Any, stages: tuple[HostStage, ...]) -> NDArray[np.int64] | None:
+def _remembered(source: Any, key: Hashable, last: Survivors | None) -> Survivors | None:
+    if last is not None and last.key == key:
+        return last
     try:
-        return _decided.get(source, {}).get(stages)
-    except TypeError:  # neither can be a key
+        known = list(_decided.get(source, ()))
+    except TypeError:  # it cannot be a key
         return None
-
-
-def _remember(source: Any, stages: tuple[HostStage, ...], kept: NDArray[np.int64]) -> None:
-    try:
-        _decided.setdefault(source, {})[stages] = kept
-    except TypeError:
-        pass
+    return next((survivors for survivors in known if survivors.key == key), None)

@@ -23,6 +23,7 @@ from datarax_mp.pipeline.together import Together
 from datarax_mp.pipeline.transfer import Output, Transfer, make_together, make_transfer
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
+from datarax_mp.workers.copied_generators import warn_of_generators
 from datarax_mp.workers.crew import Crew, CrewLike
 from datarax_mp.workers.local import LocalCrew
 from datarax_mp.workers.pool import pool, program_numbers
@@ -174,7 +175,10 @@ class Session:
         if known is None or not (known.intact() and known.holds(self._program)):
             number = next(program_numbers)
             self._numbers.append(number)
+            fresh = known is None
             known = self._shipment = Shipment(self._program, number)
+            if fresh:
+                warn_of_generators(self._program, known.kinds)
         return known
 
     def _find_layout(self, crew: CrewLike) -> Layout:

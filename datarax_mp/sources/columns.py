@@ -26,6 +26,7 @@ from datarax_mp.core.record import Path, RecordError, field_name
 from datarax_mp.core.spec import align
 from datarax_mp.core.values import read
 from datarax_mp.ring.segment import Segment
+from datarax_mp.sources.originals import Original
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ class ArrayColumn:
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
         self.home: InSegment | InFile | None = None
+        self.original: Original | None = None  # once it is placed
 
     @classmethod
     def at(cls, home: InSegment | InFile) -> ArrayColumn:
         """The column whose array has been placed."""
         column = cls.__new__(cls)
-        column.array, column.home = home.open(), home
+        column.array, column.home, column.original = home.open(), home, None
         return column
 
     def __reduce__(self) -> Any:
@@ -194,6 +196,8 @@ def place(columns: Sequence[Column], purpose: str) -> None:
         else:
             pending.append(column)
     for column in pending:
+        if column.original is not None and (now := column.original.changed(column.array)) is not None:
+            column.array, column.home, column.original = now, None, None
         if column.home is not None and not column.home.intact():
             column.home = None
     pending = [column for column in pending if column.home is None]
@@ -215,6 +219,7 @@ def place(columns: Sequence[Column], purpose: str) -> None:
         array = column.array
         np.copyto(np.ndarray(array.shape, array.dtype, memory, offset), array)
         column.home = InSegment(segment, offset, array.shape, array.dtype)
+        column.original = Original(array)
         column.array = column.home.open()
         offset += align(array.nbytes)
 

@@ -23,7 +23,9 @@ class MemorySource:
     Worker processes share one copy of the data, however many workers and pipelines there are: it is placed in shared
     memory when the first pipeline with workers needs it, and is served from there from then on. Columns that are
     ``np.memmap`` stay in their file. A record's arrays are read-only views, so that a stage cannot change the data of
-    others; copy before writing.
+    others; copy before writing. What is written to an array that was given here holds from the next epoch on, for any
+    number of workers; finding out takes some 50 ms a GB, for as long as the array exists and is writeable. A list and
+    its records are taken over: do not change them afterwards.
 
     Args:
         config: how to serve the records.
@@ -116,13 +118,18 @@ class MemorySource:
         self._epoch += 1
 
     def place(self) -> None:
-        """Move the data to where worker processes can map it; once is enough, later calls do nothing.
+        """Move the data to where worker processes can map it; later calls only look for changes in the user's arrays.
 
         Raises:
             SharedMemoryError: there is too little shared memory.
             TypeError: a record does not pickle.
         """
         place(list(self._columns.values()), f"the data of source '{self.name}'")
+
+    def refresh(self) -> None:
+        """If the data has been moved, look for changes in the user's arrays."""
+        if any(isinstance(column, ArrayColumn) and column.original is not None for column in self._columns.values()):
+            self.place()
 
     def reads_columns(self, fields: Iterable[Path]) -> bool:
         """Whether ``read_into`` can fill these fields: each is a column of one array, not of an object per record."""

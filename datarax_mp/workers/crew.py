@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import select
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -23,7 +23,9 @@ from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring
 from datarax_mp.workers.blame import culprit, whereabouts
 from datarax_mp.workers.board import Phase
+from datarax_mp.workers.environment import Environment
 from datarax_mp.workers.errors import WorkerError, WorkerTimeoutError, describe_exit, likely_cause
+from datarax_mp.workers.logs import inbox
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.protocol import Attach, Done, Failed, Gone, Loaded, Run
@@ -123,7 +125,8 @@ class Crew:
         timeout: float | None,
         waker: Waker,
     ) -> None:
-        self._program, self._shipment = program, shipment
+        self._program, self._shipment, self._most = program, shipment, most
+        self._environment, self._inbox = Environment.here(), inbox()
         self._probe, self._restart, self._timeout = probe, restart, timeout
         self._attach: tuple[Ring, Layout] | None = None
         self._loaded: list[Loaded | Failed] = []
@@ -134,6 +137,7 @@ class Crew:
         self._waker = waker
         self._poll = select.poll()
         self._poll.register(waker.fileno(), select.POLLIN)
+        self._poll.register(self._inbox.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, Worker] = {}
         self.workers: list[Worker] = []
         try:
@@ -232,6 +236,7 @@ class Crew:
 
     def leave(self) -> None:
         """Give the workers back to the pool, with the program still loaded."""
+        self._inbox.empty()
         self._disown()
         workers, self.workers = self.workers, []
         pool().park(workers)
@@ -245,7 +250,11 @@ class Crew:
             self.workers.pop().kill()
 
     def _lease(self, count: int) -> list[Worker]:
-        return pool().lease(count, self._shipment.need)
+        leased = pool().lease(count, self._shipment.need)
+        for worker in leased:
+            if worker.loaded != self._shipment.number:
+                worker.index = -1  # it was another pipeline's
+        return leased
 
     def _make_template(self) -> None:
         """Have one process load the program, and workers forked of it if that can be done.
@@ -303,7 +312,10 @@ class Crew:
                     "start the epoch anew, or make the pipeline after that code has run"
                 )
             raise Closed
-        events = [(self._by_descriptor[descriptor], descriptor) for descriptor in ready]
+        self._read_logs(ready)
+        events = [
+            (self._by_descriptor[descriptor], descriptor) for descriptor in ready if descriptor in self._by_descriptor
+        ]
         for worker, descriptor in events:
             if worker not in self.workers:
                 continue  # buried a moment ago, because of its other descriptor
@@ -317,6 +329,14 @@ class Crew:
         while self._again and self.has_room(2):
             self.submit(self._again.popleft())
 
+    def _read_logs(self, ready: Sequence[int]) -> None:
+        """Before the answers, so that what was logged while a batch was made comes before the batch."""
+        if self._inbox.fileno() in ready:
+            if self._inbox.intact():
+                self._inbox.empty()
+            else:  # other code has closed it: the next epoch makes another
+                self._poll.unregister(self._inbox.fileno())
+
     def _take(self, worker: Worker) -> None:
         for question, answer in worker.answers():
             if not isinstance(question, Ticket):
@@ -327,11 +347,18 @@ class Crew:
             else:
                 question.discard()
 
+    def _index(self, worker: Worker) -> int:
+        """The index that a worker had for this program, or one that is free."""
+        taken = {other.index for other in self.workers if other is not worker}
+        kept = 0 <= worker.index < self._most and worker.index not in taken
+        return worker.index if kept else next(index for index in range(self._most) if index not in taken)
+
     def _welcome(self, worker: Worker, *, probe: int | None = None, template: bool = False) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
+        worker.settle(self._environment, self._index(worker), self._most, self._inbox)
         if probe is not None or worker.loaded != self._shipment.number:
             worker.loaded, worker.attached = self._shipment.number, None
             if not self._shipment.need.modules <= worker.modules:
@@ -357,6 +384,7 @@ class Crew:
 
     def _bury(self, worker: Worker) -> None:
         """Replace a worker that has died or lost its channel, and put what it had in hand up for others."""
+        self._inbox.empty()  # its last words
         self._forget(worker)
         cut_off = not worker.ended(_LEAVING_SECONDS)
         if cut_off:
@@ -376,8 +404,10 @@ class Crew:
             self._judge(worker, list(lost.values()), cut_off=cut_off)
         finally:
             worker.kill()
+        index = worker.index
         [replacement] = self._lease(1)
         self.workers.append(replacement)
+        replacement.index = index
         self._welcome(replacement, probe=self._probe if self._attach is None else None)
         if self._attach is not None:
             self._send_attach(replacement)

@@ -8,10 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from datarax_mp.workers.environment import variables_for_workers
 from datarax_mp.workers.groups import end_session
-
-# One thread per worker: eight workers with eight BLAS threads each fight over the same cores.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 _COMMAND = (
     "import sys; sys.path[:] = sys.argv[3:]; from datarax_mp.workers.nursery import main; "
@@ -25,9 +23,6 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
     Raises:
         OSError: there can be no further process.
     """
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    for name in _ONE_THREAD:
-        environment.setdefault(name, "1")
     package_root = str(Path(__file__).resolve().parents[2])
     return subprocess.Popen(
         [
@@ -37,7 +32,7 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
             *_import_path(),
             package_root,
         ],
-        env=environment,
+        env=variables_for_workers(),
         stdin=subprocess.DEVNULL,
         pass_fds=[control_fd, board_fd],
         start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals

@@ -35,7 +35,7 @@ class LocalCrew:
 
     def __init__(self, program: Program, epoch: int) -> None:
         self._program, self._epoch = program, epoch
-        program.user_code.forget()
+        program.user_code.begin()
         self._answers: list[tuple[Ticket, Answer]] = []
         self._background: _Background | None = None
 

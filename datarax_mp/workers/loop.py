@@ -16,8 +16,9 @@ from datarax_mp.core.edits import forget_edited
 from datarax_mp.core.errors import add_note
 from datarax_mp.core.strays import accept_all
 from datarax_mp.ring import Segment, SharedMemoryError
-from datarax_mp.workers import board, randomness
+from datarax_mp.workers import board, info, logs, randomness
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
+from datarax_mp.workers.environment import Environment
 from datarax_mp.workers.errors import EXITS, RemoteError
 from datarax_mp.workers.forking import Heritage, fitness, open_files, still_open
 from datarax_mp.workers.program import Program
@@ -32,6 +33,7 @@ from datarax_mp.workers.protocol import (
     Loaded,
     Park,
     Run,
+    Settle,
     Unload,
     Written,
 )
@@ -62,6 +64,8 @@ class _Worker:
         self.pid = os.getpid()
         self.program: Program | None = None
         self.failure: RemoteError | None = None  # why there is no program, or no memory
+        self.environment: Environment | None = None
+        self.unsettled: RemoteError | None = None  # why main's environment is not ours
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
         self.duty: TemplateDuty | None = None
@@ -70,6 +74,8 @@ class _Worker:
         match message:
             case Run():
                 self.answer(number, self.run(message))
+            case Settle():
+                self.settle(message, descriptors)
             case Load():
                 board.here[PHASE] = Phase.LOADING
                 self.answer(number, self.load(message, descriptors))
@@ -82,10 +88,24 @@ class _Worker:
             case Park():
                 self.channel.socket.settimeout(message.seconds)
 
+    def settle(self, message: Settle, descriptors: tuple[int, ...]) -> None:
+        self.unsettled = None
+        info.become(message.worker)
+        try:
+            if descriptors:
+                logs.send_to(descriptors[0])
+            self.environment = message.environment
+            message.environment.apply()
+        except EXITS:
+            raise
+        except BaseException as error:
+            self.unsettled = _packed(error)
+
     def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
         if os.getpid() != self.pid:
             self.end_twin()
         board.here[PHASE], board.here[RECORD] = Phase.ANSWERING, WHOLE_BATCH
+        logs.flush()
         self.channel.send(number, answer)
 
     def end_twin(self) -> NoReturn:
@@ -100,19 +120,19 @@ class _Worker:
         os._exit(1)
 
     def run(self, run: Run) -> Done | Failed:
-        if self.program is None or self.memory is None:
-            assert self.failure is not None
-            return Failed(self.failure, Written.nothing())
+        failure = self.unsettled or (self.failure if self.program is None or self.memory is None else None)
+        if failure is not None:
+            return Failed(failure, Written.nothing())
+        assert self.program is not None
         return self.program.perform(run, self.memory, self.slot_bytes, _packed)
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
         program = self.heritage.take(message.program)
         if program is None:
             self.forget()
-        sys.path[:] = message.path
+        if self.unsettled is not None:
+            return Failed(self.unsettled, Written.nothing())
         try:
-            if message.directory is not None:
-                os.chdir(message.directory)
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
             randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
@@ -126,6 +146,8 @@ class _Worker:
                 for descriptor in descriptors:
                     os.close(descriptor)
             self.program = program
+            if self.environment is not None:
+                self.environment.apply_filters()
             layout = None if message.probe is None else program.probe(message.probe)
             return Loaded(layout, program.user_code.draws)
         except EXITS:
@@ -182,6 +204,7 @@ def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
     accept_all()
     worker = _Worker(Channel(sock), heritage)
     while worker.duty is None:
+        logs.flush_until(sock)
         try:
             number, message, descriptors = worker.channel.receive()
         except (Gone, TimeoutError):

@@ -1,6 +1,7 @@
 """What main and a worker say to each other, and the channel they say it through.
 
     main                                   worker
+    Settle, with descriptor  ------------> makes main's environment its own
     Load, with descriptors   ------------> unpickles the program
                              <------------ Loaded (with the layout, if asked to probe) | Failed
     BecomeTemplate, with descriptor  ---->  becomes a template, of which workers are forked
@@ -32,8 +33,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.core.descriptors import QUIETLY, close_socket, identity, is_gone, receive
 from datarax_mp.core.spec import Layout
+from datarax_mp.workers.environment import Environment
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.found_modules import Files
+from datarax_mp.workers.info import WorkerInfo
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -41,6 +44,13 @@ _HEADER = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors 
 _DESCRIPTORS = 128  # in one system call; Linux takes 253, others fewer
 _IN_FLIGHT_SECONDS = 10.0  # for others to take theirs, where a user may have only so many descriptors under way
 _CHUNK = 1 << 16
+
+
+class Settle(NamedTuple):
+    """Be this worker, in this environment; what is logged goes to the descriptor that comes along, if one does."""
+
+    environment: Environment
+    worker: WorkerInfo
 
 
 class Load(NamedTuple):
@@ -52,8 +62,6 @@ class Load(NamedTuple):
         spans: (start, size) of the pickle in the first segment, then of each part beside it, as unpickling asks for
             them; (-k, 0) is segment k itself.
         probe: the epoch in which to read the first record and answer with its layout, or None.
-        path: the import path.
-        directory: the working directory; None if it has been deleted.
         found: modules that the worker finds in the files given here alone.
         template: whether to answer with the process's fitness for forking; nothing of the program is run then.
     """
@@ -62,8 +70,6 @@ class Load(NamedTuple):
     sizes: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     probe: int | None
-    path: tuple[str, ...]
-    directory: str | None
     found: Files
     template: bool = False
 
@@ -194,7 +200,7 @@ class Failed(NamedTuple):
     written: Written
 
 
-Message: TypeAlias = Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
+Message: TypeAlias = Settle | Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
 
 
 class Gone(Exception):

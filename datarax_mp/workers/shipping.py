@@ -16,7 +16,6 @@ import io
 import logging
 import os
 import pickle
-import sys
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -57,13 +56,18 @@ class Shipment:
     Raises:
         TypeError: something in it does not pickle; the message names the attribute.
         SharedMemoryError: there is too little shared memory for it.
+
+    Attributes:
+        number: see above.
+        segments: the shared memory that it lies in.
+        kinds: the types of the objects in it.
     """
 
     def __init__(self, program: Any, number: int) -> None:
         self.number = number
         self._code = code_version()
         cargo = _Cargo(program)
-        self._spans, self._found = cargo.spans, cargo.found
+        self._spans, self._found, self.kinds = cargo.spans, cargo.found, cargo.kinds
         self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
         heavy.tell(program, cargo.pieces[0][1].nbytes)
         payload = Segment.create(
@@ -104,8 +108,7 @@ class Shipment:
     def message(self, *, probe: int | None, template: bool = False) -> Load:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
-        spans, path = tuple(self._spans), tuple(sys.path)
-        return Load(self.number, sizes, spans, probe, path, _working_directory(), self._found, template)
+        return Load(self.number, sizes, tuple(self._spans), probe, self._found, template)
 
 
 class _Cargo:
@@ -118,10 +121,12 @@ class _Cargo:
         segments: those that come along.
         found: the modules that workers are to be told of.
         modules: those that they import.
+        kinds: the types of the objects in the program.
     """
 
     def __init__(self, program: Any) -> None:
-        pickled, parts, self.found, self.modules = _pickled(program)
+        pickler, pickled, self.found = _pickled(program)
+        parts, self.modules, self.kinds = pickler.parts, pickler.modules, pickler.kinds
         self.segments: list[Segment] = []
         self.pieces: list[tuple[int, memoryview]] = []
         self.size = 0
@@ -142,12 +147,12 @@ class _Cargo:
         return start, part.nbytes
 
 
-def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | Segment], Files, set[str]]:
-    """The pickle, what goes beside it, the modules that workers are to be told of, and those that they import."""
+def _pickled(program: Any) -> tuple[ProgramPickler, memoryview, Files]:
+    """The pickler with what goes beside the pickle, the pickle, and the modules that workers are to be told of."""
     for without_handles in (False, True):
         attempt = partial(_attempt, program, without_handles=without_handles)
         try:
-            pickle_, pickler, unknown = attempt()
+            pickler, pickle_, unknown = attempt()
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -162,21 +167,14 @@ def _pickled(program: Any) -> tuple[memoryview, Sequence[pickle.PickleBuffer | S
             break
     # Those that are not the main script alone: then functions may import still more of them.
     found = files_of(unknown_to_workers()) if set(unknown) - {"__main__", "__mp_main__"} else {}
-    return pickle_, pickler.parts, found, pickler.modules
+    return pickler, pickle_, found
 
 
-def _attempt(program: Any, *, without_handles: bool) -> tuple[memoryview, ProgramPickler, Collection[str]]:
+def _attempt(program: Any, *, without_handles: bool) -> tuple[ProgramPickler, memoryview, Collection[str]]:
     pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
     with by_value() as unknown:
         pickler.dump(program)
-    return stream.getbuffer(), pickler, unknown
-
-
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # somebody has deleted it; relative paths lead nowhere in the calling process either
-        return None
+    return pickler, stream.getbuffer(), unknown
 
 
 def unpack(message: Load, descriptors: Sequence[int]) -> Any:

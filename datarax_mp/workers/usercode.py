@@ -19,7 +19,8 @@ from datarax_mp.core.strays import claim, is_stray
 from datarax_mp.sources.images import ImageFolderSource
 from datarax_mp.sources.memory import MemorySource
 from datarax_mp.sources.packing import PackedSource
-from datarax_mp.workers import board
+from datarax_mp.stages.host import stage_name
+from datarax_mp.workers import board, logs
 from datarax_mp.workers.board import PHASE, Phase
 from datarax_mp.workers.inside import find
 from datarax_mp.workers.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
@@ -44,7 +45,8 @@ class WorkerInit:
         if self._done:
             return
         try:
-            self.fn()
+            with logs.setting_up():
+                self.fn()
         except Exception as error:
             claim(error, "while worker_init prepared the process")
             raise
@@ -134,14 +136,19 @@ class UserCode:
 
     def listeners(self) -> list[tuple[str, Any]]:
         """Who wants to know the epoch, wherever it stands in the source or a stage."""
-        roots = {f"source ({type(self._source).__name__})": self._source}
-        roots |= {f"stages[{place}]": stage for place, stage in enumerate(self._stages)}
-        return list(find(roots, _listens))
+        return list(find(named_parts(self._source, self._stages), _listens))
 
-    @staticmethod
-    def forget() -> None:
-        """Have everybody told again, since the user may have changed anything meanwhile."""
+    def begin(self) -> None:
+        """Before an epoch in the calling process, where the user may have changed anything since the last one."""
         UserCode._current = None
+        for _, source in find(named_parts(self._source, self._stages), lambda value: isinstance(value, MemorySource)):
+            source.refresh()
+
+
+def named_parts(source: Any, stages: Sequence[Any]) -> dict[str, Any]:
+    """The source and the stages, by the names that messages use."""
+    named = {f"source ({type(source).__name__})": source}
+    return named | {f"stages[{place}] ({stage_name(stage)})": stage for place, stage in enumerate(stages)}
 
 
 def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:

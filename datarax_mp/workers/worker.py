@@ -21,9 +21,12 @@ from typing import Any, Protocol
 from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.workers.board import Board, Sighting
+from datarax_mp.workers.environment import Environment
+from datarax_mp.workers.info import WorkerInfo
+from datarax_mp.workers.logs import Inbox
 from datarax_mp.workers.need import Need
 from datarax_mp.workers.newborn import STACK_SIGNAL
-from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run
+from datarax_mp.workers.protocol import Channel, Gone, Load, Message, Run, Settle
 
 _DEATH_SECONDS = 1.0  # after SIGKILL; it takes longer where a process waits in the kernel, for a file server say
 _LOOK_SECONDS = 0.005  # between two looks at a process without a descriptor that tells of its end
@@ -54,6 +57,8 @@ class Worker:
         modules: what it has imported, as far as main knows, beyond what every worker has.
         loaded: the number of the program that it has, or None.
         attached: the number of the ring that it has mapped, or None.
+        index: its place among the workers of the pipeline that it works for, or did last.
+        settled: what it was told of its surroundings last, or None; see ``settle``.
         pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
@@ -78,6 +83,9 @@ class Worker:
         self.modules: frozenset[str] = frozenset()
         self.loaded: int | None = None
         self.attached: int | None = None
+        self.index = -1
+        self.settled: Settle | None = None
+        self._logs_to: Inbox | None = None
         self.pending: dict[int, Question] = {}
         self.pid = -1
         self.sentinel = -1
@@ -138,6 +146,14 @@ class Worker:
             if error.errno is None:  # out of a signal handler
                 raise
             return True  # nobody tells
+
+    def settle(self, environment: Environment, index: int, count: int, logs: Inbox) -> None:
+        """Tell it where it works and who it is, unless it knows."""
+        message = Settle(environment, WorkerInfo(index, count))
+        descriptors = [] if self._logs_to is logs else [logs.address]
+        if descriptors or message != self.settled:
+            self.index, self.settled, self._logs_to = index, message, logs
+            self.tell(message, descriptors)
 
     def ask(self, question: Question, message: Load | Run, descriptors: Sequence[int] = ()) -> None:
         """Send what will be answered. If the process has died, that shows where answers are read."""
