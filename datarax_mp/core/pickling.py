@@ -80,18 +80,21 @@ class Pickler(cloudpickle.Pickler):
 
     Attributes:
         modules: the names of those that the other process imports for it.
+        kinds: the types of the objects that have been pickled, without those of the simplest kinds.
     """
 
     def __init__(self, stream: io.IOBase, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> None:
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self._reducers: dict[type, Reducer | None] = {}
         self.modules: set[str] = set()
+        self.kinds: frozenset[type] = frozenset()
 
     def dump(self, obj: Any) -> None:
         """Write the pickle of an object."""
         try:
             super().dump(obj)
         finally:
+            self.kinds = frozenset(self._reducers)
             self._reducers.clear()  # most refer to this object, which then would hold all that it has seen until a gc
 
     def reducer_override(self, obj: Any) -> Any:
@@ -102,11 +105,6 @@ class Pickler(cloudpickle.Pickler):
         except KeyError:
             reducer = self._reducers[kind] = self.reducer_for(kind)
         return NotImplemented if reducer is None else reducer(obj)
-
-    @property
-    def kinds(self) -> frozenset[type]:
-        """The types of the objects that have been pickled, without those of the simplest kinds."""
-        return frozenset(self._reducers)
 
     def reducer_for(self, kind: type) -> Reducer | None:
         """How objects of exactly this type are reduced; None is pickle's own way."""

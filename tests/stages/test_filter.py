@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -173,3 +174,105 @@ def test_a_filter_after_a_random_stage_is_an_error() -> None:
 def test_single_elements_are_filtered_too() -> None:
     with make(Filter(odd), enforce_batch=False, num_workers=2) as pipeline:
         assert [int(element["n"]) for element in pipeline] == list(range(1, LENGTH, 2))
+
+
+class Above:
+    """A predicate with a threshold."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def __call__(self, record: dict[str, Any]) -> bool:
+        return int(record["n"]) >= self.least
+
+
+class Numbers:
+    """A source of the user's own."""
+
+    def __init__(self, values: list[int]) -> None:
+        self.values = values
+        self.lock = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {"n": self.values[number]}
+
+
+def flat(pipeline: Pipeline) -> list[int]:
+    return [int(n) for batch in pipeline for n in batch["n"]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_survivors_are_found_anew_when_the_predicate_or_the_source_has_changed(workers: int) -> None:
+    above, source = Above(3), Numbers(list(range(8)))
+    with Pipeline(source=source, batch_size=2, stages=[Filter(above)], num_workers=workers, output="numpy") as pipeline:
+        assert flat(pipeline) == [3, 4, 5, 6, 7]
+        above.least = 6
+        assert flat(pipeline) == [6, 7]
+        assert len(pipeline) == 1
+        source.values[0] = 100
+        assert flat(pipeline) == [100, 6, 7]
+        assert pipeline.get_state()["epoch"] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_survivors_are_those_of_the_content_not_of_the_object(workers: int) -> None:
+    source = Numbers(list(range(8)))
+    for least in (3, 6):
+        with Pipeline(
+            source=source,
+            batch_size=2,
+            stages=[Filter(lambda r, least=least: r["n"] >= least)],
+            num_workers=workers,
+            output="numpy",
+        ) as pipeline:
+            assert flat(pipeline) == list(range(least, 8))
+
+
+def test_survivors_are_not_looked_for_again_while_nothing_has_changed() -> None:
+    source = Numbers(list(range(8)))
+    ASKED.clear()
+    for _ in range(2):
+        with Pipeline(source=source, batch_size=2, stages=[Filter(Asking())], output="numpy") as pipeline:
+            for _ in range(3):
+                assert flat(pipeline) == [3, 4, 5, 6, 7]
+    assert len(ASKED) == 9  # all records, and the first one more
+
+
+ASKED: list[int] = []
+
+
+class Asking:
+    """A predicate that is nothing but code."""
+
+    def __call__(self, record: dict[str, Any]) -> bool:
+        asked().append(record["n"])
+        return bool(record["n"] >= 3)
+
+
+def asked() -> list[int]:
+    return ASKED
+
+
+def test_what_does_not_pickle_counts_by_its_identity() -> None:
+    source = Numbers(list(range(8)))
+    source.lock = threading.Lock()  # type: ignore[assignment]
+    above = Above(3)
+    with Pipeline(source=source, batch_size=2, stages=[Filter(above)], output="numpy") as pipeline:
+        assert flat(pipeline) == [3, 4, 5, 6, 7]
+        above.least = 7
+        assert flat(pipeline) == [7]
+
+
+def test_a_state_inside_an_epoch_whose_records_have_changed_is_an_error() -> None:
+    above = Above(3)
+    with Pipeline(source=Numbers(list(range(8))), batch_size=2, stages=[Filter(above)], output="numpy") as pipeline:
+        next(iterator := iter(pipeline))
+        pipeline.set_state(iterator.get_state())
+        above.least = 5
+        with pytest.raises(ValueError, match="was changed in the middle of an epoch"):
+            iter(pipeline)
+        above.least = 3
+        assert flat(pipeline) == [5, 6, 7]
