@@ -9,6 +9,7 @@ libraries get one thread each unless the user's environment says something else.
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib.util
 import logging
 import os
@@ -178,7 +179,9 @@ def _jax_options() -> dict[str, Any] | None:
     config = getattr(sys.modules.get("jax"), "config", None)
     if config is None:
         return None
-    return {name: getattr(config, name) for name in _JAX_OPTIONS if hasattr(config, name)}
+    values = {name: getattr(config, name) for name in _JAX_OPTIONS if hasattr(config, name)}
+    # By its name: an object of JAX's would make every worker import JAX.
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
 
 
 class _Jax:
@@ -193,7 +196,8 @@ class _Jax:
         config = getattr(sys.modules.get("jax"), "config", None)
         if config is not None:
             for name, value in self.options.items():
-                if getattr(config, name, value) != value:
+                now = getattr(config, name, value)
+                if (now.value if isinstance(now, enum.Enum) else now) != value:
                     config.update(name, value)
         elif self.options and self not in sys.meta_path:
             sys.meta_path.insert(0, self)

@@ -158,7 +158,10 @@ def epoch(pipeline):
 if __name__ == "__main__":
     pipelines = [Pipeline(source=Uses(), batch_size=1, num_workers=workers, output="numpy") for workers in (0, 1)]
     found = []
-    for options in ({"jax_enable_x64": True, "jax_default_prng_impl": "rbg"}, {"jax_enable_x64": False}):
+    for options in (
+        {"jax_enable_x64": True, "jax_default_prng_impl": "rbg", "jax_numpy_dtype_promotion": "strict"},
+        {"jax_enable_x64": False, "jax_numpy_dtype_promotion": "standard"},
+    ):
         for name, value in options.items():
             jax.config.update(name, value)
         one, other = map(epoch, pipelines)
