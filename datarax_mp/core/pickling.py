@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import threading
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -158,7 +160,16 @@ def found_by_name(obj: Any) -> bool:
     return found is obj
 
 
-_open: list[tuple[ExitStack, list[str]]] = []  # the innermost ``by_value`` comes last
+class _Unknown(threading.local):
+    """The modules that came up in this thread: a list for each ``by_value``, the innermost last."""
+
+    def __init__(self) -> None:
+        self.names: list[list[str]] = []
+
+
+_unknown = _Unknown()
+_users: Counter[str] = Counter()  # how many ``by_value`` of all threads need a module on cloudpickle's list
+_lock = threading.RLock()
 
 
 @contextmanager
@@ -170,26 +181,36 @@ def by_value() -> Iterator[list[str]]:
     Yields:
         The names of these modules, as they come up.
     """
-    with ExitStack() as stack:
-        here: tuple[ExitStack, list[str]] = (stack, [])
-        _open.append(here)
-        try:
-            yield here[1]
-        finally:
-            _open.remove(here)
+    names: list[str] = []
+    _unknown.names.append(names)
+    try:
+        yield names
+    finally:
+        _unknown.names.pop()
+        for name in names:
+            _release(name)
 
 
 def _note(name: Any) -> None:
-    if not isinstance(name, str) or importable(name) or (module := sys.modules.get(name)) is None:
+    if not isinstance(name, str) or importable(name) or not isinstance(module := sys.modules.get(name), ModuleType):
         return
-    # cloudpickle goes by the module's own idea of its name
-    if not isinstance(module, ModuleType) or module.__name__ in cloudpickle.list_registry_pickle_by_value():
+    own = module.__name__  # by which cloudpickle goes
+    if not _unknown.names or own in _unknown.names[-1] or own not in sys.modules:
         return
-    if _open and module.__name__ in sys.modules:
-        stack, names = _open[-1]
-        cloudpickle.register_pickle_by_value(module)
-        stack.callback(cloudpickle.unregister_pickle_by_value, module)
-        names.append(module.__name__)
+    with _lock:
+        if not _users[own]:
+            if own in cloudpickle.list_registry_pickle_by_value():  # the user has done it
+                return
+            cloudpickle.register_pickle_by_value(sys.modules[own])
+        _users[own] += 1
+        _unknown.names[-1].append(own)
+
+
+def _release(name: str) -> None:
+    with _lock:
+        _users[name] -= 1
+        if not _users[name] and name in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.unregister_pickle_by_value(sys.modules.get(name) or ModuleType(name))
 
 
 def _reduce_code(code: CodeType) -> Any:
