@@ -85,6 +85,15 @@ def resolve_fields(fields: Any) -> tuple[str, ...] | None:
     return names
 
 
+def check_length(source: Any, length: int) -> None:
+    """A source still has as many records as when the pipeline was made."""
+    if len(source) != length:
+        raise ValueError(
+            f"source of type {type(source).__name__} had {length} records when the pipeline was made, and has "
+            f"{len(source)} now; the order of an epoch depends on it. Make a new pipeline"
+        )
+
+
 def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
     """``timeout`` and ``restart_workers`` are of their kinds, and there are workers for them to be about."""
     if not isinstance(restart_workers, bool):

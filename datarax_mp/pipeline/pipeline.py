@@ -333,10 +333,12 @@ class Pipeline:
             RecordError: the first record cannot become a row of a batch.
             SharedMemoryError: shared memory is too small; the message says how much is needed.
             TypeError: the source or a stage does not pickle; the message names the attribute.
+            ValueError: the source's length is another than when the pipeline was made.
             RuntimeError: the pipeline is closed.
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
+        arguments.check_length(self._source, self._all.length)
         if self._survivors is not None:
             self._filter()  # anew, if what it depends on has changed
         session = self._prepare()

@@ -120,7 +120,8 @@ class ObjectColumn:
     """Python objects, one per record: a sequence of the user's or, once placed, pickles in one buffer."""
 
     def __init__(self, values: Sequence[Any] | None, packed: tuple[ArrayColumn, ArrayColumn] | None = None) -> None:
-        self.values = values
+        # A list is copied, or what becomes of it would depend on whether the values have been packed already.
+        self.values = list(values) if type(values) is list else values
         self.packed = packed
 
     def __len__(self) -> int:

@@ -42,7 +42,8 @@ class RandomMapElement:
 
     Attributes:
         fn: ``(record, np.random.Generator) -> record``. The generator is this record's alone, also when the stage
-            keeps it. ``Generator.spawn`` is a TypeError, for its children could not be the same in every run.
+            keeps it. ``Generator.spawn`` is a TypeError, for its children could not be the same in every run. A library
+            that takes a seed gets one from it: ``transform.set_random_seed(int(rng.integers(2**32)))``, say.
 
     >>> flip = RandomMapElement(lambda record, rng: {"x": record["x"][::-1] if rng.random() < 0.5 else record["x"]})
     """
@@ -54,14 +55,15 @@ class RandomMapElement:
 class Filter:
     """Leave out the records for which a predicate is false; batches stay full.
 
-    Which records are left is found out once, before the first batch: the workers read the whole source, run the stages
+    Which records are left is found out before the first batch: the workers read the whole source, run the stages
     before the filter, and ask the predicate. After that a filtered epoch is like one over a shorter source: the order
     is arithmetic, ``len(pipeline)`` is exact, shards are equally long, and resuming in the middle costs nothing.
 
     **What that costs:** one pass over the source (reading, and the stages up to the last filter), and 8 bytes a record
-    that is left. The result is kept for as long as the source object lives, for every pipeline over it with the same
-    stages up to there; so define the predicate once, outside of the loop over epochs. What can be decided from an index
-    or a table of labels is better left out of the source to begin with.
+    that is left. The result is kept for as long as the source object lives, for every pipeline over it and as long as
+    neither its content nor that of the stages up to there changes; both are looked at when an epoch begins, arrays at
+    1 GB/s or quicker. Every change costs another pass, in which the epoch is 0. What can be decided from an index or a
+    table of labels is better left out of the source to begin with.
 
     Because a record is in or out for good, a filter must come before all random stages.
 

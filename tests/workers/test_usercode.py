@@ -234,3 +234,28 @@ def test_a_source_that_can_no_longer_be_serialised_is_an_error_that_names_the_at
         source.handle = threading.Lock()
         with pytest.raises(TypeError, match=r"source \(Told\)\.handle cannot be sent"):
             iter(made)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_source_that_has_become_longer_or_shorter_is_refused(workers: int) -> None:
+    source = Told()
+    with pipeline(workers, source) as made:
+        column(made)
+        for length in (25, 23):
+            source.length = length
+            with pytest.raises(ValueError, match=rf"source of type Told had 24 records .* and has {length} now"):
+                iter(made)
+        source.length = 24
+        assert column(made) == [1] * 24
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_becomes_of_a_list_does_not_matter_once_it_is_a_source(workers: int) -> None:
+    records = [{"number": number} for number in range(6)]
+    texts = ["a", "b", "c", "d", "e", "f"]
+    with pipeline(workers, records) as one, pipeline(workers, {"number": np.arange(6), "text": texts}) as other:
+        records.clear()
+        texts[:] = []
+        for _ in range(2):
+            assert column(one, "number") == list(range(6))
+            assert [text for batch in other for text in batch.info["text"]] == list("abcdef")
