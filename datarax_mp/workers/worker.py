@@ -274,7 +274,11 @@ class Worker:
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use. When the
         # interpreter ends, the nursery sees to it, and half of what this calls may be gone.
-        if self._complete and self.place >= 0 and not _ending():
+        if not self._complete or self.place < 0:
+            return
+        if _ending():
+            self.channel.socket.detach()
+        else:
             self.kill(0)
 
 

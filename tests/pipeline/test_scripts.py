@@ -219,15 +219,16 @@ def test_a_forked_child_can_iterate_the_pipeline_anew_and_is_told_that_an_iterat
 def test_what_outlives_the_modules_at_the_interpreters_end_says_nothing(run_script: Callable[..., Any]) -> None:
     run_script(
         """
+import atexit
 import builtins
-import numpy as np
-from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
+from datarax_mp.ring import Segment
+from datarax_mp.workers.spawner import Spawner
+from datarax_mp.workers.waker import Waker
 
-# What builtins hold goes last of all, when this package's modules have been emptied.
-builtins.source = MemorySource(MemorySourceConfig(), {"x": np.arange(100)})
-builtins.pipeline = Pipeline(source=builtins.source, batch_size=10, num_workers=2)
-builtins.iterator = iter(builtins.pipeline)
-builtins.batch = next(builtins.iterator)
-builtins.worker = builtins.iterator._work.crew.workers[0]
+# What builtins hold goes last of all, when the modules have been emptied; and no pool knows of these workers.
+spawner = Spawner()
+atexit.register(spawner.close)
+builtins.held = Segment.create(4096, "a test", ""), Waker(), spawner.spawn(2)
+spawner.finish(builtins.held[2])
 """
     )
