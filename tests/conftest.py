@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 
 # Before JAX is imported: several devices, so that sharding is tested for real on the CPU backend.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -19,6 +20,15 @@ import cloudpickle
 import psutil
 import pytest
 from hypothesis import settings
+
+REFUSED = set(os.environ.get("DATARAX_MP_TEST_REFUSED", "").split(","))
+
+# Set by ``refuse.py``, which has put /proc there: what follows runs without one, and only the tests look at this.
+if "DATARAX_MP_TEST_PROC" in os.environ:
+    psutil.PROCFS_PATH = os.environ["DATARAX_MP_TEST_PROC"]
+    if os.path.exists("/proc/self"):
+        refuse = runpy.run_path(str(Path(__file__).with_name("refuse.py")))
+        refuse["hide_proc"]()
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ci")
@@ -122,6 +132,13 @@ def control_group() -> Iterator[Callable[[int], Path]]:
                 break
             except OSError:
                 time.sleep(0.05)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out tests of what the system refuses just now."""
+    for mark in item.iter_markers("needs"):
+        if missing := REFUSED.intersection(mark.args):
+            pytest.skip(f"{', '.join(sorted(missing))} refused")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

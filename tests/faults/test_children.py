@@ -99,6 +99,7 @@ def test_what_a_worker_has_started_goes_with_it(
     assert has_ended(child)
 
 
+@pytest.mark.needs("proc")
 def test_what_a_worker_has_started_goes_when_the_nursery_is_killed(tmp_path: Path) -> None:
     pool().close()
     worker, child = start_in_worker(sleeper, tmp_path)

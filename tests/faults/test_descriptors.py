@@ -84,6 +84,7 @@ with open("result", "w") as file:
     assert (tmp_path / "result").read_text() == "as it should be"
 
 
+@pytest.mark.needs("proc")
 def test_too_few_descriptors_are_an_error_that_says_so_and_nothing_is_left(run_script: Callable[..., Any]) -> None:
     code = """
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -172,10 +173,12 @@ with make(3) as pipeline:
 """
 
 
+@pytest.mark.needs("proc")
 def test_every_descriptor_of_every_process_is_closed_by_exec(run_script: Callable[..., Any]) -> None:
     run_script(USE + AUDIT)
 
 
+@pytest.mark.needs("proc")
 def test_a_subprocess_that_a_source_starts_gets_nothing_of_ours(run_script: Callable[..., Any]) -> None:
     code = """
 import subprocess
