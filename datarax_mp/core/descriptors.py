@@ -52,16 +52,16 @@ def above_standard(descriptor: int) -> int:
 
 def pipe() -> tuple[int, int]:
     """A pipe: the end to read from, and the end to write to."""
-    read, write = os.pipe()
+    ends = list(os.pipe())
     try:
-        read = above_standard(read)
+        if min(ends) > _STANDARD:
+            return ends[0], ends[1]
+        moved = [above_standard(ends.pop()), above_standard(ends.pop())]
+        ends += moved
+        return ends[1], ends[0]
     except BaseException:
-        os.close(write)
-        raise
-    try:
-        return read, above_standard(write)
-    except BaseException:
-        os.close(read)
+        for end in ends:
+            os.close(end)
         raise
 
 

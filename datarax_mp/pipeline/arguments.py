@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from datarax_mp.pipeline.hosts import shard_of_sharding
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.host import MapBatch, stage_name
 from datarax_mp.workers.cores import usable_cores
+from datarax_mp.workers.launch import missing
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:
@@ -25,8 +25,8 @@ def resolve_workers(value: Any) -> tuple[int, bool]:
     if isinstance(value, str) and not auto:
         raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
     number = usable_cores() if auto else integer("num_workers", value, least=0)
-    if number and not hasattr(os, "fork"):
-        raise ValueError("worker processes need a POSIX system; use num_workers=0")
+    if number and (lacking := missing()):
+        raise ValueError(f"worker processes need what this system lacks ({', '.join(lacking)}); use num_workers=0")
     return number, auto
 
 

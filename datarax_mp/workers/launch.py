@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,21 @@ _COMMAND = (
     "import sys; sys.path[:] = sys.argv[3:]; from datarax_mp.workers.nursery import main; "
     "main(int(sys.argv[1]), int(sys.argv[2]))"
 )
+
+
+# What workers cannot do without, wherever it is.
+_NEEDED = {
+    os: ("fork", "setpgid", "killpg", "waitpid"),
+    select: ("poll",),
+    socket: ("AF_UNIX", "SCM_RIGHTS", "MSG_DONTWAIT"),
+    mmap: ("MAP_SHARED",),
+}
+
+
+def missing() -> list[str]:
+    """What this system lacks of what worker processes need; nothing on POSIX ones."""
+    wanted = [(module, name) for module, names in _NEEDED.items() for name in names]
+    return [f"{module.__name__}.{name}" for module, name in wanted if not hasattr(module, name)]
 
 
 def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:

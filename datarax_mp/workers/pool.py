@@ -279,4 +279,5 @@ def pool() -> Pool:
 
 
 atexit.register(_pool.close)
-os.register_at_fork(after_in_child=_pool.abandon)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.abandon)

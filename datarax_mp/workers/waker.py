@@ -30,7 +30,8 @@ class Waker:
         except OSError as error:
             raise OSError(error.errno, in_words(error)) from error
         self._known = identity(self._read)  # both ends have the same
-        os.set_blocking(self._write, False)
+        if hasattr(os, "set_blocking"):  # Windows has not, before Python 3.12; a pipe is full after 4,096 calls
+            os.set_blocking(self._write, False)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""

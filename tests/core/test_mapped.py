@@ -12,6 +12,8 @@ from datarax_mp.core.mapped import Mappings, Mode, Place, is_mapped
 
 VALUES = np.arange(5000)
 
+pytestmark = pytest.mark.needs("proc")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

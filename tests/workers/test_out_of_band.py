@@ -147,6 +147,7 @@ def in_default(array: np.ndarray) -> Any:
     return get
 
 
+@pytest.mark.needs("proc")
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_a_memmap_is_the_file_wherever_it_stands(path: Path, mode: Any) -> None:
     mapped = np.memmap(str(path), np.int64, mode)
@@ -159,6 +160,7 @@ def test_a_memmap_is_the_file_wherever_it_stands(path: Path, mode: Any) -> None:
     assert np.array_equal(again["view"], BIG[::-3])
 
 
+@pytest.mark.needs("proc")
 def test_a_file_that_main_writes_to_is_the_same_in_the_worker_and_a_private_change_travels(path: Path) -> None:
     shared = np.memmap(path, np.int64, "r+")
     again = travelled(shared, segment=0)
@@ -171,6 +173,7 @@ def test_a_file_that_main_writes_to_is_the_same_in_the_worker_and_a_private_chan
     assert travelled(private, segment=1_600_000)[5] == -3
 
 
+@pytest.mark.needs("proc")
 def test_a_subclass_of_memmap_and_a_mapping_itself_are_the_file_too(path: Path) -> None:
     class Tokens(np.memmap):
         pass
@@ -218,6 +221,7 @@ def test_tensors_and_modules_travel_out_of_band() -> None:
     assert len(rows) == 20
 
 
+@pytest.mark.needs("proc")
 def test_a_tensor_over_a_mapped_file_is_the_file(path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.from_file(str(path), shared=True, size=len(BIG), dtype=torch.int64)
@@ -228,6 +232,7 @@ def test_a_tensor_over_a_mapped_file_is_the_file(path: Path) -> None:
     assert travelled(read_only, segment=0)[11] == 11
 
 
+@pytest.mark.needs("proc")
 def test_arrow_and_the_frames_over_it_travel_out_of_band(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.table({"x": BIG, "text": [f"text {n}" for n in BIG.tolist()]})
