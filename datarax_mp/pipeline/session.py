@@ -163,6 +163,7 @@ class Session:
             self._shipped(),
             self._tuner.workers if self._tuner is not None else options.num_workers,
             most=options.num_workers,
+            fewer=options.auto,
             probe=epoch if self._layout is None else None,
             restart=options.restart_workers,
             timeout=options.timeout,

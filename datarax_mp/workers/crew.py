@@ -104,6 +104,7 @@ class Crew:
         shipment: the same, serialised.
         size: how many workers.
         most: how many there may come to be.
+        fewer: whether fewer than ``size`` will do, where so many cannot be started.
         probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
             the program.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
@@ -120,6 +121,7 @@ class Crew:
         size: int,
         *,
         most: int,
+        fewer: bool,
         probe: int | None,
         restart: bool,
         timeout: float | None,
@@ -144,7 +146,7 @@ class Crew:
             if pool().wants_template(most, shipment.need):
                 self._make_template()
             begun = len(self.workers)
-            self.workers += self._lease(size - begun)
+            self.workers += self._lease_about(size - begun) if fewer else self._lease(size - begun)
             for place, worker in enumerate(self.workers[begun:], begun):
                 self._welcome(worker, probe=probe if place == 0 else None)
         except BaseException:
@@ -255,6 +257,16 @@ class Crew:
             if worker.loaded != self._shipment.number:
                 worker.index = -1  # it was another pipeline's
         return leased
+
+    def _lease_about(self, count: int) -> list[Worker]:
+        """So many workers, or fewer where so many cannot be started; one at least."""
+        while count > 1:
+            try:
+                return self._lease(count)
+            except WorkerError as error:
+                log.warning("%d workers could not be had, so half as many are tried: %s", count, error)
+                count //= 2
+        return self._lease(count)
 
     def _make_template(self) -> None:
         """Have one process load the program, and workers forked of it if that can be done.
@@ -405,12 +417,24 @@ class Crew:
         finally:
             worker.kill()
         index = worker.index
-        [replacement] = self._lease(1)
+        try:
+            [replacement] = self._lease(1)
+        except WorkerError as error:
+            self._go_on_without(error)
+            return
         self.workers.append(replacement)
         replacement.index = index
         self._welcome(replacement, probe=self._probe if self._attach is None else None)
         if self._attach is not None:
             self._send_attach(replacement)
+
+    def _go_on_without(self, error: WorkerError) -> None:
+        """Leave the work to the others, if there are any: no new process can be started just now."""
+        if not self.workers:
+            raise error
+        log.warning("%d workers go on without another one: %s", len(self.workers), error)
+        if self._attach is None:  # the one that is gone may have been asked for the layout
+            self._welcome(self.workers[0], probe=self._probe)
 
     def _judge(self, worker: Worker, lost: list[Ticket], *, cut_off: bool) -> None:
         """Log a death, or raise if there have been too many.

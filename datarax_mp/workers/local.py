@@ -9,6 +9,7 @@ for which NumPy lets go of the interpreter lock; a thread does it while the call
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from contextlib import nullcontext
@@ -20,6 +21,8 @@ from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.protocol import Failed, Written
 from datarax_mp.workers.randomness import put_back
+
+log = logging.getLogger("datarax_mp")
 
 # Below this a copy is over before a thread has woken up, and the two threads only take the interpreter from each other.
 _THREAD_BYTES = 256 * 1024
@@ -58,7 +61,10 @@ class LocalCrew:
         """Write batches as the layout says; a ticket brings its ring along."""
         self._program.fix(layout)
         if self._program.only_copies and layout.block_bytes >= _THREAD_BYTES:
-            self._background = _Background(self._program)
+            try:
+                self._background = _Background(self._program)
+            except RuntimeError as error:  # there can be no further thread
+                log.info("batches are made in the calling thread: %s", error)
 
     def has_room(self, depth: int) -> bool:
         """Whether the thread has less than ``depth`` runs in hand; without one, whether no answer waits to be taken."""
