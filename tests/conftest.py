@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 
 # Before JAX is imported: several devices, so that sharding is tested for real on the CPU backend.
@@ -34,10 +35,13 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60
 settings.load_profile("ci")
 
 
+OWNED = re.compile(r"datarax_mp-[0-9]+-([0-9]{1,9})-[0-9]*-[0-9]+")
+
+
 def _left() -> set[str]:
     """Names in shared memory of this process or of a dead one; those of others come and go within microseconds."""
     names = {name for name in os.listdir("/dev/shm") if name.startswith("datarax_mp")}
-    owners = {name: int(name.split("-")[2]) for name in names if name.count("-") == 4}
+    owners = {name: int(found[1]) for name in names if (found := OWNED.fullmatch(name))}
     return {name for name, pid in owners.items() if pid == os.getpid() or not psutil.pid_exists(pid)}
 
 

@@ -75,8 +75,12 @@ def set_aside_proc() -> str:
 
 
 def hide_proc() -> None:
-    """Leave nothing at /proc."""
-    checked(libc.mount(b"none", b"/proc", b"tmpfs", 0, b"mode=555"))
+    """Leave nothing at /proc but what XLA cannot do without."""
+    with open("/proc/cpuinfo", "rb") as file:
+        processors = file.read()
+    checked(libc.mount(b"none", b"/proc", b"tmpfs", 0, b"mode=755"))
+    with open("/proc/cpuinfo", "wb") as file:
+        file.write(processors)
 
 
 def checked(result: int) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 
 from datarax_mp.core.descriptors import open_count
+from datarax_mp.core.errors import add_note
 
 
 def is_refusal(error: OSError) -> bool:
@@ -49,8 +50,20 @@ def in_words(error: OSError) -> str:
 def address_space() -> str:
     """What this process may map and what it has mapped, as far as the system tells."""
     limit, used = _limit("AS"), _mapped()
-    limited = "its address space is not limited (ulimit -v)" if limit == "none" else f"the limit (ulimit -v) is {limit}"
-    return limited if used is None else f"{limited} bytes, and {used} are in use"
+    limited = f"the limit (ulimit -v) is {limit}" if limit.isdigit() else "the address space is not limited (ulimit -v)"
+    return limited if used is None else f"{limited}, and {used} bytes are in use"
+
+
+def limited_address_space() -> str:
+    """The same, where there is a limit; else an empty text."""
+    return "" if _limit("AS") in ("none", "unknown") else address_space()
+
+
+def note_shortage(error: BaseException) -> None:
+    """Add the limit of the address space to an error that says no more than that there is no memory."""
+    short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if short and (limit := limited_address_space()):
+        add_note(error, f"({limit})")
 
 
 def _limit(name: str) -> str:

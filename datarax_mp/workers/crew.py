@@ -455,7 +455,7 @@ class Crew:
         if sighting.phase == Phase.IDLE and lost:
             death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
         if status is not None and not cut_off:
-            death += likely_cause(status)
+            death += likely_cause(status) + pool().memory_cause(status)
         idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
         if idle or worker.was_doomed():
             log.debug("%s; nobody waited for it", death)

@@ -131,7 +131,6 @@ def likely_cause(status: int) -> str:
     if status >= 0:
         return "; something in the source or a stage ended the process"
     return {
-        -signal.SIGKILL: "; often the kernel, out of memory",
         -signal.SIGSEGV: "; a crash in native code",
         -signal.SIGBUS: "; often a memory-mapped file that was shortened",
     }.get(status, "")

@@ -187,6 +187,11 @@ class Pool:
             home = self._homes.get(worker)
             return home.exit_status(worker.pid) if home is not None else None
 
+    def memory_cause(self, status: int) -> str:
+        """What memory has to do with a worker that ended so (see ``shortage``)."""
+        with self._lock:
+            return self._spawner.memory.cause(status) if self._spawner is not None else ""
+
     def close(self) -> None:
         """End all workers and the nursery."""
         with self._lock:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from datarax_mp.core.errors import add_note
 from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Arrays, Infos, RecordError, split_record
+from datarax_mp.core.refusals import note_shortage
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim, claimed, is_stray
 from datarax_mp.order import Order
@@ -112,6 +113,7 @@ class Program:
             if is_stray(error):
                 raise
             claimed(error)
+            note_shortage(error)
             return Failed(pack(error), written)
         return Done(time.perf_counter() - began, written)
 

@@ -17,6 +17,7 @@ from datarax_mp.workers.board import PLACES, Board
 from datarax_mp.workers.errors import WorkerError, describe_exit
 from datarax_mp.workers.nursery import DOOM, ENDED, FORK, NOTICE, REQUEST, SIGNAL, STARTED
 from datarax_mp.workers.protocol import Channel
+from datarax_mp.workers.shortage import Watch
 from datarax_mp.workers.worker import Worker
 
 log = logging.getLogger("datarax_mp")
@@ -35,6 +36,8 @@ class Spawner:
     """One nursery process and the workers that it has forked.
 
     Attributes:
+        process: the nursery.
+        memory: whom the kernel has killed since it began because memory ran out.
         modules: what its workers need not import any more, beyond what every worker has.
         program: the number of the program that they find in their memory, or None.
         large: whether it had better not be taken to pieces in each of them.
@@ -49,6 +52,7 @@ class Spawner:
 
     def __init__(self) -> None:
         self._begin(list(range(PLACES)), set())
+        self.memory = Watch()
         try:
             with ExitStack() as undo:
                 self._board = Board()

@@ -194,7 +194,7 @@ def fork_all_the_time():
         if os.fork() == 0:
             time.sleep(20)
             os._exit(0)
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 forks = threading.Thread(target=fork_all_the_time)
 forks.start()
