@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from datarax_mp.core.edits import forget_edited
 from datarax_mp.core.errors import add_note
-from datarax_mp.core.strays import accept_all
 from datarax_mp.core.refusals import note_shortage
+from datarax_mp.core.strays import accept_all
 from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.workers import board, info, logs, randomness
 from datarax_mp.workers.board import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
