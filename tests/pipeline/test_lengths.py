@@ -28,7 +28,7 @@ def test_a_source_whose_length_changes_between_epochs_is_an_error_with_both_numb
         assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(20))
         source.length = length
         with pytest.raises(
-            ValueError, match=f"Growing had 20 records when the pipeline was made, and has {length} now"
+            ValueError, match=f"had 20 records when the pipeline was made, and has {length} now"
         ):
             iter(pipeline)
         source.length = 20
