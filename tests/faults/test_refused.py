@@ -59,7 +59,8 @@ for told in (
 ):
     assert sum(bool(re.search(told, line)) for line in logged) == 1, (told, logged)
 
-with Pipeline(source=list(range(64)), batch_size=2, num_workers=2, stages=[hangs], output="numpy", timeout=1) as pipeline:
+hanging = Pipeline(source=list(range(64)), batch_size=2, num_workers=2, stages=[hangs], output="numpy", timeout=1)
+with hanging as pipeline:
     try:
         numbers(pipeline)
     except WorkerTimeoutError as error:

@@ -27,9 +27,7 @@ def test_a_source_whose_length_changes_between_epochs_is_an_error_with_both_numb
     with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
         assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(20))
         source.length = length
-        with pytest.raises(
-            ValueError, match=f"had 20 records when the pipeline was made, and has {length} now"
-        ):
+        with pytest.raises(ValueError, match=f"had 20 records when the pipeline was made, and has {length} now"):
             iter(pipeline)
         source.length = 20
         assert len(list(pipeline)) == 5
