@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
-from datarax_mp.core.descriptors import Identity, close_known, close_socket, identity
+from datarax_mp.core.descriptors import Identity, close_known, identity
 from datarax_mp.workers import board, groups, no_input
 from datarax_mp.workers.forking import Heritage
 from datarax_mp.workers.loop import TemplateDuty, serve
