@@ -471,3 +471,58 @@ def test_a_template_has_no_more_of_the_code_that_main_has_reloaded(module: Make)
     with pipeline(heavy.source(), stages=[heavy.module.answer]) as four:
         assert {record["answer"] for record in served(four)} == {22}
     assert len(heavy.noted("imports")) == 1
+
+
+def test_worker_init_runs_in_every_worker_and_not_in_the_template(module: Make) -> None:
+    heavy = module(
+        """
+import datarax_mp
+class Source(Source):
+    def __getitem__(self, number):
+        info = datarax_mp.worker_info()
+        return {"index": info.index, "count": info.count}
+def init():
+    note("inits")
+"""
+    )
+    with pipeline(heavy.source(), worker_init=heavy.module.init) as four:
+        records = served(four)
+        assert {record["count"] for record in records} == {4}
+        assert {record["index"] for record in records} <= set(range(4))
+        inits = heavy.noted("inits")
+        assert len(set(inits)) == len(inits)
+        assert set(inits) <= processes("w")
+
+
+def test_forked_workers_draw_what_the_calling_process_draws(module: Make) -> None:
+    heavy = module(
+        """
+import random
+import numpy
+class Source(Source):
+    def __getitem__(self, number):
+        return {"a": int(numpy.random.randint(1 << 30)), "b": random.randrange(1 << 30)}
+"""
+    )
+    with pipeline(heavy.source(), 0) as alone, pipeline(heavy.source(), 3) as three:
+        expected = served(alone)
+        assert len({record["a"] for record in expected}) == len(expected)
+        assert served(three) == expected
+        assert len(heavy.noted("imports")) == 1
+
+
+def test_what_a_forked_worker_logs_arrives_once(module: Make, caplog: pytest.LogCaptureFixture) -> None:
+    heavy = module(
+        """
+import logging
+class Source(Source):
+    def __getitem__(self, number):
+        logging.getLogger("heavy").warning("record %d", number)
+        return {"n": number}
+"""
+    )
+    with pipeline(heavy.source()) as four:
+        list(four)
+        assert len(heavy.noted("imports")) == 1
+    told = [record.getMessage() for record in caplog.records if record.name == "heavy"]
+    assert sorted(told) == sorted([f"record {number}" for number in range(40)] + ["record 0"])  # read for the layout
