@@ -16,6 +16,7 @@ import mmap
 import os
 import re
 import stat
+import sys
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -29,7 +30,7 @@ Mode = Literal["r", "r+", "c"]  # as np.memmap says it: read, read and write, co
 _DELETED = " (deleted)"
 _OURS = ("/dev/shm/datarax_mp", "/dev/shm/#", "/memfd:datarax_mp")  # the second are files that have no name
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ (\d+) +(/.*)")
-_ACCESS = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # named from Python 3.13 on
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ class MappedFile:
                 f"the memory-mapped file {self.path} was shortened: expected at least {self.size} bytes, found "
                 f"{found.st_size}"
             )
-        return mmap.mmap(descriptor, size, access=_ACCESS[self.mode], offset=offset)
+        if self.mode == "c":  # without memory set aside for what nobody may ever write
+            flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+            return mmap.mmap(descriptor, size, flags, protection, offset=offset)
+        access = mmap.ACCESS_READ if self.mode == "r" else mmap.ACCESS_WRITE
+        return mmap.mmap(descriptor, size, access=access, offset=offset)
 
 
 class Place(NamedTuple):

@@ -96,6 +96,15 @@ def test_a_subclass_keeps_its_attributes_and_a_masked_array_its_mask() -> None:
     assert again.filled().tolist() == masked.filled().tolist()
 
 
+def test_masked_arrays_without_a_mask_and_empty_and_scalar_subclasses_arrive_as_they_are() -> None:
+    assert travelled(np.ma.masked_array(BIG), segment=1_600_000).mask is np.ma.nomask
+    for small in (BIG[:0].view(Named), np.array(5).view(Named), np.zeros((0, 3), "V4").view(Named)):
+        small.name = "n"
+        again = travelled(small, segment=0)
+        assert (again.shape, again.dtype, again.name) == (small.shape, small.dtype, "n")
+        assert again.tobytes() == small.tobytes()
+
+
 def test_a_subclass_with_a_way_of_its_own_to_be_pickled_keeps_it() -> None:
     class Own(np.ndarray):
         unit = ""
