@@ -49,7 +49,7 @@ class OutOfBand:
             return _reduce_whole
         if kind is mmap.mmap:
             return self._reduce_mmap
-        library = kind.__module__.partition(".")[0]
+        library = str(getattr(kind, "__module__", "")).partition(".")[0]
         if library == "torch" and kind.__name__ == "Tensor":
             return self._reduce_tensor
         if library == "jaxlib" and kind.__name__ == "ArrayImpl":
