@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import sysconfig
 from types import ModuleType
 
 
@@ -32,6 +31,8 @@ def is_installed(file: str) -> bool:
 
 @functools.cache
 def _installed() -> tuple[str, ...]:
+    import sysconfig  # delayed: most workers do without
+
     paths = sysconfig.get_paths()
     folders = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")}

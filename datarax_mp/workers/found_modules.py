@@ -7,7 +7,6 @@ that the worker is told which file main has loaded each of them from, and runs i
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec
@@ -45,6 +44,8 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in self.files:
             return None
+        import importlib.util  # delayed: few workers come here
+
         file, folders = self.files[name]
         return importlib.util.spec_from_file_location(
             name, file, submodule_search_locations=None if folders is None else list(folders)

@@ -18,7 +18,7 @@ import pytest
 PROGRAM = '''
 import ctypes, json, logging, mmap, os, signal, sys, tempfile
 import numpy as np
-from datarax_mp import Pipeline, WorkerError
+from datarax_mp import MemorySource, MemorySourceConfig, Pipeline, WorkerError
 
 kind, moment, workers, group = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 MAIN = os.getpid()
@@ -84,9 +84,11 @@ class Source:
             self.fate.strike()
 
 
-class Columns(Source):
-    def reads_columns(self, fields):
-        return True
+class Columns(MemorySource):
+    def __init__(self, fate):
+        rows = np.arange(120)
+        super().__init__(MemorySourceConfig(), {"n": rows, "x": np.repeat(rows[:, None], 20, axis=1)})
+        self.fate = fate
 
     def read_into(self, numbers, out):
         out["n",][:] = numbers
