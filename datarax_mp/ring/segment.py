@@ -14,15 +14,12 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from datarax_mp.core.descriptors import close_known, identity, standard_occupied
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_stray
 from datarax_mp.ring import files, limits
-
-_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 log = logging.getLogger("datarax_mp")
 
@@ -81,8 +78,8 @@ class Segment:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
             try:
-                with standard_occupied():  # before Python 3.13 a mapping has a copy of the descriptor
-                    self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection, **_UNTRACKED)
+                with standard_occupied():  # a mapping has a copy of the descriptor
+                    self._map = mmap.mmap(self.fd, self.size, flags=flags, prot=protection)
             except OSError as error:
                 if not is_refusal(error):
                     raise

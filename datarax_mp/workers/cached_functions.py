@@ -25,6 +25,8 @@ def reducer_for(kind: type) -> Callable[[Any], Any] | None:
         return _reduce_cached
     if kind is functools.cached_property:
         return _reduce_property
+    if kind is functools.singledispatchmethod:
+        return _reduce_method
     return None
 
 
@@ -63,6 +65,11 @@ def _cached(function: Any, maxsize: int | None, typed: bool) -> Any:
 def _reduce_property(cached: Any) -> Any:
     state = {name: value for name, value in vars(cached).items() if name not in ("func", "lock")}  # a lock until 3.11
     return functools.cached_property, (cached.func,), state
+
+
+def _reduce_method(method: Any) -> Any:
+    state = {name: value for name, value in vars(method).items() if name != "_method_cache"}  # from 3.12 on; is weak
+    return functools.singledispatchmethod, (method.func,), state
 
 
 def reduce_dispatcher(dispatcher: Any) -> Any:
