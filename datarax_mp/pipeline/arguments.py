@@ -17,6 +17,7 @@ from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.host import MapBatch, stage_name
 from datarax_mp.workers.cores import usable_cores
 from datarax_mp.workers.launch import missing
+from datarax_mp.workers.usercode import WorkerInit
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:
@@ -106,6 +107,13 @@ def check_workers(num_workers: int, timeout: Any, restart_workers: Any) -> None:
     without = "timeout" if timeout is not None else "restart_workers=False" if not restart_workers else None
     if num_workers == 0 and without is not None:
         raise ValueError(f"{without} is about worker processes, and num_workers=0 uses none")
+
+
+def resolve_init(function: Any) -> WorkerInit | None:
+    """What workers run before their first record."""
+    if function is not None and not callable(function):
+        raise TypeError(f"worker_init must be a function without arguments, got {type(function).__name__}")
+    return None if function is None else WorkerInit(function)
 
 
 def resolve_flags(**flags: Any) -> list[bool]:

@@ -26,7 +26,7 @@ _MEMORY = "nothing: workers write batches into shared memory, from where they go
 _EPOCHS = "a loop: every `for batch in pipeline` is the next epoch"
 _ORDER = "shuffle= and shard=; which records there are is up to the source"
 _SEED = "seed=, or rngs="
-_FIRST_USE = "nothing: a source or a stage opens what it needs when it is first used, in every worker"
+_INIT = "worker_init=, a function without arguments; datarax_mp.worker_info() says index and count"
 _SKIP = "on_error='skip'"
 
 OURS = {
@@ -38,7 +38,7 @@ OURS = {
     "collate_fn": "stages=[..., MapBatch(fn)], which takes the stacked batch; for records of unequal length, Pad",
     "batch_fn": "stages=[..., MapBatch(fn)], which takes the stacked batch; for records of unequal length, Pad",
     "filter_fn": "stages=[Filter(fn)]",
-    **dict.fromkeys(("worker_init_fn", "init_fn", "initializer"), _FIRST_USE),
+    **dict.fromkeys(("worker_init_fn", "init_fn", "initializer"), _INIT),
     **dict.fromkeys(("worker_count", "workers_count", "num_proc", "n_jobs", "max_workers", "nworkers"), _WORKERS),
     **dict.fromkeys(("num_threads", "num_parallel_calls", "read_options", "mp_options"), _WORKERS),
     **dict.fromkeys(("prefetch", "prefetch_factor", "prefetch_buffer_size", "buffer_size"), _PREFETCH),

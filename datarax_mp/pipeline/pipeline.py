@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
-from datarax_mp.pipeline.deliver import make_delivery
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.placement import check_fields, check_rows, resolve_device, resolve_sharding
-from datarax_mp.pipeline.scan import Survivors, survivors
+from datarax_mp.pipeline.placement import resolve_device, resolve_sharding
+from datarax_mp.pipeline.recipe import Recipe, warn_of_nothing
+from datarax_mp.pipeline.scan import Survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.pipeline.transfer import Output, holds_x64
+from datarax_mp.pipeline.transfer import Output
 from datarax_mp.sources.adapt import SourceFacts, as_source
-from datarax_mp.stages.host import Filter, stage_name
-from datarax_mp.stages.split import any_random, split_stages
+from datarax_mp.stages.split import split_stages
 from datarax_mp.workers.pool import pool
-from datarax_mp.workers.program import Program
 from datarax_mp.workers.reading import Reading
-from datarax_mp.workers.usercode import WorkerInit, runs_user_code
-
-if TYPE_CHECKING:
-    from datarax_mp.stages.device import DeviceStages
-
-log = logging.getLogger("datarax_mp")
 
 
 class Pipeline:
@@ -165,16 +155,15 @@ class Pipeline:
         part = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         arguments.check_workers(num_workers, timeout, restart_workers)
-        if worker_init is not None and not callable(worker_init):
-            raise TypeError(f"worker_init must be a function without arguments, got {type(worker_init).__name__}")
-        self._init = None if worker_init is None else WorkerInit(worker_init)
+        init = arguments.resolve_init(worker_init)
         host, device_stages = split_stages(stages)
         arguments.check_stages(device_stages, output)
         if not enforce_batch:
             arguments.check_elements(host, part, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
 
-        self._source = as_source(source)
-        self._options = Options(
+        source = as_source(source)
+        facts = SourceFacts.of(source)
+        self._options = options = Options(
             num_workers,
             prefetch_size,
             output,
@@ -186,26 +175,30 @@ class Pipeline:
             auto=auto,
             memory_budget=None if memory_budget is None else integer("memory_budget", memory_budget, least=1),
         )
-        self._facts = facts = SourceFacts.of(self._source)
-        self._reading = Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0))
+        self._recipe = Recipe(
+            source,
+            facts,
+            host,
+            device_stages,
+            Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0)),
+            init,
+            skip=on_error == "skip",
+            pad_last=pad_last,
+            single=not enforce_batch,
+            options=options,
+        )
         shuffle = facts.shuffle if shuffle is None else shuffle
-        random = any_random(host, device_stages)
-        drawing = rngs is not None and runs_user_code(self._source, host)  # from the global generators, maybe
-        why = "shuffle=True" if shuffle else "a random stage" if random else "the user's code" if drawing else None
-        self._skip = on_error == "skip"
         self._batch_size = batch_size
-        self._pad_last = pad_last
-        self._host_stages, self._device_stages, self._enforce_batch = host, device_stages, enforce_batch
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
         self._skips = Skips(arguments.resolve_callback("on_skip", on_skip, on_error))
         self._session: Session | None = None
         self._survivors: Survivors | None = None
         self._all = Order(
-            length=len(self._source),
+            length=len(source),
             batch_size=batch_size if enforce_batch else 1,
             shuffle=shuffle,
-            seed=arguments.resolve_seed(seed, rngs, facts.rngs, why),
+            seed=arguments.resolve_seed(seed, rngs, facts.rngs, self._recipe.why_a_seed(shuffle, rngs)),
             drop_last=drop_last,
             shard_index=part.index,
             shard_count=part.count,
@@ -214,7 +207,7 @@ class Pipeline:
         )
         if num_workers:
             pool().prepare()  # it starts up while the caller builds a model
-        if not any(isinstance(stage, Filter) for stage in host):
+        if not self._recipe.filters:
             self._start(self._all)
 
     def _prepare(self) -> Session:
@@ -226,15 +219,7 @@ class Pipeline:
 
     def _filter(self) -> None:
         """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
-        found = survivors(
-            self._source,
-            self._host_stages,
-            self._options,
-            skip=self._skip,
-            reading=self._reading,
-            init=self._init,
-            last=self._survivors,
-        )
+        found = self._recipe.survivors(self._survivors)
         before, self._survivors = self._survivors, found
         if before is not None and before.same(found):
             return
@@ -254,48 +239,16 @@ class Pipeline:
 
     def _start(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
-        if len(order) == 0:
-            log.warning(
-                "an epoch has no batch: %d records, batch_size=%d, shards=%d, drop_last=%s",
-                order.places,
-                order.batch_size,
-                order.shard_count,
-                order.drop_last,
-            )
-        check_rows(self._options.sharding, order, padded=self._pad_last)
-        stages = [stage_name(stage) for stage in (*self._host_stages, *self._device_stages)]
-        self._fingerprint = states.fingerprint(order, self._facts.name, stages)
+        warn_of_nothing(order)
+        self._recipe.check_rows(order)
+        self._fingerprint = states.fingerprint(order, self._recipe.facts.name, self._recipe.stage_names)
         self._next = Position(order, epoch, 0)
         self._cursor = Cursor(self._next)
         self._open_session(order)
 
-    @cached_property
-    def _compiled(self) -> DeviceStages | None:
-        if not self._device_stages:
-            return None
-        from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
-
-        return compile_stages(self._device_stages)
-
     def _open_session(self, order: Order) -> Session:
-        sharding, x64 = self._options.sharding, holds_x64(self._options.output)
-        stages = tuple(stage for stage in self._host_stages if not isinstance(stage, Filter))
-        pad = self._pad_last and (self._skip or order.ragged)
-        program = Program(
-            self._source, stages, order, x64=x64, pad=pad, skip=self._skip, reading=self._reading, init=self._init
-        )
-        if sharding is not None and not program.user_code.there:
-            check_fields(program.probe(), sharding, order, padded=pad)  # no code of the user's is run for that
+        self._session = session = self._recipe.open(order)
         self._order = order
-        delivery = make_delivery(
-            self._compiled,
-            single=not self._enforce_batch,
-            padded=pad,
-            on_device=self._options.output == "jax",
-            sharding=sharding,
-            track_name=self._facts.track_name,
-        )
-        self._session = session = Session(program, self._options, *delivery)
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
         return session
@@ -303,7 +256,7 @@ class Pipeline:
     @property
     def source(self) -> Any:
         """What records are read from: the source that was given, or the ``MemorySource`` made of plain data."""
-        return self._source
+        return self._recipe.source
 
     @property
     def batch_size(self) -> int:
@@ -409,7 +362,7 @@ class Pipeline:
         session = self._prepare()
         position = states.load(state, self._fingerprint, self._order, elastic=elastic)
         if position.order != self._order:
-            check_rows(self._options.sharding, position.order, padded=self._pad_last)
+            self._recipe.check_rows(position.order)
             self._net()  # closes the session; iterators that still use it free it when they end
             session = self._open_session(position.order)
         return session, position
@@ -439,6 +392,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"Pipeline({type(self._source).__name__}, {self._all.length} records, batch_size={self._all.batch_size}, "
-            f"num_workers={self._options.num_workers})"
+            f"Pipeline({type(self._recipe.source).__name__}, {self._all.length} records, "
+            f"batch_size={self._all.batch_size}, num_workers={self._options.num_workers})"
         )

@@ -190,13 +190,8 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
     with pytest.raises(ValueError, match="with 2 shards"):
         make(sharding, shards=2, pad_last=False)
     stages = [Pad("text", 8, to="longest")]
-    with (
-        Pipeline(
-            source=[{"text": np.arange(4)}] * 8, batch_size=4, stages=stages, drop_last=True, sharding=sharding
-        ) as pipeline,
-        pytest.raises(ValueError, match=r"'text' may be of another length .* of 2 hosts.* to='fixed'"),
-    ):
-        iter(pipeline)
+    with pytest.raises(ValueError, match=r"'text' may be of another length .* of 2 hosts.* to='fixed'"):
+        Pipeline(source=[{"text": np.arange(4)}] * 8, batch_size=4, stages=stages, drop_last=True, sharding=sharding)
     with make(sharding, shards=2, stages=[DeviceStage(lambda batch: batch["y"])]) as pipeline:
         iterator = iter(pipeline)
         with pytest.raises(KeyError, match="y"):

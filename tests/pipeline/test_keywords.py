@@ -23,7 +23,7 @@ def make(**more: Any) -> Pipeline:
     ("given", "message"),
     [
         ({"collate_fn": list}, r"no argument 'collate_fn'; here: stages=\[\.\.\., MapBatch\(fn\)\]"),
-        ({"worker_init_fn": print}, "no argument 'worker_init_fn'; here: "),
+        ({"worker_init_fn": print}, "no argument 'worker_init_fn'; here: worker_init="),
         ({"drop_remainder": True}, "no argument 'drop_remainder'; here: drop_last="),
         ({"pin_memory": True}, "no argument 'pin_memory'; here: nothing"),
         ({"persistent_workers": True}, "no argument 'persistent_workers'; here: nothing: workers stay warm"),
