@@ -291,7 +291,7 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._source, self._all.length)
+        arguments.check_length(self._recipe.source, self._all.length)
         if self._survivors is not None:
             self._filter()  # anew, if what it depends on has changed
         session = self._prepare()
