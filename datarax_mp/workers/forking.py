@@ -40,6 +40,11 @@ def open_files() -> dict[int, File]:
     return files
 
 
+def can_tell() -> bool:
+    """Whether this system says which threads and files a process has."""
+    return os.path.isdir(_TASKS) and os.path.isdir(_DESCRIPTORS)
+
+
 def threads() -> list[str] | None:
     """The names of all threads but the first, whoever started them (``threading`` knows its own only).
 

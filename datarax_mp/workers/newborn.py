@@ -79,9 +79,7 @@ def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoRet
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+        flush()
         os._exit(status & 0xFF)
 
 
@@ -98,6 +96,13 @@ def _part(owned: dict[int, Identity]) -> None:
         faulthandler.disable()
     for descriptor, known in owned.items():
         close_known(descriptor, known)
+
+
+def flush() -> None:
+    """Write what has been printed, where there is anything to write it to."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 def name_process(name: str) -> None:

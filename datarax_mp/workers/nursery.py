@@ -45,7 +45,7 @@ from datarax_mp.workers import board
 from datarax_mp.workers.forking import Heritage
 from datarax_mp.workers.groups import LOOK_SECONDS, Groups
 from datarax_mp.workers.loop import TemplateDuty
-from datarax_mp.workers.newborn import Cradle, adopt_orphans, live, name_process
+from datarax_mp.workers.newborn import Cradle, adopt_orphans, flush, live, name_process
 
 FORK, DOOM, SIGNAL, UNLOAD = b"F", b"D", b"K", b"U"
 STARTED, ENDED = b"S", b"E"
@@ -179,6 +179,7 @@ class _Nursery:
     def become_template(self, cradle: Cradle, duty: TemplateDuty) -> NoReturn:
         """In a child that has been a worker so far: be a nursery, with the same board."""
         name_process(f"t{cradle.place}")
+        flush()  # or every worker would print once more what was printed while the program was loaded
         nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.heritage, duty.seconds)
         nursery.watch()
         nursery.end()

@@ -25,6 +25,7 @@ import weakref
 from datarax_mp.core.descriptors import is_gone, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.patience import Patience
+from datarax_mp.workers.forking import can_tell
 from datarax_mp.workers.need import Need
 from datarax_mp.workers.protocol import Fitness, Gone, Park, Unload
 from datarax_mp.workers.spawner import NurseryLostError, Spawner
@@ -71,7 +72,7 @@ class Pool:
         """Whether a template should be made, before ``count`` workers are leased, so that they are forked of it."""
         with self._lock:
             need = self._templates.attainable(need)
-            if need.light or self._templates.serve(need):
+            if need.light or not can_tell() or self._templates.serve(need):
                 return False
             missing = count - sum(worker.has(need) for worker in self._usable(need))
             lent = [home for worker, home in self._homes.items() if not (worker.closed or worker in self._parked)]

@@ -240,6 +240,30 @@ def test_large_objects_are_unpickled_once(module: Make) -> None:
             assert {record["parent"] for record in records} <= processes("t")
 
 
+def test_what_is_printed_while_a_program_is_loaded_is_printed_once(
+    tmp_path: Path, run_script: Callable[..., Any]
+) -> None:
+    (tmp_path / "noisy.py").write_text(MODULE + "print('imported')\n")
+    done = run_script(
+        "import noisy\n"
+        "from datarax_mp import Pipeline\n"
+        "with Pipeline(source=noisy.Source(), batch_size=2, num_workers=4, output='numpy') as pipeline:\n"
+        "    list(pipeline)\n"
+    )
+    assert done.stdout.split() == ["imported"] * 2  # by main, and by the template
+
+
+def test_where_the_system_does_not_say_what_a_process_has_open_every_worker_loads_for_itself(
+    module: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "can_tell", lambda: False)
+    heavy = module()
+    with pipeline(heavy.source()) as four:
+        assert numbers(four) == list(range(40))
+        assert processes("t") == set()
+    assert len(heavy.noted("imports")) == 4
+
+
 @pytest.mark.parametrize("workers", [2, 5])
 def test_a_process_with_threads_is_not_forked(workers: int, module: Make, caplog: pytest.LogCaptureFixture) -> None:
     heavy = module("threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()")
