@@ -388,12 +388,10 @@ class Program:
         at[RECORD] = number
         for place, stage in enumerate(self.element_stages):
             at[PHASE], at[STAGE] = Phase.STAGE, place
+            alone = isinstance(stage, MapElement)
             try:
-                if isinstance(stage, MapElement):
-                    record = stage.fn(record)
-                else:
-                    # Never bound to a name here, so that the next record may reuse it.
-                    record = stage.fn(record, generators[place].of(number))  # type: ignore[call-arg, arg-type]
+                # The generator is never bound to a name here, so that the next record may reuse it.
+                record = stage.fn(record) if alone else stage.fn(record, generators[place].of(number))  # type: ignore[arg-type, call-arg]
             except BaseException as error:
                 claim(error, f"while stage {stage_name(stage)} worked on record {number}")
                 raise

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from datarax_mp.core.descriptors import Identity, close_known, identity, pipe
-from datarax_mp.core.refusals import in_words
+from datarax_mp.core.refusals import in_words, is_refusal
 
 
 class Waker:
@@ -28,6 +28,8 @@ class Waker:
         try:
             self._read, self._write = pipe()
         except OSError as error:
+            if not is_refusal(error):
+                raise
             raise OSError(error.errno, in_words(error)) from error
         self._known = identity(self._read)  # both ends have the same
         if hasattr(os, "set_blocking"):  # Windows has not, before Python 3.12; a pipe is full after 4,096 calls
