@@ -295,19 +295,24 @@ class Pipeline:
         if self._survivors is not None:
             self._filter()  # anew, if what it depends on has changed
         session = self._prepare()
-        cursor = Cursor(self._next)
+        start = self._next
+        following = Position(start.order, start.epoch + 1, 0)
+        cursor = Cursor(start)
         iterator = PipelineIterator(
             session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._skips.received
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         try:
+            self._next = following  # already now, in case a signal handler iterates, too
             iterator.begin()
-        except Exception as error:
-            for_user(error)
+            self._cursor = cursor
+            return iterator
+        except BaseException as error:
+            if self._next is following:
+                self._next = start
+            if isinstance(error, Exception):
+                for_user(error)
             raise
-        order, epoch, _ = self._next
-        self._cursor, self._next = cursor, Position(order, epoch + 1, 0)
-        return iterator
 
     @property
     def skipped(self) -> int:

@@ -278,6 +278,31 @@ def test_a_signal_handler_may_call_anything_at_any_line(name: str, workers: int)
             raise
 
 
+def test_a_handler_that_iterates_makes_no_epoch_disappear() -> None:
+    def make_shuffled() -> Pipeline:
+        return Pipeline(source=np.arange(20), batch_size=5, shuffle=True, rngs=np.random.default_rng(0), output="numpy")
+
+    def epochs(pipeline: Pipeline) -> list[Any]:
+        return [[batch["value"].tolist() for batch in pipeline] for _ in range(4)]
+
+    with make_shuffled() as pipeline:
+        expected = epochs(pipeline)
+        assert expected[0] != expected[1]
+    with make_shuffled() as pipeline:
+        total = lines_of(lambda: begin(pipeline))
+    for line in some(total):
+        found: list[Any] = []
+        with make_shuffled() as pipeline:
+            with AtLine(line, lambda found=found, one=pipeline: found.append([b["value"].tolist() for b in one])):  # type: ignore[misc]
+                iterator = begin(pipeline)
+            found += [[batch["value"].tolist() for batch in iterator], *epochs(pipeline)]
+        assert all(epoch in found for epoch in expected)
+
+
+def begin(pipeline: Pipeline) -> Any:
+    return iter(pipeline)
+
+
 def test_next_in_the_middle_of_next_is_an_error() -> None:
     def one_more(epoch: Epoch) -> Any:
         return content(next(epoch.iterator)) if epoch.iterator is not None else None
