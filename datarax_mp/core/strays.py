@@ -14,6 +14,9 @@ A signal handler that raises while the user's code runs in this process (``num_w
 
 from __future__ import annotations
 
+import signal
+import sys
+import traceback
 from collections.abc import Callable
 
 from datarax_mp.core.errors import add_note
@@ -57,11 +60,22 @@ def is_stray(error: BaseException) -> bool:
 
 
 def is_chance(attempt: Callable[[], object]) -> bool:
-    """Whether what this has just raised came from elsewhere: asked by trying it again."""
+    """Whether what this has just raised came from elsewhere: a handler is seen to have raised it, or it works now."""
     if _all_is_data:
         return False
+    if _of_handler(sys.exception()):
+        return True
     try:
         attempt()
     except Exception:
         return False
     return True
+
+
+def _of_handler(error: BaseException | None) -> bool:
+    """Whether a function that handles signals just now was on its way when this was raised."""
+    if error is None:
+        return False
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -5,20 +5,18 @@ It is a file without a name (see ``files``), so that no kill leaves it behind. O
 
 from __future__ import annotations
 
-import _thread
 import errno
 import logging
 import mmap
 import os
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 
 from datarax_mp.core.descriptors import close_known, identity, standard_occupied
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.spec import align
-from datarax_mp.core.strays import is_stray
+from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import files, limits
 
 log = logging.getLogger("datarax_mp")
@@ -62,9 +60,12 @@ class Segment:
         room = limits.room() if size > _UNASKED else None
         if room is not None and size > room.size:
             raise _too_small(size, purpose, remedy, room)
-        made = _undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
+        # Neither can Ctrl-C come between a descriptor and its owner, then, or between a name and its removal.
+        made = undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
         if isinstance(made, OSError):
             raise _refusal(made, size, purpose, remedy, room) from made
+        if isinstance(made, BaseException):
+            raise made
         return made
 
     def map(self, *, writable: bool = True, private: bool = False) -> mmap.mmap:
@@ -113,43 +114,6 @@ class Segment:
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _ending():  # then the system frees it, and half of what this calls may be gone
             self.close()
-
-
-def _undisturbed(make: Callable[[], Segment]) -> Segment | OSError:
-    """Make a segment in a thread of its own.
-
-    Signal handlers run in the main thread alone, so Ctrl-C cannot come between a descriptor and its owner, or between a
-    name and its removal. The caller can be interrupted meanwhile; then nobody takes the segment, and it goes. What the
-    system refuses is returned: what is raised here comes from elsewhere.
-    """
-    made: list[Segment] = []
-    failed: list[BaseException] = []
-    done = threading.Lock()
-
-    def run() -> None:
-        try:
-            made.append(make())
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            done.release()
-
-    done.acquire()
-    try:
-        # Not a threading.Thread: an exception in its ``start`` leaves it half registered, and it complains of that.
-        _thread.start_new_thread(run, ())
-    except RuntimeError as error:
-        if is_stray(error):
-            raise
-        run()  # there can be no further thread
-    with done:
-        pass
-    if not failed:
-        return made.pop()
-    error = failed.pop()
-    if isinstance(error, OSError):
-        return error
-    raise error
 
 
 _UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and so little is always there

@@ -15,6 +15,7 @@ import threading
 from contextlib import nullcontext
 
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import Ring
 from datarax_mp.workers.crew import Answer, Ticket
 from datarax_mp.workers.errors import RemoteError
@@ -113,7 +114,13 @@ class _Background:
         self._thread = threading.Thread(
             target=_work, args=(program, self._todo, self._done), name="datarax_mp gather", daemon=True
         )
-        self._thread.start()
+        try:
+            failure = undisturbed(self._thread.start)
+        except BaseException:
+            self._todo.put(None)  # it may run already, and nobody would ever end it
+            raise
+        if failure is not None:
+            raise failure
 
     def submit(self, ticket: Ticket) -> None:
         self.pending += 1
