@@ -63,7 +63,7 @@ def is_chance(attempt: Callable[[], object]) -> bool:
     """Whether what this has just raised came from elsewhere: a handler is seen to have raised it, or it works now."""
     if _all_is_data:
         return False
-    if _of_handler(sys.exception()):
+    if is_from_handler():
         return True
     try:
         attempt()
@@ -72,8 +72,9 @@ def is_chance(attempt: Callable[[], object]) -> bool:
     return True
 
 
-def _of_handler(error: BaseException | None) -> bool:
-    """Whether a function that handles signals just now was on its way when this was raised."""
+def is_from_handler() -> bool:
+    """Whether a function that handles signals just now has raised what is being handled."""
+    error = sys.exception()
     if error is None:
         return False
     handlers = (signal.getsignal(number) for number in signal.valid_signals())

@@ -10,6 +10,7 @@ from typing import Any
 
 from datarax_mp.core.mapped import MappedFile
 from datarax_mp.core.pickling import Reducer, by_value
+from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 from datarax_mp.sources.memory import MemorySource
@@ -60,7 +61,7 @@ def _reduce_column(column: ArrayColumn) -> Any:
 def _reduce_file(file: MappedFile) -> Any:
     try:
         changed: int | None = os.stat(file.path).st_mtime_ns
-    except OSError:  # its name is gone
+    except FileNotFoundError:  # its name is gone
         changed = None
     return _token, (file.identity, file.size, changed)
 
@@ -69,6 +70,8 @@ def _reduce_or_identify(value: Any) -> Any:
     try:
         value.__reduce_ex__(5)
     except Exception:  # whatever its reason, it cannot be looked into
+        if is_chance(lambda: value.__reduce_ex__(5)):
+            raise
         return _token, (type(value).__qualname__, id(value))
     return NotImplemented
 

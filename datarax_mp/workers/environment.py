@@ -25,6 +25,7 @@ import numpy as np
 
 from datarax_mp.core.importable import importable
 from datarax_mp.core.pickling import dumps_for_workers
+from datarax_mp.core.strays import is_chance
 from datarax_mp.workers.logs import Levels
 
 _NO_DEVICE = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -95,9 +96,15 @@ class Environment(NamedTuple):
             TypeError: a warning filter or the function for NumPy's errors does not pickle.
         """
         dumps = dumps_for_workers()
+
+        def settings() -> tuple[bytes, bytes]:
+            return dumps(_named(warnings.filters)), dumps(np.geterrcall())
+
         try:
-            filters, on_error = dumps(_named(warnings.filters)), dumps(np.geterrcall())
+            filters, on_error = settings()
         except Exception as error:
+            if is_chance(settings):
+                raise
             raise TypeError(
                 f"a warning filter or the function of np.seterrcall cannot be sent to worker processes: {error}"
             ) from error

@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from datarax_mp.core.descriptors import Identity, close_socket, connection, identity
+from datarax_mp.core.refusals import is_refusal
+from datarax_mp.core.strays import is_from_handler
 
 _MOST_WAITING = 1000
 _ROOM = 1 << 20  # bytes in the socket; the system may allow less
@@ -238,14 +240,18 @@ class Inbox:
         while True:
             try:
                 packed = self._ours.recv(1 << 17)
-            except OSError:  # nothing is left; or other code has closed it
-                return
+            except OSError as error:
+                if not is_refusal(error):
+                    raise
+                return  # nothing is left; or other code has closed it
             record = logging.makeLogRecord(pickle.loads(packed))
             logger = logging.getLogger(None if record.name == "root" else record.name)
             if logger.isEnabledFor(record.levelno):
                 try:
                     logger.handle(record)
                 except Exception:  # a filter of the user's; as logging does it with handlers
+                    if is_from_handler():
+                        raise
                     logging.Handler().handleError(record)
 
 

@@ -39,7 +39,7 @@ LINES = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))  # that are tried of 
 # sources of the package are called as any other.
 USERS_CODE = (
     *(".fn(", "_source[number]", "attempt()", "many(wanted)", "stages(data)", "list(found)"),
-    *("pickle.loads", "pickle.dumps(value"),
+    *("pickle.loads", "pickle.dumps(value", "logger.handle(record)"),
 )
 SOURCES = f"{PACKAGE}/sources/"
 
