@@ -321,6 +321,8 @@ def test_next_in_the_middle_of_next_is_an_error() -> None:
     assert refused
 
 
+# Python itself drops what is raised in a finalizer or in a callback of the garbage collection, such as JAX's.
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: int) -> None:
     seconds = 1.5 if LINES else 60.0
