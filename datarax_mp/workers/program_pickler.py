@@ -76,11 +76,17 @@ class ProgramPickler(Pickler):
         reducer = (
             cached_functions.reducer_for(kind)
             or open_files.reducer_for(kind)
-            or self._out_of_band.reducer_for(kind)
+            or self._reducer_of_memory(kind)
             or super().reducer_for(kind)
         )
         if reducer is None and self._without_handles and (names := cached_functions.properties(kind)):
             return partial(cached_functions.reduce_without, names, _pickles)
+        return reducer
+
+    def _reducer_of_memory(self, kind: type) -> Reducer | None:
+        reducer = self._out_of_band.reducer_for(kind)
+        if reducer is not None:
+            self.modules.add(kind.__module__)  # what makes it again in the worker imports that
         return reducer
 
     def _reduce_function(self, function: FunctionType) -> Any:

@@ -231,6 +231,12 @@ def test_tensors_and_modules_travel_out_of_band() -> None:
 
 
 @pytest.mark.needs("proc")
+def test_a_library_that_makes_them_again_counts_as_needed() -> None:
+    torch = pytest.importorskip("torch")
+    assert "torch" in shipped(torch.arange(200_000)).need.modules
+    assert "torch" not in shipped(BIG).need.modules
+
+
 def test_a_tensor_over_a_mapped_file_is_the_file(path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.from_file(str(path), shared=True, size=len(BIG), dtype=torch.int64)
