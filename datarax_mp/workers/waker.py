@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 
 from datarax_mp.core.descriptors import Identity, close_known, identity, pipe
-from datarax_mp.core.refusals import in_words, is_refusal
+from datarax_mp.core.refusals import in_words
+from datarax_mp.core.undisturbed import undisturbed
 
 
 class Waker:
@@ -25,12 +26,14 @@ class Waker:
     def __init__(self) -> None:
         # Nobody may write to a descriptor that has been closed and given out anew. A signal handler comes in again.
         self._lock = threading.RLock()
-        try:
-            self._read, self._write = pipe()
-        except OSError as error:
-            if not is_refusal(error):
-                raise
-            raise OSError(error.errno, in_words(error)) from error
+        failure = undisturbed(self._open)  # or the descriptors would be nobody's for a moment
+        if isinstance(failure, OSError):
+            raise OSError(failure.errno, in_words(failure)) from failure
+        if failure is not None:
+            raise failure
+
+    def _open(self) -> None:
+        self._read, self._write = pipe()
         self._known = identity(self._read)  # both ends have the same
         if hasattr(os, "set_blocking"):  # Windows has not, before Python 3.12; a pipe is full after 4,096 calls
             os.set_blocking(self._write, False)
