@@ -11,6 +11,7 @@ of workers, for a worker that takes another's place, and for one that goes back 
 from __future__ import annotations
 
 import functools
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -119,14 +120,15 @@ class UserCode:
         If something was drawn without a seed, the work is done again; that happens once in a process.
         """
         look = imported if self.draws else glance  # a generator that is only now imported is not seeded yet
-        before = look()
+        before, process = look(), os.getpid()
         try:
             result = work()
         except Exception as error:
-            if look() == before or is_stray(error):
+            # Python seeds ``random`` anew in a process that the user's code forks, which must do nothing more here.
+            if look() == before or is_stray(error) or os.getpid() != process:
                 raise
         else:
-            if look() == before:
+            if look() == before or os.getpid() != process:
                 return result
         self.draws = True
         return work()
