@@ -119,8 +119,9 @@ def once_torch(workers: int, output: Any) -> dict[str, float]:
     import torch  # noqa: F401
 
     imported = 1e3 * (time.perf_counter() - began)
-    from datarax_mp import Pipeline
+    from datarax_mp import Batch, Pipeline
 
+    assert Batch is not None  # which imports JAX and Flax
     data = torch_source(10_000)
     options: dict[str, Any] = {"batch_size": 256, "num_workers": workers, "output": output}
     took, memory = first_batches(lambda: Pipeline(source=data, **options), 6)

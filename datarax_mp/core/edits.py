@@ -31,6 +31,7 @@ Stamp = tuple[int, int]  # a file's time of modification and size
 
 _PYC_STAMP = slice(8, 16)  # time of modification and size of the source in the head of a .pyc (PEP 552)
 _NOT_WATCHED = ("__main__", "__mp_main__", __name__.partition(".")[0])
+_users: tuple[int, dict[str, str]] = (0, {})  # how many modules there were, and the user's with their files
 _born = time.time()
 _since = _born  # when a worker's modules were forgotten the last time; before that, when it did not exist yet
 
@@ -132,19 +133,32 @@ def forget_edited() -> None:
     come to that; but a stage may import others while it runs.
     """
     global _since
-    files = {
-        name: file
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] not in _NOT_WATCHED
-        and isinstance(module, ModuleType)
-        and (file := file_of(module)) is not None
-        and not is_installed(file)
-    }
+    files = users_files()
     if any((stamp := _stamp(file)) is not None and stamp[0] > _since * 1e9 for file in files.values()):
         _since = time.time()
         for name in files:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
         importlib.invalidate_caches()
+
+
+def users_files() -> dict[str, str]:
+    """The user's modules and their files.
+
+    Looked through anew only where modules have come or gone: in a forked worker every module that is touched costs a
+    page of memory, so that the process it is forked of looks before (see ``template``).
+    """
+    global _users
+    if len(sys.modules) != _users[0]:
+        files = {
+            name: file
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] not in _NOT_WATCHED
+            and isinstance(module, ModuleType)
+            and (file := file_of(module)) is not None
+            and not is_installed(file)
+        }
+        _users = len(sys.modules), files
+    return _users[1]
 
 
 def _stamp(file: str) -> Stamp | None:

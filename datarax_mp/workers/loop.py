@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from datarax_mp.core.edits import forget_edited
+from datarax_mp.core.edits import forget_edited, users_files
 from datarax_mp.core.errors import add_note
 from datarax_mp.core.refusals import note_shortage
 from datarax_mp.core.strays import accept_all
@@ -166,6 +166,7 @@ class _Worker:
         if still_open(before, memory):
             program = None  # every worker has to open them for itself
             gc.collect()
+        users_files()  # for all its workers
         self.heritage = Heritage(message.program, program, memory)
         return Loaded(None, False, fitness(before, memory, inherits=program is not None))
 
