@@ -53,14 +53,16 @@ def dumps_for_workers() -> Callable[[Any], bytes]:
     # As a pickle begins the name of a class: the module's, with its length before it.
     unknown = [b"\x8c" + bytes([len(name)]) + name for name in map(str.encode, unknown_to_workers()) if len(name) < 256]
 
+    pickle_, protocol, reference = pickle.dumps, pickle.HIGHEST_PROTOCOL, pickle.STACK_GLOBAL  # looked up once
+
     def dumps(value: Any) -> bytes:
         try:
-            pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+            pickled = pickle_(value, protocol)
         except Exception:
             if is_chance(lambda: pickle.dumps(value, pickle.HIGHEST_PROTOCOL)):
                 raise
             return _dumps_by_value(value)
-        if pickle.STACK_GLOBAL in pickled:  # it refers to a class or a function; plain data does not
+        if reference in pickled:  # it refers to a class or a function; plain data does not
             for name in unknown:
                 if name in pickled:
                     return _dumps_by_value(value)
