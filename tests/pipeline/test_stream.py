@@ -139,6 +139,7 @@ def test_bare_arrays_and_scalars_are_the_field_value(workers: int) -> None:
             assert [batch["value"].tolist() for batch in pipeline] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
+@pytest.mark.needs("proc")  # which tells what is a mapped file
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_memmap_is_read_from_its_file_and_needs_no_shared_memory(workers: int, tmp_path: Path) -> None:
     mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=columns()["x"].shape)

@@ -133,6 +133,7 @@ def test_placing_moves_everything_into_one_segment_and_lets_the_own_copy_go() ->
     assert records._columns["x",].home.segment is segment  # type: ignore[union-attr]
 
 
+@pytest.mark.needs("proc")  # which tells what is a mapped file
 @pytest.mark.parametrize("cut", [slice(None), slice(3, 9), slice(5000, 9000), slice(None, None, -3)])
 def test_memmaps_and_their_views_stay_in_their_file(tmp_path: Path, cut: slice) -> None:
     whole = np.memmap(tmp_path / "m", np.int64, "w+", offset=24, shape=(10000, 2))
