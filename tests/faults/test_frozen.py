@@ -75,6 +75,7 @@ def test_the_time_limit_is_kept_while_the_nursery_is_stopped() -> None:
         stopped.__exit__(None, None, None)
 
 
+@pytest.mark.needs("pidfd_open")  # without it, and without /proc, only the nursery knows that a worker is dead
 def test_a_worker_that_dies_while_the_nursery_is_stopped_is_replaced(tmp_path: Path) -> None:
     def dies(record: Any) -> Any:
         if record == 40 and not (tmp_path / "died").exists():
