@@ -28,7 +28,7 @@ from datarax_mp.order import Order
 from datarax_mp.pipeline.together import Group, Together
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
-from datarax_mp.workers.crew import Answer, CrewLike, Ticket
+from datarax_mp.workers.contract import Answer, CrewLike, Ticket
 from datarax_mp.workers.protocol import Done, Failed, Run, Skip
 
 _RUN_SECONDS = 0.004  # a message costs some 0.1 ms; at this length that is little, and the first batch is not late

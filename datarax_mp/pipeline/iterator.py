@@ -20,7 +20,7 @@ from datarax_mp.core.tracebacks import for_user
 from datarax_mp.pipeline.feed import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.workers.crew import Closed
+from datarax_mp.workers.contract import Closed
 from datarax_mp.workers.errors import WorkerError
 from datarax_mp.workers.protocol import Skip
 from datarax_mp.workers.waker import Waker

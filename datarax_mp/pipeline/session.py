@@ -23,8 +23,9 @@ from datarax_mp.pipeline.together import Together
 from datarax_mp.pipeline.transfer import Output, Transfer, make_together, make_transfer
 from datarax_mp.pipeline.tuning import WorkerTuner
 from datarax_mp.ring import Ring
+from datarax_mp.workers.contract import CrewLike
 from datarax_mp.workers.copied_generators import warn_of_generators
-from datarax_mp.workers.crew import Crew, CrewLike
+from datarax_mp.workers.crew import Crew
 from datarax_mp.workers.local import LocalCrew
 from datarax_mp.workers.pool import pool, program_numbers
 from datarax_mp.workers.program import Program

@@ -21,6 +21,8 @@ def columns_of(data: Any) -> Mapping[str, Any] | None:
     Raises:
         TypeError: two columns have one name, or the table is one that holds several tables or has not been read yet.
     """
+    if type(data) is dict:
+        return data  # type: ignore[no-any-return]
     if type(data) in (list, tuple):
         return None
     if isinstance(data, Mapping):

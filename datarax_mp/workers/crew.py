@@ -13,84 +13,34 @@ from __future__ import annotations
 
 import logging
 import select
-from collections import Counter, deque
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from collections import deque
+from collections.abc import Sequence
 
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.spec import Layout
 from datarax_mp.ring import Ring
-from datarax_mp.workers.blame import culprit, whereabouts
-from datarax_mp.workers.board import Phase
+from datarax_mp.workers.blame import whereabouts
+from datarax_mp.workers.contract import Answer, Closed, Ticket
+from datarax_mp.workers.deaths import Deaths
 from datarax_mp.workers.environment import Environment
-from datarax_mp.workers.errors import WorkerError, WorkerTimeoutError, describe_exit, likely_cause
+from datarax_mp.workers.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.workers.logs import inbox
 from datarax_mp.workers.pool import pool
 from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Attach, Done, Failed, Gone, Loaded, Run
+from datarax_mp.workers.protocol import Attach, Failed, Gone, Loaded
 from datarax_mp.workers.shipping import Shipment
 from datarax_mp.workers.waker import Waker
 from datarax_mp.workers.worker import Worker
 
 log = logging.getLogger("datarax_mp")
 
-_DEATHS_PER_RECORD = 2  # what has killed two workers will kill the third
-_DEATHS_IN_A_ROW = 5  # no step finished in between: replacing more would only go on and on
 _LEAVING_SECONDS = 0.5  # between the end of a process's channel and its own; far longer than it takes
 _DEATH_SECONDS = 5.0  # after SIGKILL, for a run to be done by another one in the same slot
-
-Answer: TypeAlias = Done | Failed
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A run that has been handed in.
-
-    Attributes:
-        run: what is to be done.
-        ring: where its slot is.
-        wanted: whether somebody still waits for it.
-    """
-
-    run: Run
-    ring: Ring
-    wanted: bool = True
-    _slots: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._slots = [self.run.slot]
-
-    def discard(self) -> None:
-        """Nobody waits for it: only its slot matters. It goes back once, however often this is called."""
-        self.ring.take_back(self._slots)
 
 
 class _LoadTicket:
     def discard(self) -> None:
         """Nothing hangs on it."""
-
-
-class CrewLike(Protocol):
-    """What a feed needs of a crew."""
-
-    @property
-    def concurrent(self) -> bool: ...  # noqa: D102
-
-    def layout(self) -> Layout: ...  # noqa: D102
-    def holds(self, ring: Ring) -> int: ...  # noqa: D102
-    def attach(self, ring: Ring, layout: Layout) -> None: ...  # noqa: D102
-    def has_room(self, depth: int) -> bool: ...  # noqa: D102
-    def submit(self, ticket: Ticket) -> None: ...  # noqa: D102
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]: ...  # noqa: D102
-    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception: ...  # noqa: D102
-    def grow(self, size: int) -> None: ...  # noqa: D102
-    def leave(self) -> None: ...  # noqa: D102
-    def kill(self) -> None: ...  # noqa: D102
-
-
-class Closed(Exception):
-    """The pipeline was closed by another thread while this one waited for workers."""
 
 
 class Crew:
@@ -129,13 +79,12 @@ class Crew:
     ) -> None:
         self._program, self._shipment, self._most = program, shipment, most
         self._environment, self._inbox = Environment.here(), inbox()
-        self._probe, self._restart, self._timeout = probe, restart, timeout
+        self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layout] | None = None
         self._loaded: list[Loaded | Failed] = []
         self._arrived: list[tuple[Ticket, Answer]] = []
         self._again: deque[Ticket] = deque()
-        self._deaths: Counter[Hashable] = Counter()
-        self._deaths_in_a_row = 0
+        self._deaths = Deaths(program, restart=restart)
         self._waker = waker
         self._poll = select.poll()
         self._poll.register(waker.fileno(), select.POLLIN)
@@ -355,7 +304,7 @@ class Crew:
                 self._loaded.append(answer)
             elif question.wanted:
                 self._arrived.append((question, answer))
-                self._deaths_in_a_row = 0
+                self._deaths.forgive()
             else:
                 question.discard()
 
@@ -413,7 +362,7 @@ class Crew:
             del worker.pending[number]  # it is handed in again, and keeps its slot
             self._again.append(ticket)  # discarded with the rest when the crew leaves
         try:
-            self._judge(worker, list(lost.values()), cut_off=cut_off)
+            self._deaths.judge(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
         finally:
             worker.kill()
         index = worker.index
@@ -435,44 +384,3 @@ class Crew:
         log.warning("%d workers go on without another one: %s", len(self.workers), error)
         if self._attach is None:  # the one that is gone may have been asked for the layout
             self._welcome(self.workers[0], probe=self._probe)
-
-    def _judge(self, worker: Worker, lost: list[Ticket], *, cut_off: bool) -> None:
-        """Log a death, or raise if there have been too many.
-
-        Args:
-            worker: who has died.
-            lost: what it had in hand.
-            cut_off: whether it had closed its channel and lived on, so that it was killed.
-
-        Raises:
-            WorkerError: a record has killed as many workers as it may, or workers die one after the other.
-        """
-        status, sighting = pool().exit_status(worker), worker.sighting()
-        how = "died with its parent, the nursery," if status is None else f"died of {describe_exit(status)}"
-        if cut_off:
-            how = "had its channel closed, by code that closes descriptors it did not open, and was ended"
-        death = f"{worker} {how} {whereabouts(sighting, self._program)}"
-        if sighting.phase == Phase.IDLE and lost:
-            death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
-        if status is not None and not cut_off:
-            death += likely_cause(status) + pool().memory_cause(status)
-        idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
-        if idle or worker.was_doomed():
-            log.debug("%s; nobody waited for it", death)
-            return
-        if stack := worker.stack():
-            death += f"\n{stack}\n"
-        self._deaths_in_a_row += 1
-        blamed = None if status is None else culprit(sighting)
-        if blamed is not None:
-            self._deaths[blamed] += 1
-        trouble = None
-        if not self._restart:
-            trouble = "it is not replaced, because restart_workers is False"
-        elif self._deaths[blamed] >= _DEATHS_PER_RECORD:
-            trouble = "the second worker to die there, and a third would too. Try that record with num_workers=0"
-        elif self._deaths_in_a_row > max(_DEATHS_IN_A_ROW, 2 * len(self.workers)):
-            trouble = f"{self._deaths_in_a_row} workers have died in a row, and replacing them does not help"
-        if trouble is not None:
-            raise WorkerError(f"{death}; {trouble}")
-        log.warning("%s; a new worker takes its place and does the work again", death)

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import Ring
-from datarax_mp.workers.crew import Answer, Ticket
+from datarax_mp.workers.contract import Answer, Ticket
 from datarax_mp.workers.errors import RemoteError
 from datarax_mp.workers.program import Program
 from datarax_mp.workers.protocol import Failed, Written

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,20 @@ from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Arrays, Infos, RecordError, split_record
 from datarax_mp.core.refusals import note_shortage
 from datarax_mp.core.spec import Layout
-from datarax_mp.core.strays import claim, claimed, is_stray
+from datarax_mp.core.strays import claimed, is_stray
 from datarax_mp.order import Order
 from datarax_mp.sources.adapt import Source, quick_way
 from datarax_mp.sources.memory import MemorySource
-from datarax_mp.stages.host import Generators, HostStage, MapBatch, MapElement, RandomMapElement, stage_name
+from datarax_mp.stages.host import HostStage, MapBatch
 from datarax_mp.stages.pad import Pad
 from datarax_mp.workers import board
-from datarax_mp.workers.board import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
+from datarax_mp.workers.board import PHASE, RECORD, WHOLE_BATCH, Phase
 from datarax_mp.workers.errors import EXITS, RemoteError, one_line
+from datarax_mp.workers.narrowing import drop_misfits
 from datarax_mp.workers.padding import Lengths, Padding, shrunk, smaller
 from datarax_mp.workers.protocol import Done, Failed, Run, Shapes, Skip, Written
 from datarax_mp.workers.reading import Columns, Reader, Reading
+from datarax_mp.workers.record_stages import RecordStages
 from datarax_mp.workers.rows import Rows
 from datarax_mp.workers.stacked import apply as stacked_stages
 from datarax_mp.workers.usercode import Seeder, UserCode, WorkerInit
@@ -79,12 +80,12 @@ class Program:
         # A batch size above what there is gives one short batch; a slot need not be larger than that.
         self._rows = order.batch_size if pad else min(order.batch_size, max(order.places, 1))
         self.stages = stages
-        self.element_stages = [stage for stage in stages if isinstance(stage, (MapElement, RandomMapElement))]
+        self._record_stages = RecordStages(stages, order.seed)
         self.batch_stages = [stage for stage in stages if isinstance(stage, MapBatch)]
         self._first_batch_stage = len(stages) - len(self.batch_stages)
         self._pads = [stage for stage in stages if isinstance(stage, Pad)]
         self._padding: Padding | None = None
-        self._as_read = not self.element_stages and not self._pads  # before the batch stages
+        self._as_read = not self._record_stages and not self._pads  # before the batch stages
         self._reader = Reader(source, reading, skip=skip)
         self._reads_columns = False
         self.user_code = UserCode(source, stages, order.seed, init)
@@ -133,7 +134,6 @@ class Program:
         if not user.there:
             return self._probe()
         user.enter(epoch)
-
         return user.watch(epoch, self._probe)
 
     def _probe(self) -> Layout:
@@ -154,7 +154,8 @@ class Program:
     def _layout_of(self, number: int) -> Layout:
         together = self._reader.together(np.array([number]))
         record = self._reader.one(number) if together is None else together[0]
-        arrays, info = split_record(self._prepared(number, record, self._generators(0)), number)
+        record = self._record_stages.apply(number, record, self._record_stages.generators(0))
+        arrays, info = split_record(record, number)
         size, x64 = self._rows, None if self.batch_stages else self.x64
         if self._pads:
             padding = Padding(self._pads, [*arrays, *info])
@@ -258,7 +259,7 @@ class Program:
                 kept = spec.convert(targets[spec.path][:rows], rows_out[:rows])
                 fits = kept if fits is None else fits & kept
         if fits is not None and not fits.all():
-            infos = self._drop_misfits(fits, numbers, targets, out, infos, skips)
+            infos = drop_misfits(layout, fits, numbers, targets, out, infos, skips, skip=self.skip)
             rows = len(numbers) - len(skips)
         if self.pad and rows < layout.batch_size:
             for whole in layout.rows(memory, start, layout.batch_size, shapes):
@@ -349,13 +350,13 @@ class Program:
         infos: Infos = {path: [] for path in layout.info}
         padding, lengths = self._padding, list[Lengths]()
         rows, row = Rows(layout, targets, None if padding is None else padding.alone), 0
-        read, put, staged = self._reader.one, rows.put_plain, bool(self.element_stages)
-        generators = self._generators(epoch)
+        read, put, staged = self._reader.one, rows.put_plain, bool(self._record_stages)
+        stages, generators = self._record_stages, self._record_stages.generators(epoch)
         for place, number in enumerate(numbers.tolist()):
             try:
                 record = read(number) if together is None else together[place]
                 if staged:
-                    record = self._prepared(number, record, generators)
+                    record = stages.apply(number, record, generators)
                 if (length := put(row, record)) is not None:
                     lengths[row:] = [length]
                     row += 1
@@ -376,51 +377,3 @@ class Program:
         if padding is not None:
             padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
         return infos or None
-
-    def _generators(self, epoch: int) -> dict[int, Generators]:
-        """Those of the random stages, by the stage's place."""
-        places = [place for place, stage in enumerate(self.element_stages) if isinstance(stage, RandomMapElement)]
-        return {place: Generators(self.order.seed, epoch, place) for place in places}
-
-    def _prepared(self, number: int, record: Any, generators: dict[int, Generators]) -> Any:
-        """A record after the stages for single records."""
-        at = board.here
-        at[RECORD] = number
-        for place, stage in enumerate(self.element_stages):
-            at[PHASE], at[STAGE] = Phase.STAGE, place
-            alone = isinstance(stage, MapElement)
-            try:
-                # The generator is never bound to a name here, so that the next record may reuse it.
-                record = stage.fn(record) if alone else stage.fn(record, generators[place].of(number))  # type: ignore[arg-type, call-arg]
-            except BaseException as error:
-                claim(error, f"while stage {stage_name(stage)} worked on record {number}")
-                raise
-        return record
-
-    def _drop_misfits(
-        self,
-        fits: NDArray[np.bool_],
-        numbers: NDArray[np.int64],
-        targets: Arrays,
-        out: list[np.ndarray],
-        infos: Infos | None,
-        skips: dict[int, Skip],
-    ) -> Infos | None:
-        """Skip the records whose values do not fit their narrower dtype, or raise for the first of them."""
-        assert self.layout is not None
-        places = np.delete(np.arange(len(numbers)), list(skips))  # of each row that is there
-        for row in np.flatnonzero(~fits).tolist():
-            place, number = int(places[row]), int(numbers[places[row]])
-            for spec, rows_out in zip(self.layout.fields, out, strict=True):
-                value = targets[spec.path][row : row + 1]
-                if value.dtype != rows_out.dtype and not spec.convert(value, np.empty_like(rows_out[:1])).all():
-                    error = spec.misfit(value[0], number)
-                    if not self.skip:
-                        raise error
-                    skips[place] = Skip(number, place, one_line(error))
-                    break
-        for rows_out in out:
-            rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
-        if infos is None:
-            return None
-        return {path: list(compress(values, fits.tolist())) for path, values in infos.items()}

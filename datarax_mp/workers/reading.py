@@ -141,14 +141,13 @@ class Columns:
     def __init__(self, tree: Mapping[str, Any], numbers: Sequence[int], source: str) -> None:
         self._columns: dict[Path, Any] = {}
         for path, column in flatten(tree).items():
-            single = (
-                isinstance(column, str)
-                or is_bytes(column)
-                or not (hasattr(column, "__len__") or hasattr(column, "shape"))
-                or getattr(column, "ndim", 1) == 0
-            )
-            plain = column if single else _plain(column, path, numbers)
-            rows = "no" if single else len(plain)
+            plain: Any = column
+            rows: int | str = "no"
+            if type(column) is np.ndarray and column.ndim and column.dtype.kind in "fiub":  # as most are
+                rows = len(column)
+            elif not _is_single(column):
+                plain = _plain(column, path, numbers)
+                rows = len(plain)
             if rows != len(numbers):
                 raise RecordError(_miscounted(source, numbers, f"{rows} values of field '{field_name(path)}'"))
             self._columns[path] = plain
@@ -179,6 +178,13 @@ class Columns:
         for spec in layout.fields:
             targets[spec.path][...] = self._columns[spec.path]
         return {path: list(map(as_info, self._columns[path])) for path in layout.info}
+
+
+def _is_single(column: Any) -> bool:
+    """Whether this is one value and no column."""
+    if isinstance(column, str) or is_bytes(column) or getattr(column, "ndim", 1) == 0:
+        return True
+    return not (hasattr(column, "__len__") or hasattr(column, "shape"))
 
 
 def _plain(column: Any, path: Path, numbers: Sequence[int]) -> Any:

@@ -18,7 +18,7 @@ import pytest
 from datarax_mp import Pipeline
 from datarax_mp.ring import Ring
 from datarax_mp.workers.board import Board
-from datarax_mp.workers.crew import Ticket
+from datarax_mp.workers.contract import Ticket
 from datarax_mp.workers.protocol import Channel, Run
 from datarax_mp.workers.worker import Worker, bury
 

@@ -184,7 +184,8 @@ logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
 
 def stage(record):
     logging.getLogger("mine").warning("record %d", record)
-    print("printed", record, flush=True)
+    sys.stdout.write(f"printed {record}\n")  # in one piece, also where nothing is buffered
+    sys.stdout.flush()
     return record
 
 for _ in Pipeline(source=list(range(1, 5)), batch_size=1, stages=[stage], num_workers=2, output="numpy"):
