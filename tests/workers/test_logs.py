@@ -184,7 +184,7 @@ logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
 
 def stage(record):
     logging.getLogger("mine").warning("record %d", record)
-    sys.stdout.write(f"printed {record}\n")  # in one piece, also where nothing is buffered
+    sys.stdout.write(f"printed {record}\\n")  # in one piece, also where nothing is buffered
     sys.stdout.flush()
     return record
 
