@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from datarax_mp.core.descriptors import QUIETLY, close_socket, connection, identity, is_gone, readable, receive, send
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.refusals import in_words, is_refusal
+from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.workers import launch
 from datarax_mp.workers.board import PLACES, Board
 from datarax_mp.workers.errors import WorkerError, describe_exit
@@ -217,18 +218,21 @@ class Spawner:
         while not readable([self._control.fileno()], patience.slice()):
             if patience.over() or self._stopped():
                 return False
-        try:
-            data, descriptors = receive(self._control, NOTICE.size, 2)
-            if len(data) < NOTICE.size:
-                return False
-            self._note(NOTICE.unpack(data), descriptors)
-        except BaseException as error:
-            if isinstance(error, OSError) and is_gone(error):
-                return False
-            # Interrupted with a notice in hand: it is lost, and somebody would wait for it for ever.
-            self._kill()
-            raise
-        self._has_answered = True
+        # Or an interrupt would lose the notice, and somebody would wait for it for ever, and the descriptors with it.
+        heard = undisturbed(self._take_notice)
+        if isinstance(heard, OSError) and is_gone(heard):
+            return False
+        if isinstance(heard, BaseException):
+            self._kill()  # there is no telling what it has said
+            raise heard
+        self._has_answered = self._has_answered or heard
+        return heard
+
+    def _take_notice(self) -> bool:
+        data, descriptors = receive(self._control, NOTICE.size, 2)
+        if len(data) < NOTICE.size:
+            return False
+        self._note(NOTICE.unpack(data), descriptors)
         return True
 
     def _stopped(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -175,10 +176,11 @@ def test_a_worker_that_dies_is_noticed_while_a_process_that_it_forked_lives(tmp_
     def forks_and_dies(record: Any) -> Any:
         if record["n"] == 6 and not (tmp_path / "died").exists():
             (tmp_path / "died").touch()
-            if os.fork() == 0:
+            if (child := os.fork()) == 0:
                 os.setsid()
                 time.sleep(20)
                 os._exit(0)
+            (tmp_path / "child").write_text(str(child))
             os.kill(os.getpid(), signal.SIGKILL)
         return record
 
@@ -188,3 +190,5 @@ def test_a_worker_that_dies_is_noticed_while_a_process_that_it_forked_lives(tmp_
     with Pipeline(source=source, batch_size=4, num_workers=1, stages=[forks_and_dies], output="numpy") as pipeline:
         assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(40))
     assert time.monotonic() - began < 15
+    with contextlib.suppress(ProcessLookupError):  # if it was quick enough to leave, it stays
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)

@@ -328,6 +328,7 @@ def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: i
     seconds = 1.5 if LINES else 60.0
     expected, of_kind = numbers(make("metadata", workers)), itertools.cycle(KINDS)
     gc.collect()
+    threads = threading.active_count()  # those of other tests' libraries
     descriptors = psutil.Process().num_fds() - 3 * len(pool()._parked)  # channel, pidfd, stack
     raised = 0
 
@@ -362,7 +363,7 @@ def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: i
         assert numbers(pipeline) == expected
     del pipeline
     gc.collect()
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
     assert psutil.Process().num_fds() <= descriptors + 3 * len(pool()._parked) + 6
     spawner = pool()._spawner
     if spawner is not None and spawner.alive():

@@ -41,7 +41,6 @@ KINDS = {
     "os.ftruncate": "OSError(errno.EFBIG, 'File too large')",
     "os.posix_fallocate": "OSError(errno.ENOMEM, 'Cannot allocate memory')",
     "mmap.mmap": "OSError(errno.ENOMEM, 'Cannot allocate memory')",
-    "threading.Thread.start": 'RuntimeError("can\'t start new thread")',
     "subprocess._fork_exec": "OSError(errno.EAGAIN, 'Resource temporarily unavailable')",
 }
 
