@@ -26,6 +26,7 @@ from datarax_mp.ring import Ring
 from datarax_mp.workers.contract import CrewLike
 from datarax_mp.workers.copied_generators import warn_of_generators
 from datarax_mp.workers.crew import Crew
+from datarax_mp.workers.environment import Environment
 from datarax_mp.workers.local import LocalCrew
 from datarax_mp.workers.pool import pool, program_numbers
 from datarax_mp.workers.program import Program
@@ -85,6 +86,7 @@ class Session:
         self._process = os.getpid()
         self._shipment: Shipment | None = None
         self._layout: Layout | None = None
+        self._environment: Environment | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
         self._together: Together | None = None
@@ -168,8 +170,15 @@ class Session:
             probe=epoch if self._layout is None else None,
             restart=options.restart_workers,
             timeout=options.timeout,
+            environment=self._environment_now(),
             waker=waker,
         )
+
+    def _environment_now(self) -> Environment:
+        """What the user's code is to find in a worker; where there is none, it does not matter what has changed."""
+        if self._environment is None or self._program.user_code.there:
+            self._environment = Environment.here()
+        return self._environment
 
     def _shipped(self) -> Shipment:
         """The program as the user has it now: what was changed between two epochs reaches the workers."""

@@ -59,6 +59,7 @@ class Crew:
             the program.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds to wait for the layout, or None.
+        environment: what the workers are to find.
         waker: readable when another thread wants this one to stop waiting.
     """
 
@@ -75,10 +76,11 @@ class Crew:
         probe: int | None,
         restart: bool,
         timeout: float | None,
+        environment: Environment,
         waker: Waker,
     ) -> None:
         self._program, self._shipment, self._most = program, shipment, most
-        self._environment, self._inbox = Environment.here(), inbox()
+        self._environment, self._inbox = environment, inbox()
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layout] | None = None
         self._loaded: list[Loaded | Failed] = []

@@ -27,6 +27,7 @@ from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
+from datarax_mp.sources.memory import MemorySource
 from datarax_mp.workers import heavy
 from datarax_mp.workers.found_modules import Files, files_of, find
 from datarax_mp.workers.need import Need
@@ -67,6 +68,7 @@ class Shipment:
         self.number = number
         self._code = code_version()
         cargo = _Cargo(program)
+        self._homes = _homes(program)
         self._spans, self._found, self.kinds = cargo.spans, cargo.found, cargo.kinds
         self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
         heavy.tell(program, cargo.pieces[0][1].nbytes)
@@ -86,6 +88,9 @@ class Shipment:
         """
         if code_version() != self._code:
             return False
+        if self._homes is not None:
+            program.source.place()  # looks for changes in the arrays
+            return _homes(program) == self._homes
         cargo = _Cargo(program)
         payload, *others = self.segments
         if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
@@ -109,6 +114,13 @@ class Shipment:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
         return Load(self.number, sizes, tuple(self._spans), probe, self._found, template)
+
+
+def _homes(program: Any) -> tuple[Any, ...] | None:
+    """Where the data of a program lies that has nothing else which the user could change; None for all others."""
+    if program.user_code.there or type(program.source) is not MemorySource:
+        return None
+    return program.source.homes()
 
 
 class _Cargo:

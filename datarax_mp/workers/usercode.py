@@ -143,6 +143,9 @@ class UserCode:
     def begin(self) -> None:
         """Before an epoch in the calling process, where the user may have changed anything since the last one."""
         UserCode._current = None
+        if not self.there and type(self._source) is MemorySource:
+            self._source.refresh()
+            return
         for _, source in find(named_parts(self._source, self._stages), lambda value: isinstance(value, MemorySource)):
             source.refresh()
 
