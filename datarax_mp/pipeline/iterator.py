@@ -195,10 +195,10 @@ class PipelineIterator:
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
 
-    def _next(self) -> tuple[Any, Position, list[tuple[tuple[Skip, ...], int]]]:
+    def _next(self) -> tuple[Any, Position, tuple[tuple[tuple[Skip, ...], int], ...]]:
         """What the caller gets, or ``_END``; the position after it; and what was skipped on the way, with its step."""
         after = self._cursor.at
-        skipped: list[tuple[tuple[Skip, ...], int]] = []
+        skipped: tuple[tuple[tuple[Skip, ...], int], ...] = ()
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -207,7 +207,7 @@ class PipelineIterator:
             ready = self._ready.popleft()
             after = Position(self._order, self._epoch, ready.step + 1)
             if ready.skips:
-                skipped.append((ready.skips, ready.step))
+                skipped += ((ready.skips, ready.step),)
             if not ready.empty:
                 hand_over = self._session.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped
