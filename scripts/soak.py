@@ -3,10 +3,12 @@
     python scripts/soak.py --minutes 20
     python scripts/soak.py --minutes 1 --seed 7
 
-Rounds follow each other in one process. Each makes a pipeline at random (kind of source, workers, batch size,
-shuffling, stages, output, prefetch, on_error, padding) beside one that lives for many rounds, and uses it in some way:
-whole epochs, epochs left early, resumed from a state, interrupted, closed from another thread, dropped. Meanwhile
-workers and sometimes the nursery are killed, records raise, and batches are kept for rounds and looked at again.
+Rounds follow each other in one process. Each makes a pipeline at random (kind of source, workers or "auto", batch size,
+shuffling, stages, Filter, Pad with buckets, output, prefetch, memory budget, on_error, padding) beside one that lives
+for many rounds, and uses it in some way: whole epochs, epochs left early, resumed from a state here, there, or with
+another batch size, interrupted by Ctrl-C or alarms that raise, closed from another thread, dropped. Meanwhile workers
+and sometimes the nursery are killed, workers stopped for a while, records raise, and batches are kept for rounds and
+looked at again.
 
 Every batch is compared with what the order, a pure function of (seed, epoch, step), says; kept ones again when they are
 let go. After each round the descriptors, threads, processes and names in /dev/shm are counted. The first deviation is
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import logging
 import os
 import random
@@ -34,7 +37,16 @@ import jax
 import numpy as np
 import psutil
 
-from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pipeline, RandomMapElement, WorkerError
+from datarax_mp import (
+    Filter,
+    MapElement,
+    MemorySource,
+    MemorySourceConfig,
+    Pad,
+    Pipeline,
+    RandomMapElement,
+    WorkerError,
+)
 from datarax_mp.order import Order
 from datarax_mp.workers.pool import pool
 
@@ -43,6 +55,17 @@ met: Counter[str] = Counter()  # what the run has met
 
 class Trouble(Exception):
     """What a stage raises on purpose."""
+
+
+class Alarm(Exception):
+    """What a signal handler raises."""
+
+
+class Stop(BaseException):
+    """The same, and no Exception."""
+
+
+BUCKETS = (2, 4, 8)
 
 
 @dataclass
@@ -55,6 +78,7 @@ class Records:
     deadly: frozenset[int]
     slow: frozenset[int]
     folder: str
+    ragged: bool
 
     def __len__(self) -> int:
         return self.length
@@ -66,7 +90,8 @@ class Records:
             os.kill(os.getpid(), random.Random(number).choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
         if number in self.slow:
             time.sleep(0.02)
-        return {"n": number, "x": np.full(self.width, number, np.int32), "text": f"record {number}"}
+        record = {"n": number, "x": np.full(self.width, number, np.int32), "text": f"record {number}"}
+        return {**record, "ragged": np.arange(number % 7)} if self.ragged else record
 
 
 def _first_time(path: str) -> bool:
@@ -80,6 +105,11 @@ def _first_time(path: str) -> bool:
 def twice(record: dict[str, Any]) -> dict[str, Any]:
     """A stage."""
     return {**record, "twice": record["x"] * 2}
+
+
+def passes(record: dict[str, Any]) -> bool:
+    """A filter."""
+    return int(record["n"]) % 3 != 1
 
 
 def draw(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -106,26 +136,36 @@ class Checked:
             source: Any = MemorySource(MemorySourceConfig(), data)
         else:
             width = chance.choice([1, 50, 5000])
-            source = Records(length, width, self.failing, deadly - self.failing, some(), folder)
-        stages = [stage for stage in (MapElement(twice), RandomMapElement(draw)) if chance.random() < 0.4]
+            ragged = chance.random() < 0.3
+            source = Records(length, width, self.failing, deadly - self.failing, some(), folder, ragged)
+        stages: list[Any] = [stage for stage in (MapElement(twice), RandomMapElement(draw)) if chance.random() < 0.4]
+        kept = None
+        if chance.random() < 0.2 and (self.skip or not self.failing):
+            stages.insert(0, Filter(passes))
+            kept = np.array([n for n in range(length) if n % 3 != 1 or n in self.failing])
+        if getattr(source, "ragged", False):
+            stages.append(Pad("ragged", BUCKETS[-1], to=BUCKETS, value=-1, lengths="long"))
         self.seed = chance.randrange(2**31)
         self.output: Any = chance.choice(["numpy", "numpy", "jax"])
-        self.pipeline = Pipeline(
-            source=source,
-            batch_size=batch,
-            stages=stages,
-            rngs=np.random.default_rng(self.seed),
-            num_workers=workers,
-            prefetch_size=chance.choice([0, 1, 2, 5]),
-            drop_last=self.drop,
-            pad_last=self.pad,
-            shuffle=chance.random() < 0.5,
-            output=self.output,
-            on_error="skip" if self.skip else "raise",
-            timeout=chance.choice([None, 60.0]) if workers else None,
-        )
-        mine = self.pipeline._order
-        self.order = Order(length, batch, mine.shuffle, mine.seed, self.drop)
+        self.options = {
+            "source": source,
+            "batch_size": batch,
+            "stages": stages,
+            "rngs": np.random.default_rng(self.seed),
+            "num_workers": "auto" if workers and chance.random() < 0.1 else workers,
+            "prefetch_size": chance.choice([0, 1, 2, 5]),
+            "drop_last": self.drop,
+            "pad_last": self.pad,
+            "shuffle": chance.random() < 0.5,
+            "output": self.output,
+            "on_error": "skip" if self.skip else "raise",
+            "timeout": chance.choice([None, 60.0]) if workers else None,
+            "memory_budget": chance.choice([None, None, 60_000_000]),
+        }
+        self.pipeline = Pipeline(**self.options)
+        mine = self.pipeline._all
+        places = length if kept is None else len(kept)
+        self.order = Order(places, batch, mine.shuffle, mine.seed, self.drop, kept=kept)
         self.workers = workers
 
     def expected(self, epoch: int, step: int) -> list[int]:
@@ -142,6 +182,13 @@ class Checked:
         assert (rows == np.array(numbers, np.int32).reshape(-1, 1)).all(), (epoch, step)
         if "twice" in batch:
             assert (np.asarray(batch["twice"])[valid] == 2 * rows).all(), (epoch, step)
+        if "ragged" in batch and numbers:
+            lengths = [number % 7 for number in numbers]
+            padded = np.asarray(batch["ragged"])[valid]
+            assert np.asarray(batch["long"])[valid].tolist() == lengths, (epoch, step)
+            assert padded.shape[1] == next(bucket for bucket in BUCKETS if bucket >= max(lengths)), (epoch, step)
+            places = np.arange(padded.shape[1])
+            assert (padded == np.where(places < np.array(lengths)[:, None], places, -1)).all(), (epoch, step)
         if met["batches"] % 50 == 0 and "text" in batch.metadata[0].source_info:
             texts = [item.source_info.get("text") for item in batch.metadata][: len(numbers)]
             assert texts == [f"record {number}" for number in numbers], (epoch, step)
@@ -186,7 +233,8 @@ class Soak:
         """One round."""
         self.round += 1
         checked = Checked(self.chance, self.fresh_folder())
-        use = self.chance.choice([self.whole, self.whole, self.early, self.resumed, self.interrupted, self.closed])
+        uses = [self.whole, self.early, self.resumed, self.jumping, self.regrouped, self.interrupted, self.closed]
+        use = self.chance.choice([self.whole, self.alarmed, *uses])
         met[f"use: {use.__name__}"] += 1
         self.kills = 0
         killer = threading.Thread(target=self.kill_some, args=(self.chance.randrange(1 << 30),))
@@ -197,7 +245,8 @@ class Soak:
                 self.beside()
         except WorkerError as error:
             # A kill from outside can hit a worker, by chance, where another one has died before.
-            if "the second worker to die there" not in str(error) or not self.kills:
+            looks = "the second worker to die there", "workers have died in a row"
+            if not any(look in str(error) for look in looks) or not self.kills:
                 raise
             met["kills that looked like a deadly record"] += 1
         finally:
@@ -236,6 +285,70 @@ class Soak:
         checked.pipeline.set_state(state)
         for batch, at in checked.walk(epoch, step):
             self.keep(checked, batch, epoch, at)
+
+    def jumping(self, checked: Checked) -> None:
+        """One iterator that is set here and there."""
+        iterator = iter(checked.pipeline)
+        for _ in range(self.chance.randrange(1, 5)):
+            epoch, step = self.chance.randrange(3), self.chance.randrange(len(checked.order) + 1)
+            iterator.set_state({**checked.pipeline.get_state(), "epoch": epoch, "step": step})
+            for _ in range(self.chance.randrange(4)):
+                while step < len(checked.order) and not checked.expected(epoch, step) and not checked.pad:
+                    step += 1
+                if step >= len(checked.order) or checked.failing:
+                    break
+                checked.check(next(iterator), epoch, step)
+                step += 1
+        iterator.close()
+
+    def regrouped(self, checked: Checked) -> None:
+        """Part of an epoch, and the rest of it with another batch size."""
+        if checked.drop or checked.pad or (checked.failing and not checked.skip):
+            return
+        stop = self.chance.randrange(len(checked.order) + 1)
+        received: list[int] = []
+        iterator = iter(checked.pipeline)
+        for batch in itertools.islice(iterator, stop):
+            received += np.asarray(batch["n"]).tolist()
+        state = checked.pipeline.get_state()
+        iterator.close()
+        size = self.chance.choice([2, 5, 16, 64])
+        with Pipeline(**{**checked.options, "batch_size": size, "rngs": np.random.default_rng(0)}) as other:
+            other.set_state(state, elastic=True)
+            if state["epoch"] == 0:
+                received += [number for batch in other for number in np.asarray(batch["n"]).tolist()]
+        expected = [n for at in range(len(checked.order)) for n in checked.expected(0, at)]
+        assert received == expected, "an epoch that is regrouped has other records"
+
+    def alarmed(self, checked: Checked) -> None:
+        """Alarms that raise, at any moment, and then the whole epoch."""
+        if checked.skip:
+            return  # where the user's code runs in this process, an alarm in it is that code's exception, and skipped
+        kinds = itertools.cycle([Alarm, TimeoutError, Stop, OSError])
+
+        def on_alarm(*_: Any) -> None:
+            raise next(kinds)("an alarm")
+
+        before = signal.signal(signal.SIGALRM, on_alarm)
+        try:
+            for _ in range(self.chance.randrange(1, 6)):
+                state = checked.pipeline.get_state()
+                checked.pipeline.set_state({**state, "epoch": 0, "step": 0})
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, self.chance.uniform(0.0005, 0.05))
+                    for _ in checked.walk(0, 0):
+                        pass
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except (Alarm, Stop, OSError) as error:
+                    if error.args != ("an alarm",):
+                        raise
+                    met["alarms that raised"] += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        checked.pipeline.set_state({**checked.pipeline.get_state(), "epoch": 0, "step": 0})
+        for _ in checked.walk(0, 0):
+            pass
 
     def interrupted(self, checked: Checked) -> None:
         """Ctrl-C at some moment, and then the whole epoch."""
@@ -306,7 +419,13 @@ class Soak:
                 if chance.random() < 0.05:
                     nursery.kill()
                     met["nurseries killed"] += 1
-                elif children := nursery.children():
+                elif (children := nursery.children()) and chance.random() < 0.2:
+                    stopped = chance.choice(children)
+                    stopped.suspend()
+                    time.sleep(chance.random() * 0.2)
+                    stopped.resume()
+                    met["workers stopped for a while"] += 1
+                elif children:
                     chance.choice(children).send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
                     met["workers killed from outside"] += 1
                     self.kills += 1
