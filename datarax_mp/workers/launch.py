@@ -51,6 +51,7 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
             package_root,
         ],
         env=variables_for_workers(),
+        cwd=_deleted_directory(),
         stdin=subprocess.DEVNULL,
         pass_fds=[control_fd, board_fd],
         start_new_session=True,  # out of the reach of the terminal's Ctrl-C and of the group's signals
@@ -62,6 +63,15 @@ def _import_path() -> list[str]:
         return [os.path.abspath(entry) for entry in sys.path]
     except FileNotFoundError:  # the working directory has been deleted, and with it what lay there
         return [entry for entry in sys.path if os.path.isabs(entry)]
+
+
+def _deleted_directory() -> str | None:
+    """Another directory where the working directory has been deleted: Python 3.13.0 cannot even import there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return os.sep
+    return None
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
