@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -37,8 +38,7 @@ class CutsItselfOff:
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         if number == 40 and not self.marker.exists():
-            sockets = [fd for fd in os.listdir("/proc/self/fd") if is_socket(fd)]
-            for descriptor in map(int, sockets):
+            for descriptor in filter(is_socket, range(3, 256)):
                 os.close(descriptor)
             self.marker.write_text(str(os.getpid()))
             self.cut_off = True
@@ -48,10 +48,10 @@ class CutsItselfOff:
         return {"n": number, "x": np.full(1000, number)}
 
 
-def is_socket(descriptor: str) -> bool:
+def is_socket(descriptor: int) -> bool:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
-    except FileNotFoundError:  # the one by which the folder was read
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:  # it is not open
         return False
 
 
