@@ -249,6 +249,7 @@ class Soak:
             if not any(look in str(error) for look in looks) or not self.kills:
                 raise
             met["kills that looked like a deadly record"] += 1
+            self.constant = None  # its epoch may have begun or not
         finally:
             killer.join()
         if self.chance.random() < 0.5:

@@ -20,6 +20,7 @@ def refuse(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.needs("proc")
 def test_no_memory_anywhere_is_an_error_with_numbers_and_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptors = psutil.Process().num_fds()
     monkeypatch.setattr(os, "posix_fallocate", refuse)

@@ -237,6 +237,7 @@ def test_a_library_that_makes_them_again_counts_as_needed() -> None:
     assert "torch" not in shipped(BIG).need.modules
 
 
+@pytest.mark.needs("proc")
 def test_a_tensor_over_a_mapped_file_is_the_file(path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.from_file(str(path), shared=True, size=len(BIG), dtype=torch.int64)

@@ -89,6 +89,7 @@ def test_a_control_group_that_fills_up_during_the_epoch_is_told_with_its_numbers
     )
 
 
+@pytest.mark.needs("proc")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_limit_of_the_address_space_is_an_error_with_its_numbers(
     workers: int, run_script: Callable[..., Any]

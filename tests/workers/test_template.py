@@ -21,6 +21,10 @@ from datarax_mp import Pipeline, WorkerError, WorkerTimeoutError
 from datarax_mp.workers import pool as pools
 from datarax_mp.workers.pool import pool
 
+# Whether a process may be forked, /proc tells.
+pytestmark = pytest.mark.needs("proc")
+
+
 MODULE = """
 import os, pathlib, signal, sys, threading, time
 here = pathlib.Path(__file__).parent
