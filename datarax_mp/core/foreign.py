@@ -76,11 +76,17 @@ def as_plain(value: Any) -> Any:
     return value
 
 
+def is_of(value: Any, library: str, *kinds: str) -> bool:
+    """Whether a value is of one of these classes of a library, which is not imported for it."""
+    module = sys.modules.get(library)
+    # A library that is just being imported may lack the class still.
+    return module is not None and isinstance(value, tuple(getattr(module, kind, ()) for kind in kinds))
+
+
 def _library(value: Any) -> str:
     """Which of the libraries above a value's kind belongs to, also where the user has derived a class from it."""
     for library, kinds in _KINDS.items():
-        module = sys.modules.get(library)
-        if module is not None and isinstance(value, tuple(getattr(module, kind, ()) for kind in kinds)):
+        if is_of(value, library, *kinds):
             return library
     return ""
 

@@ -12,14 +12,13 @@ NumPy only: workers import this module.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from datarax_mp.core import values
-from datarax_mp.core.foreign import Unreadable
+from datarax_mp.core.foreign import Unreadable, is_of
 
 Path: TypeAlias = tuple[str, ...]
 Arrays: TypeAlias = dict[Path, np.ndarray]
@@ -146,9 +145,9 @@ def fields_of(record: Any) -> Mapping[Any, Any] | None:
         return {field.name: getattr(record, field.name) for field in dataclasses.fields(kind)}
     if attributes := getattr(kind, "__attrs_attrs__", None):
         return {attribute.name: getattr(record, attribute.name) for attribute in attributes}
-    if "pydantic" in sys.modules and isinstance(record, sys.modules["pydantic"].BaseModel):
+    if is_of(record, "pydantic", "BaseModel"):
         return {name: getattr(record, name) for name in kind.model_fields}
-    if "pandas" in sys.modules and isinstance(record, sys.modules["pandas"].Series):
+    if is_of(record, "pandas", "Series"):
         return dict(record.items()) if all(isinstance(name, str) for name in record.index) else None
     return None
 

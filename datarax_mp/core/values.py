@@ -98,7 +98,7 @@ def _checked(array: np.ndarray, value: Any = None) -> np.ndarray | None:
             "on",
         )
     if array.dtype.hasobject:
-        if type(value) is int or (isinstance(value, int) and not isinstance(value, bool)):
+        if isinstance(value, int):
             raise Unreadable(f"an int of {value.bit_length()} bits", "NumPy and JAX hold 64: scale it, or pass text")
         raise Unreadable(
             f"an object array of shape {array.shape}",

@@ -9,10 +9,11 @@ As in ``core.foreign``, no library is imported for it.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+from datarax_mp.core.foreign import is_of
 
 
 def columns_of(data: Any) -> Mapping[str, Any] | None:
@@ -26,7 +27,7 @@ def columns_of(data: Any) -> Mapping[str, Any] | None:
     if type(data) in (list, tuple):
         return None
     if isinstance(data, Mapping):
-        if _is(data, "datasets", "DatasetDict", "IterableDatasetDict"):
+        if is_of(data, "datasets", "DatasetDict", "IterableDatasetDict"):
             raise TypeError(
                 f"a {type(data).__name__} holds several data sets {sorted(data)}: choose one, such as "
                 f"data[{next(iter(data), 'train')!r}]"
@@ -34,17 +35,17 @@ def columns_of(data: Any) -> Mapping[str, Any] | None:
         return data
     if isinstance(data, tuple) and (names := getattr(data, "_fields", None)) is not None:
         return dict(zip(names, data, strict=True))
-    if _is(data, "pandas", "DataFrame"):
+    if is_of(data, "pandas", "DataFrame"):
         _check_unique(list(data.columns), "a DataFrame")
         return {name: data[name] for name in data.columns}
-    if _is(data, "polars", "LazyFrame"):
+    if is_of(data, "polars", "LazyFrame"):
         raise TypeError("a LazyFrame has not been read yet: pass frame.collect()")
-    if _is(data, "polars", "DataFrame"):
+    if is_of(data, "polars", "DataFrame"):
         return {name: data[name] for name in data.columns}
-    if _is(data, "pyarrow", "Table", "RecordBatch"):
+    if is_of(data, "pyarrow", "Table", "RecordBatch"):
         _check_unique(data.schema.names, "an Arrow table")
         return dict(zip(data.schema.names, data.columns, strict=True))
-    if _is(data, "zarr", "Group"):
+    if is_of(data, "zarr", "Group"):
         return dict(data.arrays())
     return None
 
@@ -52,20 +53,14 @@ def columns_of(data: Any) -> Mapping[str, Any] | None:
 def is_array(data: Any) -> bool:
     """Whether something is an array in memory whose rows are records: NumPy's, JAX's or torch's, a Series, Arrow's."""
     return (
-        _is(data, "numpy", "ndarray")
-        or _is(data, "jax", "Array")
-        or _is(data, "torch", "Tensor")
-        or _is(data, "pandas", "Series", "Index")
-        or _is(data, "polars", "Series")
-        or _is(data, "pyarrow", "Array", "ChunkedArray")
-        or _is(data, "array", "array")
+        is_of(data, "numpy", "ndarray")
+        or is_of(data, "jax", "Array")
+        or is_of(data, "torch", "Tensor")
+        or is_of(data, "pandas", "Series", "Index")
+        or is_of(data, "polars", "Series")
+        or is_of(data, "pyarrow", "Array", "ChunkedArray")
+        or is_of(data, "array", "array")
     )
-
-
-def _is(value: Any, library: str, *kinds: str) -> bool:
-    module = sys.modules.get(library)
-    # A library that is just being imported may lack the kind still.
-    return module is not None and isinstance(value, tuple(getattr(module, kind, ()) for kind in kinds))
 
 
 def _check_unique(names: list[Any], what: str) -> None:
