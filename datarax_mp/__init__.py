@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from datarax_mp.core.element_batch import Batch as Batch
     from datarax_mp.core.element_batch import BatchOps as BatchOps
     from datarax_mp.core.element_batch import Element as Element
+    from datarax_mp.core.errors import WorkerError as WorkerError
+    from datarax_mp.core.errors import WorkerTimeoutError as WorkerTimeoutError
     from datarax_mp.core.metadata import Metadata as Metadata
     from datarax_mp.core.record import RecordError as RecordError
+    from datarax_mp.crews.info import WorkerInfo as WorkerInfo
+    from datarax_mp.crews.info import worker_info as worker_info
     from datarax_mp.order import ShardOptions as ShardOptions
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline.scan import scan as scan
@@ -43,10 +47,6 @@ if TYPE_CHECKING:
     from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages.normalize import Normalize as Normalize
     from datarax_mp.stages.pad import Pad as Pad
-    from datarax_mp.workers.errors import WorkerError as WorkerError
-    from datarax_mp.workers.errors import WorkerTimeoutError as WorkerTimeoutError
-    from datarax_mp.workers.info import WorkerInfo as WorkerInfo
-    from datarax_mp.workers.info import worker_info as worker_info
 
 __version__ = "0.1.0"
 
@@ -85,10 +85,10 @@ _HOME = {
     "decode_image": "sources",
     "scan": "pipeline.scan",
     "SkippedRecord": "pipeline.skips",
-    "WorkerError": "workers.errors",
-    "WorkerInfo": "workers.info",
-    "WorkerTimeoutError": "workers.errors",
-    "worker_info": "workers.info",
+    "WorkerError": "core.errors",
+    "WorkerInfo": "crews.info",
+    "WorkerTimeoutError": "core.errors",
+    "worker_info": "crews.info",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

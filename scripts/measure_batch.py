@@ -51,8 +51,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from datarax_mp.core.element_batch import Batch, make_batch
+from datarax_mp.delivery.deliver import batch_metadata
 from datarax_mp.order import Order
-from datarax_mp.pipeline.deliver import batch_metadata
 
 ROWS = 64
 LOOP = 200

@@ -1,7 +1,7 @@
 """Moving a batch's arrays to the device: which way is quickest at which size, and what it does to the memory.
 
 Two arrays are moved, a block of uint8 images and 64 int32 labels, from 64-byte aligned memory: by
-``jax.device_put``, by a jitted identity, and as the pipeline does it (``datarax_mp.pipeline.transfer``). The calling
+``jax.device_put``, by a jitted identity, and as the pipeline does it (``datarax_mp.delivery.transfer``). The calling
 thread's time counts, for that is what a training loop waits for.
 
     python scripts/measure_transfer.py
@@ -44,7 +44,7 @@ import jax
 import numpy as np
 
 from datarax_mp.core.spec import ALIGNMENT, Layout
-from datarax_mp.pipeline import transfer
+from datarax_mp.delivery import transfer
 
 ROWS = 64
 SIZES = (2_048, 16_384, 65_536, 131_072, 196_608, 262_144, 393_216, 786_432, 2_457_600, 9_633_792)

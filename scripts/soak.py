@@ -47,8 +47,8 @@ from datarax_mp import (
     RandomMapElement,
     WorkerError,
 )
+from datarax_mp.crews.processes.pool import pool
 from datarax_mp.order import Order
-from datarax_mp.workers.pool import pool
 
 met: Counter[str] = Counter()  # what the run has met
 

@@ -6,7 +6,7 @@ import errno
 import os
 
 from datarax_mp.core.descriptors import open_count
-from datarax_mp.core.errors import add_note
+from datarax_mp.core.notes import add_note
 
 
 def is_refusal(error: OSError) -> bool:

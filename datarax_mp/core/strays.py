@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from datarax_mp.core.errors import add_note
+from datarax_mp.core.notes import add_note
 
 _MARK = "_datarax_mp_claimed"
 _OURS = ("datarax_mp", "numpy")  # what raises over a record that it works on, when we call it

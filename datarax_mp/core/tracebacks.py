@@ -2,7 +2,7 @@
 
     for batch in pipeline:       the caller's line                     kept
     datarax_mp/pipeline/...      how the batch is asked for            left out by ``for_user``
-    datarax_mp/workers/...       how the record is come by             left out
+    datarax_mp/recipe/...        how the record is come by             left out
     def stage(record): ...       the user's line, up to what raised    kept
 
 A notebook shows every frame with its surroundings, so that ours would fill the screen and hide the one that matters.
@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = Path(__file__).parent.parent
-_MACHINERY = tuple(f"{_PACKAGE / folder}/" for folder in ("core", "pipeline", "workers"))
+_MACHINERY = tuple(
+    f"{_PACKAGE / folder}/" for folder in ("core", "crews", "delivery", "feed", "pipeline", "recipe", "shipping")
+)
 
 _FRAME = re.compile(r'(?P<margin>[ |]*)File "(?P<file>.+)", line (?P<line>\d+), in ')
 

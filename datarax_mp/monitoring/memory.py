@@ -43,7 +43,7 @@ except ImportError as error:
 
 Role = Literal["main", "nursery", "template", "worker", "resource tracker", "other"]
 
-_NURSERY = "datarax_mp.workers.nursery"
+_NURSERY = "datarax_mp.crews.processes.nursery"
 _TEMPLATE = "datarax_mp t"  # as the process calls itself
 _TRACKER = "multiprocessing.resource_tracker"
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.cores import usable_cores
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
+from datarax_mp.crews.processes.launch import missing
+from datarax_mp.delivery.hosts import shard_of_sharding
 from datarax_mp.order import ShardOptions
-from datarax_mp.pipeline.hosts import shard_of_sharding
+from datarax_mp.recipe.user_code import WorkerInit
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.host import MapBatch, stage_name
-from datarax_mp.workers.cores import usable_cores
-from datarax_mp.workers.launch import missing
-from datarax_mp.workers.usercode import WorkerInit
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:

@@ -15,15 +15,15 @@ from os import getpid
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
-from datarax_mp.pipeline.feed import Failure
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.base import Closed
+from datarax_mp.feed.feed import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.workers.contract import Closed
-from datarax_mp.workers.errors import WorkerError
-from datarax_mp.workers.protocol import Skip
-from datarax_mp.workers.waker import Waker
+from datarax_mp.recipe.work import Skip
 
 if TYPE_CHECKING:
     pass

@@ -10,22 +10,22 @@ from typing import Any, Literal
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
+from datarax_mp.crews.processes.pool import pool
+from datarax_mp.delivery.placement import resolve_device, resolve_sharding
+from datarax_mp.delivery.transfer import Output
 from datarax_mp.order import Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.placement import resolve_device, resolve_sharding
 from datarax_mp.pipeline.recipe import Recipe, warn_of_nothing
 from datarax_mp.pipeline.scan import Survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.pipeline.transfer import Output
+from datarax_mp.recipe.reading import Reading
 from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.split import split_stages
-from datarax_mp.workers.pool import pool
-from datarax_mp.workers.reading import Reading
 
 
 class Pipeline:

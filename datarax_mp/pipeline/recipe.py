@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from datarax_mp.delivery.deliver import make_delivery
+from datarax_mp.delivery.placement import check_fields, check_rows
+from datarax_mp.delivery.transfer import holds_x64
 from datarax_mp.order import Order
-from datarax_mp.pipeline.deliver import make_delivery
-from datarax_mp.pipeline.placement import check_fields, check_rows
 from datarax_mp.pipeline.scan import Survivors, survivors
 from datarax_mp.pipeline.session import Options, Session
-from datarax_mp.pipeline.transfer import holds_x64
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.reading import Reading
+from datarax_mp.recipe.user_code import WorkerInit, runs_user_code
 from datarax_mp.sources.adapt import Source, SourceFacts
 from datarax_mp.stages.host import Filter, HostStage, stage_name
 from datarax_mp.stages.split import any_random
-from datarax_mp.workers.program import Program
-from datarax_mp.workers.reading import Reading
-from datarax_mp.workers.usercode import WorkerInit, runs_user_code
 
 if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages

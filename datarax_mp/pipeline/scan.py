@@ -22,15 +22,15 @@ from datarax_mp.order import Order
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.session import Options, Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.reading import Reading
+from datarax_mp.recipe.user_code import WorkerInit
+from datarax_mp.shipping.digest import digest
 from datarax_mp.sources import as_source
 from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
-from datarax_mp.workers.content import digest
-from datarax_mp.workers.program import Program
-from datarax_mp.workers.reading import Reading
-from datarax_mp.workers.usercode import WorkerInit
 
 if TYPE_CHECKING:
-    from datarax_mp.pipeline.feed import HostBatch
+    from datarax_mp.feed.feed import HostBatch
 
 log = logging.getLogger("datarax_mp")
 

@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.base import CrewLike
+from datarax_mp.crews.local import LocalCrew
+from datarax_mp.crews.processes.crew import Crew
+from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.crews.processes.pool import pool, program_numbers
+from datarax_mp.delivery.grouped import Together
+from datarax_mp.delivery.placement import check_fields
+from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
+from datarax_mp.feed.feed import Feed, HostBatch
+from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
+from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order import Order
-from datarax_mp.pipeline.feed import Feed, HostBatch
-from datarax_mp.pipeline.placement import check_fields
-from datarax_mp.pipeline.plan import AUTO_BUDGET, RingPlan, plan_ring
-from datarax_mp.pipeline.together import Together
-from datarax_mp.pipeline.transfer import Output, Transfer, make_together, make_transfer
-from datarax_mp.pipeline.tuning import WorkerTuner
+from datarax_mp.recipe.program import Program
 from datarax_mp.ring import Ring
-from datarax_mp.workers.contract import CrewLike
-from datarax_mp.workers.copied_generators import warn_of_generators
-from datarax_mp.workers.crew import Crew
-from datarax_mp.workers.environment import Environment
-from datarax_mp.workers.local import LocalCrew
-from datarax_mp.workers.pool import pool, program_numbers
-from datarax_mp.workers.program import Program
-from datarax_mp.workers.shipping import Shipment
-from datarax_mp.workers.waker import Waker
+from datarax_mp.shipping.copied_generators import warn_of_generators
+from datarax_mp.shipping.package import Shipment
 
 _KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
 

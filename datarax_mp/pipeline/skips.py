@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datarax_mp.workers.protocol import Skip
+from datarax_mp.recipe.work import Skip
 
 log = logging.getLogger("datarax_mp")
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.foreign import Unreadable, as_plain
-from datarax_mp.core.mapped import MappedFile, Mappings, is_mapped
 from datarax_mp.core.pickling import dumps_for_workers
 from datarax_mp.core.record import Path, RecordError, field_name
 from datarax_mp.core.spec import align
 from datarax_mp.core.values import read
+from datarax_mp.ring.mapped import MappedFile, Mappings, is_mapped
 from datarax_mp.ring.segment import Segment
 from datarax_mp.sources.originals import Original
 

@@ -15,7 +15,7 @@ from flax import nnx
 from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words
 
 if TYPE_CHECKING:
-    from datarax_mp.pipeline.draws import Draws
+    from datarax_mp.delivery.draws import Draws
 
 Data = dict[str, Any]
 

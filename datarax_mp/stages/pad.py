@@ -1,6 +1,6 @@
 """Padding: how records of unequal length become rows of one array.
 
-``Pad`` says what is wanted; ``workers/padding.py`` does it, where records become a batch.
+``Pad`` says what is wanted; ``recipe/padding.py`` does it, where records become a batch.
 """
 
 from __future__ import annotations

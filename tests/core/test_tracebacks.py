@@ -68,7 +68,7 @@ def test_stages_for_batches_and_for_the_device_show_the_user_s_line_too() -> Non
     for stage in (MapBatch(fail), DeviceStage(fail)):
         error, frames = failing(stages=[stage])
         assert frames[-1] == __file__
-        assert not [name for name in frames[2:] if "datarax_mp/pipeline" in name or "datarax_mp/workers" in name], error
+        assert not [name for name in frames[2:] if "datarax_mp/pipeline" in name or "datarax_mp/recipe" in name], error
 
 
 def test_a_first_record_that_fails_in_a_worker_shows_few_frames_of_ours(scale: Any) -> None:

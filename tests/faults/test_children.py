@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 
 class Parent:
@@ -92,7 +92,7 @@ def test_what_a_worker_has_started_goes_with_it(
 ) -> None:
     pool().close()
     if end == "parked for too long":
-        monkeypatch.setattr("datarax_mp.workers.pool.PARK_SECONDS", 0.1)
+        monkeypatch.setattr("datarax_mp.crews.processes.pool.PARK_SECONDS", 0.1)
     worker, child = start_in_worker(start, tmp_path)
     if end == "killed":
         worker.kill()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerError
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 
 class Deadly:
@@ -142,7 +142,7 @@ def test_more_than_a_few_deaths_in_a_row_are_an_error(tmp_path: Path) -> None:
 def test_a_nursery_that_is_killed_while_it_starts_workers_is_replaced(
     moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datarax_mp.workers.spawner import Spawner
+    from datarax_mp.crews.processes.spawner import Spawner
 
     kills = []
     original = getattr(Spawner, moment)

@@ -93,7 +93,7 @@ def count():
 numbers(make(0))  # whatever is imported late
 outcomes = set()
 for spare in (0, 1, 4, 6, 8, 10, 12, 14, 15, 16, 40):
-    from datarax_mp.workers.pool import pool
+    from datarax_mp.crews.processes.pool import pool
     pool().close()
     gc.collect()
     before = count()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerTimeoutError
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ import pytest
 
 import datarax_mp
 from datarax_mp import Pad, Pipeline
-from datarax_mp.pipeline import together
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
+from datarax_mp.delivery import grouped as together
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
 LINES = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))  # that are tried of each way to use a pipeline; 0 is all

@@ -17,11 +17,12 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline
+from datarax_mp.crews.base import Ticket
+from datarax_mp.crews.processes.board import Board
+from datarax_mp.crews.processes.protocol import Channel
+from datarax_mp.crews.processes.worker import Worker, bury
+from datarax_mp.recipe.work import Run
 from datarax_mp.ring import Ring
-from datarax_mp.workers.board import Board
-from datarax_mp.workers.contract import Ticket
-from datarax_mp.workers.protocol import Channel, Run
-from datarax_mp.workers.worker import Worker, bury
 
 ROWS = 16
 

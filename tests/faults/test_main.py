@@ -18,7 +18,7 @@ import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell runs the tests in the background
 import numpy as np
 from datarax_mp import Pipeline
-from datarax_mp.workers.spawner import Spawner
+from datarax_mp.crews.processes.spawner import Spawner
 
 def ready():
     print("ready", flush=True)
@@ -55,7 +55,7 @@ class Through:
 
 THROUGH = """
 from module import Through
-from datarax_mp.workers.template import Template
+from datarax_mp.crews.processes.template import Template
 def pipeline(stuck_in):
     return Pipeline(source=Through(Source(stuck_in)), batch_size=2, num_workers=3, output="numpy", enforce_batch=False)
 """

@@ -110,7 +110,7 @@ def stage(fate):
 
 
 def halve_the_next_message(fate):
-    from datarax_mp.workers.protocol import Channel
+    from datarax_mp.crews.processes.protocol import Channel
     send = Channel.send
 
     def half(channel, number, message):

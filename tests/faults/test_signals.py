@@ -11,7 +11,7 @@ HEAD = """
 import ctypes, logging, os, pathlib, signal, sys, time
 import numpy as np
 from datarax_mp import Pipeline, WorkerTimeoutError
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 told = []
 handler = logging.Handler()

@@ -19,7 +19,7 @@ import errno, gc, logging, mmap, os, signal, socket, subprocess, sys, threading
 import numpy as np
 import psutil
 from datarax_mp import Pipeline, SharedMemoryError, WorkerError
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 logged = []
 handler = logging.Handler()
@@ -222,7 +222,7 @@ def test_processes_that_the_user_forks_while_workers_start_keep_none_alive_when_
         found = []
         for process in family.alive():
             with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-                if "datarax_mp.workers.nursery" in " ".join(process.cmdline()):
+                if "datarax_mp.crews.processes.nursery" in " ".join(process.cmdline()):
                     found.append(process)
         return found
 

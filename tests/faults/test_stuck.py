@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerError, WorkerTimeoutError
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 
 
 # Record 8 begins step 2, and that begins a run: the two batches before it always come.
@@ -145,7 +145,7 @@ def test_close_waits_for_a_worker_that_is_only_busy_and_keeps_it(tmp_path: Any) 
 
 
 def test_a_dropped_pipeline_leaves_no_stuck_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datarax_mp.workers.pool.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("datarax_mp.crews.processes.pool.GRACE_SECONDS", 0.2)
     pipeline = make(never_returns, 1)
     iterator = iter(pipeline)
     for _ in range(2):
@@ -159,7 +159,7 @@ def test_a_dropped_pipeline_leaves_no_stuck_worker_behind(monkeypatch: pytest.Mo
 def test_after_a_break_a_stuck_worker_is_replaced_and_the_next_epoch_is_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("datarax_mp.workers.pool.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("datarax_mp.crews.processes.pool.GRACE_SECONDS", 0.2)
 
     def once(record: Any) -> Any:
         if int(record) == 8 and not (tmp_path / "was stuck").exists():

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from datarax_mp import Pipeline
+from datarax_mp.crews.processes.pool import pool
 from datarax_mp.monitoring.memory import Sampler, tree_memory
-from datarax_mp.workers.pool import pool
 
 
 def pipeline(workers: int = 2) -> Pipeline:

@@ -82,7 +82,7 @@ def test_a_file_that_was_edited_and_not_reloaded_changes_nothing_until_it_is(run
     run_script(
         PRELUDE
         + """
-from datarax_mp.workers.pool import pool
+from datarax_mp.crews.processes.pool import pool
 for workers in (0, 2):
     version(1); importlib.reload(mine)
     p = pipeline([mine.stage], workers=workers)

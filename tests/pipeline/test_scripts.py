@@ -222,8 +222,8 @@ def test_what_outlives_the_modules_at_the_interpreters_end_says_nothing(run_scri
 import atexit
 import builtins
 from datarax_mp.ring import Segment
-from datarax_mp.workers.spawner import Spawner
-from datarax_mp.workers.waker import Waker
+from datarax_mp.crews.processes.spawner import Spawner
+from datarax_mp.core.waker import Waker
 
 # What builtins hold goes last of all, when the modules have been emptied; and no pool knows of these workers.
 spawner = Spawner()

@@ -23,11 +23,11 @@ from datarax_mp import (
     RandomMapElement,
     RecordError,
 )
+from datarax_mp.core.errors import RemoteError, WorkerTimeoutError
 from datarax_mp.order import Order
-from datarax_mp.workers.errors import RemoteError, WorkerTimeoutError
-from datarax_mp.workers.padding import close_up
-from datarax_mp.workers.program import Program
-from datarax_mp.workers.protocol import Done, Run
+from datarax_mp.recipe.padding import close_up
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.work import Done, Run
 
 LENGTHS = np.random.default_rng(0).integers(0, 13, 41).tolist()
 BUCKETS = (4, 8, 12)

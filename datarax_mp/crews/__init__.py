@@ -1,0 +1,1 @@
+"""Who does the work of an epoch: ``base`` says what is expected of them."""

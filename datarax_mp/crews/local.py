@@ -1,0 +1,168 @@
+"""A crew without processes: what ``num_workers=0`` means.
+
+    submit(ticket) ---> done at once, in the calling thread              user code in it, or small batches
+                   ---> queue ---> background thread ---> answers()      nothing but copying rows of large arrays
+
+The user's functions always run in the calling thread, where a debugger finds them. Copying rows is NumPy's work alone,
+for which NumPy lets go of the interpreter lock; a thread does it while the caller computes.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from contextlib import nullcontext
+
+from datarax_mp.core.errors import RemoteError
+from datarax_mp.core.spec import Layout
+from datarax_mp.core.undisturbed import undisturbed
+from datarax_mp.crews.base import Answer, Ticket
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.randomness import put_back
+from datarax_mp.recipe.work import Failed, Written
+from datarax_mp.ring import Ring
+
+log = logging.getLogger("datarax_mp")
+
+# Below this a copy is over before a thread has woken up, and the two threads only take the interpreter from each other.
+_THREAD_BYTES = 256 * 1024
+
+
+class LocalCrew:
+    """Does the work in the calling process.
+
+    Args:
+        program: what is done.
+        epoch: the epoch that begins.
+    """
+
+    def __init__(self, program: Program, epoch: int) -> None:
+        self._program, self._epoch = program, epoch
+        program.user_code.begin()
+        self._answers: list[tuple[Ticket, Answer]] = []
+        self._background: _Background | None = None
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether work goes on while the caller does something else."""
+        return self._background is not None
+
+    def layout(self) -> Layout:
+        """Read the first record and fix the layout."""
+        user = self._program.user_code
+        with put_back(quick=False) if user.there else nullcontext():
+            return self._program.probe(self._epoch)
+
+    def holds(self, ring: Ring) -> int:
+        """None: whoever leaves waits for what it is at."""
+        return 0
+
+    def attach(self, ring: Ring, layout: Layout) -> None:
+        """Write batches as the layout says; a ticket brings its ring along."""
+        self._program.fix(layout)
+        if self._program.only_copies and layout.block_bytes >= _THREAD_BYTES:
+            try:
+                self._background = _Background(self._program)
+            except RuntimeError as error:  # there can be no further thread
+                log.info("batches are made in the calling thread: %s", error)
+
+    def has_room(self, depth: int) -> bool:
+        """Whether the thread has less than ``depth`` runs in hand; without one, whether no answer waits to be taken."""
+        return not self._answers if self._background is None else self._background.pending < depth
+
+    def submit(self, ticket: Ticket) -> None:
+        """Do the run, or have it done."""
+        if self._background is not None:
+            self._background.submit(ticket)
+        else:
+            self._answers.append((ticket, _perform(self._program, ticket)))
+
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+        """What has been done since the last call; a thread is waited for, for so many seconds."""
+        if self._background is not None:
+            return self._background.answers(seconds)
+        answers, self._answers = self._answers, []
+        return answers
+
+    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
+        """There is no time limit without processes, hence nothing to be stuck."""
+        raise AssertionError
+
+    def grow(self, size: int) -> None:
+        """There is nobody to add."""
+        raise AssertionError
+
+    def leave(self) -> None:
+        """Let go of what has been done and not been taken."""
+        if self._background is not None:
+            self._background.close()
+        for ticket, _ in self.answers(0):
+            ticket.discard()
+
+    kill = leave
+
+
+class _Background:
+    """A thread that does runs, one after the other."""
+
+    def __init__(self, program: Program) -> None:
+        self._todo: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Ticket, Answer]] = queue.SimpleQueue()
+        self.pending = 0
+        # A daemon, because Python waits for others before it lets anybody close what is open.
+        self._thread = threading.Thread(
+            target=_work, args=(program, self._todo, self._done), name="datarax_mp gather", daemon=True
+        )
+        try:
+            failure = undisturbed(self._thread.start)
+        except BaseException:
+            self._todo.put(None)  # it may run already, and nobody would ever end it
+            raise
+        if failure is not None:
+            raise failure
+
+    def submit(self, ticket: Ticket) -> None:
+        self.pending += 1
+        self._todo.put(ticket)
+
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+        found: list[tuple[Ticket, Answer]] = []
+        try:
+            while self.pending:
+                found.append(self._done.get(block=not found and seconds != 0, timeout=seconds))
+                self.pending -= 1
+        except queue.Empty:
+            pass
+        return found
+
+    def close(self) -> None:
+        """End the thread; it takes as long as the copy that it is at."""
+        self._todo.put(None)
+        self._thread.join()
+
+
+def _work(
+    program: Program, todo: queue.SimpleQueue[Ticket | None], done: queue.SimpleQueue[tuple[Ticket, Answer]]
+) -> None:
+    while (ticket := todo.get()) is not None:
+        try:
+            answer = _perform(program, ticket)
+        except BaseException as error:  # somebody waits for an answer, whatever it is
+            answer = Failed(_Raised(error), Written.nothing())
+        done.put((ticket, answer))
+
+
+def _perform(program: Program, ticket: Ticket) -> Answer:
+    with put_back(quick=not program.user_code.draws) if program.user_code.there else nullcontext():
+        return program.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
+
+
+class _Raised(RemoteError):
+    """An exception that was raised right here, and needs no packing."""
+
+    def __init__(self, error: BaseException) -> None:
+        object.__setattr__(self, "_error", error)
+
+    def restore(self) -> BaseException:
+        return self._error  # type: ignore[attr-defined, no-any-return]

@@ -1,0 +1,389 @@
+"""The worker processes that serve one pipeline, seen as a place to hand runs in and to get answers out.
+
+    submit(ticket) ---> worker.pending ---> answers() ---> (ticket, Done | Failed)
+                             |    ^
+                      it dies|    |submit, to another worker
+                             v    |
+                            _again          same run, same slot; the order is pure, so the bytes are the same
+
+``local.LocalCrew`` is the same for ``num_workers=0``. Everything above this module is alike for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections import deque
+from collections.abc import Sequence
+
+from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
+from datarax_mp.core.patience import Patience
+from datarax_mp.core.spec import Layout
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.base import Answer, Closed, Ticket
+from datarax_mp.crews.processes.blame import whereabouts
+from datarax_mp.crews.processes.deaths import Deaths
+from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.crews.processes.logs import inbox
+from datarax_mp.crews.processes.pool import pool
+from datarax_mp.crews.processes.protocol import Attach, Gone, Loaded
+from datarax_mp.crews.processes.worker import Worker
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.work import Failed
+from datarax_mp.ring import Ring
+from datarax_mp.shipping.package import Shipment
+
+log = logging.getLogger("datarax_mp")
+
+_LEAVING_SECONDS = 0.5  # between the end of a process's channel and its own; far longer than it takes
+_DEATH_SECONDS = 5.0  # after SIGKILL, for a run to be done by another one in the same slot
+
+
+class _LoadTicket:
+    def discard(self) -> None:
+        """Nothing hangs on it."""
+
+
+class Crew:
+    """Leased worker processes with one program loaded.
+
+    A worker that dies is replaced, and what it had not finished is done again by others: the order is a pure function,
+    so nothing is lost and the stream stays as it is.
+
+    Args:
+        program: what they do; for the words about it.
+        shipment: the same, serialised.
+        size: how many workers.
+        most: how many there may come to be.
+        fewer: whether fewer than ``size`` will do, where so many cannot be started.
+        probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
+            the program.
+        restart: whether a worker that dies is replaced; otherwise its death is an error.
+        timeout: seconds to wait for the layout, or None.
+        environment: what the workers are to find.
+        waker: readable when another thread wants this one to stop waiting.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        program: Program,
+        shipment: Shipment,
+        size: int,
+        *,
+        most: int,
+        fewer: bool,
+        probe: int | None,
+        restart: bool,
+        timeout: float | None,
+        environment: Environment,
+        waker: Waker,
+    ) -> None:
+        self._program, self._shipment, self._most = program, shipment, most
+        self._environment, self._inbox = environment, inbox()
+        self._probe, self._timeout = probe, timeout
+        self._attach: tuple[Ring, Layout] | None = None
+        self._loaded: list[Loaded | Failed] = []
+        self._arrived: list[tuple[Ticket, Answer]] = []
+        self._again: deque[Ticket] = deque()
+        self._deaths = Deaths(program, restart=restart)
+        self._waker = waker
+        self._poll = select.poll()
+        self._poll.register(waker.fileno(), select.POLLIN)
+        self._poll.register(self._inbox.fileno(), select.POLLIN)
+        self._by_descriptor: dict[int, Worker] = {}
+        self.workers: list[Worker] = []
+        try:
+            if pool().wants_template(most, shipment.need):
+                self._make_template()
+            begun = len(self.workers)
+            self.workers += self._lease_about(size - begun) if fewer else self._lease(size - begun)
+            for place, worker in enumerate(self.workers[begun:], begun):
+                self._welcome(worker, probe=probe if place == 0 else None)
+        except BaseException:
+            self.kill()
+            raise
+
+    def layout(self) -> Layout:
+        """Let a worker read the first record and fix the layout.
+
+        Raises:
+            Exception: what the source or a stage raised.
+            WorkerError: workers died of it, or it took longer than the time limit.
+        """
+        patience = self._patience()
+        while True:
+            for loaded in self._loaded:
+                if isinstance(loaded, Failed):
+                    raise loaded.error.restore()
+                if loaded.layout is not None:
+                    self._program.user_code.draws |= loaded.draws
+                    return loaded.layout
+            self._turn_within(patience)
+
+    def holds(self, ring: Ring) -> int:
+        """How many slots of a ring these workers are still at, for an epoch that was left early."""
+        questions = [question for worker in self.workers for question in worker.pending.values()]
+        return sum(isinstance(question, Ticket) and question.ring is ring for question in questions)
+
+    def attach(self, ring: Ring, layout: Layout) -> None:
+        """Make all workers write to this ring."""
+        self._attach = (ring, layout)
+        for worker in self.workers:
+            self._send_attach(worker)
+
+    def has_room(self, depth: int) -> bool:
+        """Whether some worker has less than ``depth`` runs in hand."""
+        return any(len(worker.pending) < depth for worker in self.workers)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Give a run to the worker with the least to do."""
+        min(self.workers, key=lambda worker: len(worker.pending)).ask(ticket, ticket.run)
+
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+        """Take the answers that have arrived.
+
+        Args:
+            seconds: how long to wait for the first event (which need not bring an answer); None is without a limit.
+
+        Raises:
+            WorkerError: workers keep dying.
+            Closed: another thread wants this one to stop.
+        """
+        self._turn(seconds)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
+        """Say what the worker does that has a run in hand, and end it.
+
+        Args:
+            ticket: the run that is waited for; None while the layout is.
+            seconds: how long that took.
+        """
+        held = [w for w in self.workers if (ticket in w.pending.values() if ticket is not None else w.pending)]
+        if not held:
+            return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
+        worker = held[0]
+        doing = whereabouts(worker.sighting(), self._program)
+        stack = worker.ask_stack() or "(it does not react to signals: stopped, or waiting in the kernel)"
+        error = WorkerTimeoutError(
+            f"no batch came within {seconds:g} s: {worker} was ended {doing}. Raise timeout= if this may take so long. "
+            f"Its Python stack:\n{stack}"
+        )
+        self._forget(worker)
+        worker.kill()
+        return error
+
+    def grow(self, size: int) -> None:
+        """Have so many workers from now on. One that cannot be started is done without."""
+        try:
+            more = self._lease(size - len(self.workers))
+        except WorkerError as error:
+            log.warning("no more workers than %d: %s", len(self.workers), error)
+            return
+        self.workers += more
+        for worker in more:
+            self._welcome(worker)
+            self._send_attach(worker)
+
+    def leave(self) -> None:
+        """Give the workers back to the pool, with the program still loaded."""
+        self._inbox.empty()
+        self._disown()
+        workers, self.workers = self.workers, []
+        pool().park(workers)
+
+    def kill(self) -> None:
+        """End the workers: something went wrong in the middle of a conversation."""
+        self._disown()
+        for worker in self.workers:
+            worker.end()
+        while self.workers:
+            self.workers.pop().kill()
+
+    def _lease(self, count: int) -> list[Worker]:
+        leased = pool().lease(count, self._shipment.need)
+        for worker in leased:
+            if worker.loaded != self._shipment.number:
+                worker.index = -1  # it was another pipeline's
+        return leased
+
+    def _lease_about(self, count: int) -> list[Worker]:
+        """So many workers, or fewer where so many cannot be started; one at least."""
+        while count > 1:
+            try:
+                return self._lease(count)
+            except WorkerError as error:
+                log.warning("%d workers could not be had, so half as many are tried: %s", count, error)
+                count //= 2
+        return self._lease(count)
+
+    def _make_template(self) -> None:
+        """Have one process load the program, and workers forked of it if that can be done.
+
+        Otherwise it is a worker like the others.
+        """
+        need = self._shipment.need
+        loader = pool().novice(need)
+        self.workers.append(loader)
+        self._welcome(loader, template=True)
+        patience = self._patience()
+        while loader in self.workers and not self._loaded:
+            self._turn_within(patience)
+        if loader not in self.workers or isinstance(self._loaded[0], Failed):
+            return  # it has been replaced, or the others cannot load it, either
+        [loaded] = self._loaded
+        self._loaded.clear()
+        assert isinstance(loaded, Loaded) and loaded.fitness is not None
+        if pool().make_template(loader, need, loaded.fitness):
+            self._forget(loader)
+            return
+        trouble = loaded.fitness.trouble
+        log.info("each worker loads the program for itself: the one that has done so is not forked, as %s", trouble)
+        loader.loaded = None  # what others were to inherit
+        self._welcome(loader, probe=self._probe)
+
+    def _patience(self) -> Patience | None:
+        return None if self._timeout is None else Patience(self._timeout)
+
+    def _turn_within(self, patience: Patience | None) -> None:
+        """Wait for an event, but not for longer than the first batch may take."""
+        if self._timeout is not None and patience is not None and patience.over():
+            raise self.stuck(None, self._timeout)
+        self._turn(None if patience is None else patience.slice())
+
+    def _disown(self) -> None:
+        """Nobody waits for anything any more."""
+        for worker in self.workers:
+            for question in worker.pending.values():
+                if isinstance(question, Ticket):
+                    question.wanted = False
+        while self._again:
+            self._again.popleft().discard()
+        while self._arrived:
+            self._arrived.pop()[0].discard()
+
+    def _turn(self, seconds: float | None) -> None:
+        """Wait for an event, and deal with all there are."""
+        # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
+        ready = [descriptor for descriptor, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+        if self._waker.fileno() in ready:
+            if not self._waker.woken:
+                raise WorkerError(
+                    "descriptors of this pipeline have been closed by other code in this process (os.closerange, say); "
+                    "start the epoch anew, or make the pipeline after that code has run"
+                )
+            raise Closed
+        self._read_logs(ready)
+        events = [
+            (self._by_descriptor[descriptor], descriptor) for descriptor in ready if descriptor in self._by_descriptor
+        ]
+        for worker, descriptor in events:
+            if worker not in self.workers:
+                continue  # buried a moment ago, because of its other descriptor
+            try:
+                self._take(worker)
+                gone = descriptor == worker.sentinel
+            except Gone:
+                gone = True
+            if gone:  # what it said before it died has been taken
+                self._bury(worker)
+        while self._again and self.has_room(2):
+            self.submit(self._again.popleft())
+
+    def _read_logs(self, ready: Sequence[int]) -> None:
+        """Before the answers, so that what was logged while a batch was made comes before the batch."""
+        if self._inbox.fileno() in ready:
+            if self._inbox.intact():
+                self._inbox.empty()
+            else:  # other code has closed it: the next epoch makes another
+                self._poll.unregister(self._inbox.fileno())
+
+    def _take(self, worker: Worker) -> None:
+        for question, answer in worker.answers():
+            if not isinstance(question, Ticket):
+                self._loaded.append(answer)
+            elif question.wanted:
+                self._arrived.append((question, answer))
+                self._deaths.forgive()
+            else:
+                question.discard()
+
+    def _index(self, worker: Worker) -> int:
+        """The index that a worker had for this program, or one that is free."""
+        taken = {other.index for other in self.workers if other is not worker}
+        kept = 0 <= worker.index < self._most and worker.index not in taken
+        return worker.index if kept else next(index for index in range(self._most) if index not in taken)
+
+    def _welcome(self, worker: Worker, *, probe: int | None = None, template: bool = False) -> None:
+        for descriptor in (worker.channel.fileno(), worker.sentinel):
+            if descriptor >= 0:
+                self._by_descriptor[descriptor] = worker
+                self._poll.register(descriptor, select.POLLIN)
+        worker.settle(self._environment, self._index(worker), self._most, self._inbox)
+        if probe is not None or worker.loaded != self._shipment.number:
+            worker.loaded, worker.attached = self._shipment.number, None
+            if not self._shipment.need.modules <= worker.modules:
+                worker.modules |= self._shipment.need.modules
+            message = self._shipment.message(probe=probe, template=template)
+            worker.ask(_LoadTicket(), message, self._shipment.descriptors)
+
+    def _send_attach(self, worker: Worker) -> None:
+        assert self._attach is not None
+        ring, layout = self._attach
+        assert ring.segment is not None
+        if worker.attached == ring.number:
+            return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
+        worker.attached = ring.number
+        draws = self._program.user_code.draws
+        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout, draws), (ring.segment.descriptor(),))
+
+    def _forget(self, worker: Worker) -> None:
+        for descriptor in (worker.channel.fileno(), worker.sentinel):
+            if self._by_descriptor.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
+        self.workers.remove(worker)
+
+    def _bury(self, worker: Worker) -> None:
+        """Replace a worker that has died or lost its channel, and put what it had in hand up for others."""
+        self._inbox.empty()  # its last words
+        self._forget(worker)
+        cut_off = not worker.ended(_LEAVING_SECONDS)
+        if cut_off:
+            worker.end()
+        if not worker.ended(_DEATH_SECONDS):
+            worker.kill(0)
+            raise WorkerError(f"{worker} does not answer any more, and cannot be killed: it waits in the kernel")
+        lost = {
+            number: question
+            for number, question in worker.pending.items()
+            if isinstance(question, Ticket) and question.wanted
+        }
+        for number, ticket in lost.items():
+            del worker.pending[number]  # it is handed in again, and keeps its slot
+            self._again.append(ticket)  # discarded with the rest when the crew leaves
+        try:
+            self._deaths.judge(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
+        finally:
+            worker.kill()
+        index = worker.index
+        try:
+            [replacement] = self._lease(1)
+        except WorkerError as error:
+            self._go_on_without(error)
+            return
+        self.workers.append(replacement)
+        replacement.index = index
+        self._welcome(replacement, probe=self._probe if self._attach is None else None)
+        if self._attach is not None:
+            self._send_attach(replacement)
+
+    def _go_on_without(self, error: WorkerError) -> None:
+        """Leave the work to the others, if there are any: no new process can be started just now."""
+        if not self.workers:
+            raise error
+        log.warning("%d workers go on without another one: %s", len(self.workers), error)
+        if self._attach is None:  # the one that is gone may have been asked for the layout
+            self._welcome(self.workers[0], probe=self._probe)

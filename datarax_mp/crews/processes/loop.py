@@ -1,0 +1,221 @@
+"""A worker's main loop: read a message, do it, answer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import mmap
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from datarax_mp.core.edits import forget_edited, users_files
+from datarax_mp.core.errors import EXITS, RemoteError
+from datarax_mp.core.notes import add_note
+from datarax_mp.core.refusals import note_shortage
+from datarax_mp.core.strays import accept_all
+from datarax_mp.crews import info
+from datarax_mp.crews.processes import logs
+from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.crews.processes.forking import Heritage, fitness, open_files, still_open
+from datarax_mp.crews.processes.protocol import (
+    Attach,
+    BecomeTemplate,
+    Channel,
+    Gone,
+    Load,
+    Loaded,
+    Park,
+    Settle,
+    Unload,
+)
+from datarax_mp.recipe import randomness, recorder
+from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.recorder import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
+from datarax_mp.recipe.work import Done, Failed, Run, Written
+from datarax_mp.ring import Segment, SharedMemoryError
+from datarax_mp.shipping.package import unpack
+
+_TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateDuty:
+    """What a worker needs to be a template.
+
+    Attributes:
+        control: the descriptor that it is asked for workers through.
+        seconds: how long it stays without any.
+        heritage: what its workers find.
+    """
+
+    control: int
+    seconds: float
+    heritage: Heritage
+
+
+class _Worker:
+    def __init__(self, channel: Channel, heritage: Heritage) -> None:
+        self.channel = channel
+        self.heritage = heritage
+        self.pid = os.getpid()
+        self.program: Program | None = None
+        self.failure: RemoteError | None = None  # why there is no program, or no memory
+        self.environment: Environment | None = None
+        self.unsettled: RemoteError | None = None  # why main's environment is not ours
+        self.memory: mmap.mmap | None = None
+        self.slot_bytes = 0
+        self.duty: TemplateDuty | None = None
+
+    def handle(self, number: int, message: Any, descriptors: tuple[int, ...]) -> None:
+        match message:
+            case Run():
+                self.answer(number, self.run(message))
+            case Settle():
+                self.settle(message, descriptors)
+            case Load():
+                recorder.here[PHASE] = Phase.LOADING
+                self.answer(number, self.load(message, descriptors))
+            case Attach():
+                self.attach(message, descriptors[0])
+            case BecomeTemplate():
+                self.duty = TemplateDuty(descriptors[0], message.seconds, self.heritage)
+            case Unload():
+                self.forget()
+            case Park():
+                self.channel.socket.settimeout(message.seconds)
+
+    def settle(self, message: Settle, descriptors: tuple[int, ...]) -> None:
+        self.unsettled = None
+        info.become(message.worker)
+        try:
+            if descriptors:
+                logs.send_to(descriptors[0])
+            self.environment = message.environment
+            message.environment.apply()
+        except EXITS:
+            raise
+        except BaseException as error:
+            self.unsettled = _packed(error)
+
+    def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
+        if os.getpid() != self.pid:
+            self.end_twin()
+        recorder.here[PHASE], recorder.here[RECORD] = Phase.ANSWERING, WHOLE_BATCH
+        logs.flush()
+        self.channel.send(number, answer)
+
+    def end_twin(self) -> NoReturn:
+        """The user's code forked and came back in both processes; only one of them is the worker."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(
+                f"datarax_mp: process {os.getpid()} was forked by the source or a stage in worker process {self.pid} "
+                "and came back out of it; it ends here (call os._exit in such a process)",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(1)
+
+    def run(self, run: Run) -> Done | Failed:
+        failure = self.unsettled or (self.failure if self.program is None or self.memory is None else None)
+        if failure is not None:
+            return Failed(failure, Written.nothing())
+        assert self.program is not None
+        return self.program.perform(run, self.memory, self.slot_bytes, _packed)
+
+    def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
+        program = self.heritage.take(message.program)
+        if program is None:
+            self.forget()
+        if self.unsettled is not None:
+            return Failed(self.unsettled, Written.nothing())
+        try:
+            if len(descriptors) < len(message.sizes):
+                raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
+            randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
+            if program is None:
+                forget_edited()
+            if message.template:
+                return self.load_for_others(message, descriptors)
+            if program is None:
+                program = unpack(message, descriptors)
+            else:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self.program = program
+            if self.environment is not None:
+                self.environment.apply_filters()
+            layout = None if message.probe is None else program.probe(message.probe)
+            return Loaded(layout, program.user_code.draws)
+        except EXITS:
+            raise
+        except BaseException as error:
+            note_shortage(error)
+            self.failure = _packed(error)
+            return Failed(self.failure, Written.nothing())
+
+    def load_for_others(self, message: Load, descriptors: tuple[int, ...]) -> Loaded:
+        """Load a program for the workers that will be forked of this process; nothing of it is run here."""
+        before = open_files()
+        memory = frozenset(before[descriptor] for descriptor in descriptors if descriptor in before)
+        program = unpack(message, descriptors)
+        if still_open(before, memory):
+            program = None  # every worker has to open them for itself
+            gc.collect()
+        users_files()  # for all its workers
+        self.heritage = Heritage(message.program, program, memory)
+        return Loaded(None, False, fitness(before, memory, inherits=program is not None))
+
+    def forget(self) -> None:
+        """Let go of the program and its memory."""
+        self.program = self.memory = self.failure = None
+        self.heritage.let_go()
+
+    def attach(self, message: Attach, descriptor: int) -> None:
+        segment = Segment(descriptor, message.size)
+        try:
+            self.memory = segment.map()
+        except SharedMemoryError as error:  # the limit of its address space, say: every run will say so
+            self.memory, self.failure = None, _packed(error)
+            return
+        finally:
+            segment.close()
+        if hasattr(mmap, "MADV_DONTFORK"):
+            # A process that the user's code forks here must not write to a slot, which may be a batch by then.
+            self.memory.madvise(mmap.MADV_DONTFORK)
+        self.slot_bytes = message.slot_bytes
+        if self.program is not None:
+            self.program.fix(message.layout)
+            self.program.user_code.draws |= message.draws
+
+
+def _packed(error: BaseException) -> RemoteError:
+    add_note(error, f"in worker process {os.getpid()}")
+    return RemoteError.of(error)
+
+
+def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
+    """Work until the main process is gone, or until parked for so long that it is time to leave.
+
+    Returns:
+        What there is to do now, if this process is to be a template from now on.
+    """
+    accept_all()
+    worker = _Worker(Channel(sock), heritage)
+    while worker.duty is None:
+        logs.flush_until(sock)
+        try:
+            number, message, descriptors = worker.channel.receive()
+        except (Gone, TimeoutError):
+            return None
+        sock.settimeout(None)
+        try:
+            worker.handle(number, message, descriptors)
+        except Gone:
+            return None
+        recorder.here[PHASE] = Phase.IDLE
+        recorder.here[HANDLED] += 1
+    return worker.duty

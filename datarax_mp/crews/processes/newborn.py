@@ -1,0 +1,149 @@
+"""What a process that has just been forked does to become a worker, and how it notices that it is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+from datarax_mp.core.descriptors import Identity, close_known, identity
+from datarax_mp.crews.processes import groups, no_input
+from datarax_mp.crews.processes.forking import Heritage
+from datarax_mp.crews.processes.loop import TemplateDuty, serve
+from datarax_mp.recipe import recorder
+
+# Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
+STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGUSR2", 0)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Cradle:
+    """What a worker gets from the process that forks it.
+
+    Attributes:
+        parent: that process.
+        lifeline: a pipe whose other end only that process holds: at its end, the process has died.
+        place: the worker's line on the board.
+        line: that line.
+        channel: its end of the channel to main.
+        stack: where it writes its Python stack.
+        heritage: what it finds in its memory.
+    """
+
+    parent: int
+    lifeline: int
+    place: int
+    line: memoryview
+    channel: int
+    stack: int
+    heritage: Heritage
+
+
+def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoReturn]) -> NoReturn:
+    """Be a worker, to the end, or until this process is to be a template."""
+    status = 1
+    try:
+        groups.lead()
+        name_process(f"w{cradle.place}")
+        _die_with_parent(cradle)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        recorder.use(cradle.line)
+        # A crash writes the stack there too, and main shows it; nothing is written to the user's terminal.
+        faulthandler.enable(cradle.stack)
+        if STACK_SIGNAL:
+            faulthandler.register(STACK_SIGNAL, cradle.stack)
+        no_input.install()
+        channel = socket.socket(fileno=cradle.channel)  # not closed at the end: other code may have done so
+        owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
+        os.register_at_fork(after_in_child=partial(_part, owned))
+        duty = serve(channel, cradle.heritage)
+        if duty is not None:
+            channel.close()
+            become_template(cradle, duty)
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        flush()
+        os._exit(status & 0xFF)
+
+
+def _part(owned: dict[int, Identity]) -> None:
+    """In a process that the user's code forks in a worker: let go of what is the worker's.
+
+    That is above all its channel, or main would not read its end when the worker has died.
+    """
+    recorder.use(recorder.blank())
+    faulthandler.unregister(STACK_SIGNAL)
+    try:
+        faulthandler.enable()
+    except (AttributeError, RuntimeError, ValueError, OSError):  # there is no standard error
+        faulthandler.disable()
+    for descriptor, known in owned.items():
+        close_known(descriptor, known)
+
+
+def flush() -> None:
+    """Write what has been printed, where there is anything to write it to."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def name_process(name: str) -> None:
+    """What ``top`` and ``ps -o comm`` show; the kernel keeps 15 bytes."""
+    _prctl(_PR_SET_NAME, f"datarax_mp {name}".encode()[:15])
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what is left behind by our children's children, where the system does that.
+
+    Process 1 may take its time to reap what has ended, or never do it: in a container it is often the training script.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _die_with_parent(cradle: Cradle) -> None:
+    # Sent when the thread that forked us ends; the parent has only one.
+    if not _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
+        threading.Thread(target=_watch, args=(cradle,), name="datarax_mp watch", daemon=True).start()
+    if os.getppid() != cradle.parent:
+        os._exit(1)
+
+
+def _watch(cradle: Cradle) -> None:
+    """Where the kernel does not do it: end this process when its parent or main has died.
+
+    A computation in C that never lets go of the interpreter lock keeps this thread from running; main and the nursery
+    kill such a worker by its number.
+    """
+    poll = select.poll()
+    poll.register(cradle.lifeline, 0)  # nothing but the other end's close is an event
+    poll.register(cradle.channel, 0)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _prctl(option: int, argument: bytes | int) -> bool:
+    """Whether the system did it; only Linux has the call, and it may be forbidden."""
+    try:
+        call = ctypes.CDLL(None).prctl
+    except (OSError, TypeError, AttributeError):
+        return False
+    return call(option, argument, 0, 0, 0) == 0

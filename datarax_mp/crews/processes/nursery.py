@@ -1,0 +1,270 @@
+"""A small process that forks workers and watches over them.
+
+    main process                     nursery                        worker
+    ------------                     -------                        ------
+    FORK place + channel's end ---->   fork()               ---->   serve(channel)
+                             <----   STARTED pid, stack, pidfd
+                             <----   ENDED pid, status      <----   exits, however it happens
+                                     ends what it has started (``groups``)
+    DOOM pid, message        ---->   SIGKILL, if it has not come
+                                     to its end after a while
+    SIGNAL pid, number       ---->   sends it, where main has no pidfd
+    UNLOAD program           ---->   a template: forgets it
+    closes its end, or dies  ---->   SIGKILL to all, exit
+                                     killed                 ---->   SIGKILL by the kernel (PR_SET_PDEATHSIG),
+                                                                    or by a thread that waits for it
+
+Why not fork from the main process: it has JAX's threads, and a fork copies their locks in whatever state they are (jax
+#3382). Why not ``multiprocessing``'s fork server: it imports the user's main module by default, is shared with
+everybody else in the process, and its children cannot see that the main process has died. The nursery has one thread,
+NumPy and the NumPy half of this package loaded, and a descriptor whose other end only the main process holds. Because
+it does nothing but wait, it acts within milliseconds of the main process's death even while workers are stuck in C.
+
+A worker that has loaded a program and done nothing else may become a further nursery, a template: what it has imported
+and unpickled is shared by all workers that are forked of it (see ``template``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import signal
+import socket
+import struct
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from datarax_mp.core.descriptors import pipe, readable, receive
+from datarax_mp.core.patience import Patience
+from datarax_mp.crews.processes.board import Board
+from datarax_mp.crews.processes.forking import Heritage
+from datarax_mp.crews.processes.groups import LOOK_SECONDS, Groups
+from datarax_mp.crews.processes.loop import TemplateDuty
+from datarax_mp.crews.processes.newborn import Cradle, adopt_orphans, flush, live, name_process
+
+FORK, DOOM, SIGNAL, UNLOAD = b"F", b"D", b"K", b"U"
+STARTED, ENDED = b"S", b"E"
+# Kind; the place to fork at, the process to doom or to signal, or the program; the message or the signal; its seconds.
+REQUEST = struct.Struct("<ciqd")
+NOTICE = struct.Struct("<ciii")  # kind, place, process (-1: none could be started), status or errno
+
+_ORPHANS_SECONDS = 0.5  # for a killed template's workers to end; what a user's code has started is left to others then
+
+
+@dataclass(frozen=True, slots=True)
+class _Doom:
+    """Nobody waits for what this worker does: it has a while to come to the end of message ``upto``."""
+
+    pid: int
+    upto: int
+    patience: Patience
+
+
+class _Nursery:
+    """See the module.
+
+    Args:
+        control: what it is asked through.
+        board: where workers say what they are at.
+        heritage: what they find in their memory.
+        seconds: how long it stays without workers and without a request; None is as long as main does.
+    """
+
+    def __init__(self, control: socket.socket, board: Board, heritage: Heritage, seconds: float | None = None) -> None:
+        self.control = control
+        self.board = board
+        self.heritage, self.seconds = heritage, seconds
+        self.children: dict[int, int] = {}  # process -> place
+        self.dooms: list[_Doom] = []
+        self.groups = Groups()
+        self.pid = os.getpid()
+        self.lifeline, self._lifeline_end = pipe()
+        self.wake, self._wake_end = pipe()
+        for end in (self.wake, self._wake_end):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake_end)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        adopt_orphans()
+        gc.freeze()  # what exists now is shared with every worker for as long as nobody touches it
+
+    def watch(self) -> None:
+        """Serve the main process until it is gone, or for as long as it has a use for us."""
+        waiting = [self.control.fileno(), self.wake]
+        leaving = None if self.seconds is None else Patience(self.seconds)
+        while True:
+            patiences = [doom.patience for doom in self.dooms]
+            if leaving is not None and not self.children:
+                patiences.append(leaving)
+            seconds = min((patience.slice() for patience in patiences), default=None)
+            if self.groups:
+                seconds = LOOK_SECONDS
+            ready = readable(waiting, seconds)
+            if ready and self.seconds is not None:
+                leaving = Patience(self.seconds)
+            elif leaving is not None and not self.children and leaving.over():
+                return
+            try:
+                if self.wake in ready:
+                    os.read(self.wake, 4096)
+                    self.reap()
+                if self.control.fileno() in ready and not self.obey():
+                    return
+            except ConnectionError:
+                return
+            self.execute()
+            self.groups.look()
+
+    def obey(self) -> bool:
+        data, descriptors = receive(self.control, REQUEST.size, 1)
+        if len(data) < REQUEST.size:
+            return False
+        kind, number, upto, seconds = REQUEST.unpack(data)
+        if kind == FORK:
+            self.fork(number, descriptors)
+        elif kind == DOOM:
+            self.dooms.append(_Doom(number, upto, Patience(seconds)))
+        elif kind == UNLOAD:
+            self.heritage.forget(number)
+        elif number in self.children:  # not reaped, so the number is still its own
+            os.kill(number, upto)
+        return True
+
+    def fork(self, place: int, descriptors: list[int]) -> None:
+        try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, "the descriptor of the channel did not arrive")
+            stack, stack_end = pipe()
+            descriptors += [stack, stack_end]
+            os.set_blocking(stack, False)
+            os.set_blocking(stack_end, False)
+            with warnings.catch_warnings():
+                # From Python 3.12 on it warns of any thread; those of a template are known to do no harm (``forking``).
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.control.sendall(NOTICE.pack(STARTED, place, -1, error.errno or 0))
+            return
+        channel, *_ = descriptors
+        if pid == 0:
+            os.close(stack)
+            self.leave()
+            line = self.board.line(place)
+            live(Cradle(self.pid, self.lifeline, place, line, channel, stack_end, self.heritage), self.become_template)
+        with contextlib.suppress(OSError):  # it does so itself, maybe a little later than somebody ends the group
+            os.setpgid(pid, pid)
+        os.close(channel)
+        os.close(stack_end)
+        self.children[pid] = place
+        told = [stack, *_pidfd(pid)]
+        socket.send_fds(self.control, [NOTICE.pack(STARTED, place, pid, 0)], told)
+        for descriptor in told:
+            os.close(descriptor)
+
+    def leave(self) -> None:
+        """In a child: close what is the nursery's."""
+        signal.set_wakeup_fd(-1)
+        self.control.close()
+        for descriptor in (self.wake, self._wake_end, self._lifeline_end):
+            os.close(descriptor)
+
+    def become_template(self, cradle: Cradle, duty: TemplateDuty) -> NoReturn:
+        """In a child that has been a worker so far: be a nursery, with the same board."""
+        name_process(f"t{cradle.place}")
+        flush()  # or every worker would print once more what was printed while the program was loaded
+        nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.heritage, duty.seconds)
+        nursery.watch()
+        nursery.end()
+
+    def reap(self) -> None:
+        for pid, status in _ended():
+            place = self.children.pop(pid, None)
+            self.groups.orphan(pid)
+            if place is None:
+                continue  # an orphan that was adopted, maybe a worker of a template that has been killed
+            self.control.sendall(NOTICE.pack(ENDED, place, pid, os.waitstatus_to_exitcode(status)))
+
+    def execute(self) -> None:
+        """Kill those whose time is over and who are still at what nobody waits for."""
+        for doom in [doom for doom in self.dooms if doom.patience.over()]:
+            self.dooms.remove(doom)
+            place = self.children.get(doom.pid)
+            if place is not None and self.board.handled(place) < doom.upto:
+                os.kill(doom.pid, signal.SIGKILL)
+
+    def end(self) -> NoReturn:
+        for child in self.children:
+            os.kill(child, signal.SIGKILL)
+        # Nobody else reaps them: in a container, process 1 is often the training script.
+        for child in self.children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
+            self.groups.orphan(child)
+        orphans = Patience(_ORPHANS_SECONDS)
+        while (self.reap_orphans() and not orphans.over()) or self.groups:
+            time.sleep(LOOK_SECONDS)  # where we could not adopt them, nobody tells us when they end
+            self.groups.look()
+        os._exit(0)
+
+    def reap_orphans(self) -> bool:
+        """Whether there are still some, be they workers of a template that has just been killed."""
+        for pid, _ in _ended():
+            self.groups.orphan(pid)
+        try:
+            return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except (AttributeError, ChildProcessError):
+            return False
+
+
+def main(control_fd: int, board_fd: int) -> None:
+    """Serve the main process that holds the other end of ``control_fd`` until it is gone."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the thread that started us has blocked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where that is ignored, the kernel keeps no exit status
+    name_process("nursery")
+    _open_standard()
+    os.set_inheritable(control_fd, False)
+    board = Board(board_fd)
+    board.close()  # the mapping is enough
+    nursery = _Nursery(socket.socket(fileno=control_fd), board, Heritage())
+    nursery.watch()
+    nursery.end()
+
+
+def _open_standard() -> None:
+    """Have something open as 0, 1 and 2, so that nothing else comes to be there; the main process may have closed them.
+
+    Workers inherit it: what they print goes nowhere then, as in main.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _pidfd(pid: int) -> list[int]:
+    """A descriptor that becomes readable when the process ends; none where the system has no such thing, or forbids it.
+
+    Opened here, where the process cannot have been reaped yet, so that its number cannot belong to another.
+    """
+    try:
+        return [os.pidfd_open(pid)]
+    except (AttributeError, OSError):
+        return []
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """Reap the children that have ended: their numbers and statuses."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status

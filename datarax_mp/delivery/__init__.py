@@ -1,0 +1,1 @@
+"""From arrays in host memory to what the user gets."""

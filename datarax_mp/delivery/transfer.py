@@ -1,0 +1,80 @@
+"""From host memory to where the user wants the arrays.
+
+On the CPU backend a jax.Array looks into the slot and keeps its lease. On an accelerator it is copied asynchronously,
+and the lease is held until the copy has ended. Small arrays are copied first: labels that somebody collects must not
+hold the slots of the images beside them, nor one batch of a few kilobytes that of a whole run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from datarax_mp.core.spanning import spans_processes
+from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.grouped import Together
+from datarax_mp.delivery.hosts import global_array
+from datarax_mp.delivery.placement import field_sharding
+from datarax_mp.delivery.put import Put, make_put
+
+Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
+Output = Literal["jax", "numpy"]
+
+_COPIED_BYTES = 32 * 1024
+
+
+def holds_x64(output: Output) -> bool | None:
+    """Whether JAX holds 64-bit types; None where the output is NumPy and every dtype stays."""
+    if output == "numpy":
+        return None
+    import jax  # delayed: NumPy output never needs it
+
+    return bool(jax.config.jax_enable_x64)
+
+
+def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1) -> Transfer:
+    """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
+
+    Args:
+        layout: what a batch holds.
+        output: "jax" or "numpy"; NumPy arrays stay where they are, and JAX is not touched.
+        device: a ``jax.Device``, or None for JAX's default.
+        sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
+        shards: how many shards an array consists of whose sharding spans several processes.
+    """
+    tree = layout.tree_maker()
+    if output == "numpy":
+        return tree
+    if sharding is None:
+        places = [device for _ in layout.fields]
+    else:
+        places = [field_sharding(sharding, 1 + len(spec.shape)) for spec in layout.fields]
+    if spans_processes(sharding):
+        return lambda arrays: tree(
+            [global_array(array, place, shards) for array, place in zip(arrays, places, strict=True)]
+        )
+    ways = [_way(make_put(place), copy=small) for place, small in zip(places, _small(layout), strict=True)]
+    return lambda arrays: tree([way(array) for way, array in zip(ways, arrays, strict=True)])
+
+
+def _way(put: Put, *, copy: bool) -> Put:
+    def put_copy(array: np.ndarray) -> Any:
+        return put(np.array(array))
+
+    return put_copy if copy else put
+
+
+def make_together(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Together | None:
+    """What moves several batches of a run of so many steps in one call; None if that cannot be, or gains nothing."""
+    if output == "numpy" or sharding is not None or any(spec.varies for spec in layout.fields):
+        return None
+    if not all(_small(layout)):
+        return None
+    together = Together(layout, device, steps)
+    return together if together.size > 1 else None
+
+
+def _small(layout: Layout) -> list[bool]:
+    return [layout.batch_size * spec.row_bytes <= _COPIED_BYTES for spec in layout.fields]

@@ -1,0 +1,1 @@
+"""What is handed out next, and the answers put in order."""

@@ -1,0 +1,87 @@
+"""The stages for batches at work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.strays import claim
+from datarax_mp.recipe import recorder
+from datarax_mp.recipe.recorder import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
+from datarax_mp.stages.host import MapBatch, stage_name
+
+
+def apply(
+    stages: Sequence[MapBatch],
+    first: int,
+    stacked: Arrays,
+    infos: Infos,
+    numbers: NDArray[np.int64],
+    no_arrays: Collection[Path] = (),
+) -> tuple[Arrays, Infos]:
+    """What the stages make of a batch.
+
+    Args:
+        stages: the stages.
+        first: the place of the first of them among all host stages.
+        stacked: arrays ``(rows, ...)``.
+        infos: the fields that are no arrays, lists of ``rows`` values.
+        numbers: the records' numbers.
+        no_arrays: the fields that are no arrays after the last stage, as far as that is known.
+
+    Raises:
+        RecordError: a stage returned something else than a dict of arrays and lists with as many rows.
+        Exception: what a stage raised, with a note that names it.
+    """
+    at = recorder.here
+    for place, stage in enumerate(stages, first):
+        at[PHASE], at[RECORD], at[STAGE] = Phase.STAGE, WHOLE_BATCH, place
+        name = stage_name(stage)
+        try:
+            result = stage.fn(nest({**stacked, **infos}))
+        except BaseException as error:
+            claim(error, f"while stage {name} worked on the batch of records {numbers.tolist()}")
+            raise
+        if not isinstance(result, Mapping):
+            raise RecordError(f"stage {name} must return a dict of arrays, it returned {type(result).__name__}")
+        kept = no_arrays if place == first + len(stages) - 1 else ()
+        stacked, infos = _divided(result, infos, kept, numbers, name)
+    return stacked, infos
+
+
+def _divided(
+    result: Mapping[str, Any], before: Infos, no_arrays: Collection[Path], numbers: NDArray[np.int64], name: str
+) -> tuple[Arrays, Infos]:
+    arrays: Arrays = {}
+    infos: Infos = {}
+    for path, value in flatten(result).items():
+        array = None
+        if path not in no_arrays and value is not before.get(path):  # what came as info and was left alone stays that
+            array = as_array(value, int(numbers[0]), path)
+        found = _as_list(value) if array is None else array if array.ndim else None
+        if found is None or len(found) != len(numbers):
+            raise RecordError(
+                f"stage {name}, field '{field_name(path)}': expected an array of {len(numbers)} rows, found "
+                f"{_described(value, array)}"
+            )
+        if array is None:
+            infos[path] = list(found)
+        else:
+            arrays[path] = array
+    return arrays, infos
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.ndim else None
+    return list(value) if isinstance(value, (list, tuple)) else None
+
+
+def _described(value: Any, array: np.ndarray | None) -> str:
+    if array is not None:
+        return f"shape {array.shape}"
+    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__

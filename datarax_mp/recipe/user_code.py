@@ -1,0 +1,188 @@
+"""What the user's code may count on, wherever it runs: it was set up, it was told the epoch, it draws the same numbers.
+
+    worker_init()  once in a process                       }
+    set_epoch(n)   when the epoch is another than before   }  before the first record of a run
+    seeded global generators                                  before each step, if it draws from them
+
+All of this is done where records are read, by the worker or by the calling process, so that it holds for every number
+of workers, for a worker that takes another's place, and for one that goes back to an earlier epoch's runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from datarax_mp.core.strays import claim, is_stray
+from datarax_mp.crews.processes import logs
+from datarax_mp.recipe import recorder
+from datarax_mp.recipe.inside import find
+from datarax_mp.recipe.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
+from datarax_mp.recipe.recorder import PHASE, Phase
+from datarax_mp.sources.images import ImageFolderSource
+from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.packing import PackedSource
+from datarax_mp.stages.host import stage_name
+
+T = TypeVar("T")
+Seeder: TypeAlias = Callable[[int, int], object]  # epoch, position
+
+
+class WorkerInit:
+    """A function that prepares a process, called once in each that the program comes to.
+
+    Args:
+        fn: takes no arguments.
+    """
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.fn = fn
+        self._done = False
+
+    def __call__(self) -> None:
+        """Call it, unless that has been done here."""
+        if self._done:
+            return
+        try:
+            with logs.setting_up():
+                self.fn()
+        except Exception as error:
+            claim(error, "while worker_init prepared the process")
+            raise
+        self._done = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"fn": self.fn, "_done": False}  # another process has not been prepared
+
+
+class UserCode:
+    """The user's code in a program: the source, or what the stages call.
+
+    Args:
+        source: the program's source.
+        stages: its host stages.
+        seed: the pipeline's seed.
+        init: called once in a process, or None.
+
+    Attributes:
+        there: whether there is any. What this package reads and does alone needs none of the following.
+        draws: whether it is known to draw from global generators, so that they are seeded for each step.
+    """
+
+    # Whose code was told an epoch last in this process, and which; it must not keep a program's memory.
+    _current: tuple[weakref.ref[UserCode], int] | None = None
+
+    def __init__(self, source: Any, stages: Sequence[Any], seed: int, init: WorkerInit | None) -> None:
+        self._source, self._stages, self._seed, self._init = source, stages, seed, init
+        self.there = init is not None or runs_user_code(source, stages)
+        self.draws = not can_glance()
+
+    def enter(self, epoch: int) -> None:
+        """Before a record is read: make the process ready, and tell of the epoch.
+
+        Several programs may share a source in one process, and a process may go to and fro between two epochs, so
+        everybody is told whenever it was not this program and this epoch that was told last.
+        """
+        if not self.there or UserCode._current == (weakref.ref(self), epoch):
+            return
+        UserCode._current = None
+        recorder.here[PHASE] = Phase.LOADING
+        if self._init is not None:
+            self._init()
+        for name, listener in self.listeners():
+            try:
+                listener.set_epoch(epoch)
+            except Exception as error:
+                claim(error, f"while {name}.set_epoch({epoch}) was called")
+                raise
+        UserCode._current = weakref.ref(self), epoch
+
+    def seeder(self) -> Seeder | None:
+        """What is to be called before each step, with its epoch and the position of its first record, if anything."""
+        if self.draws:
+            return functools.partial(seed_globals, self._seed)
+        return functools.partial(seed_unseen, self._seed) if unseen() else None
+
+    def watch(self, epoch: int, work: Callable[[], T]) -> T:
+        """Do work that belongs to no step, and find out whether it draws."""
+        seed_globals(self._seed, epoch, -1)
+        before = glance()
+        try:
+            return work()
+        finally:
+            self.draws |= glance() != before
+
+    def try_out(self, work: Callable[[], T]) -> T:
+        """Do work with the generators seeded only as far as need be, and find out whether that was enough.
+
+        If something was drawn without a seed, the work is done again; that happens once in a process.
+        """
+        look = imported if self.draws else glance  # a generator that is only now imported is not seeded yet
+        before, process = look(), os.getpid()
+        try:
+            result = work()
+        except Exception as error:
+            # Python seeds ``random`` anew in a process that the user's code forks, which must do nothing more here.
+            if look() == before or is_stray(error) or os.getpid() != process:
+                raise
+        else:
+            if look() == before or os.getpid() != process:
+                return result
+        self.draws = True
+        return work()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "draws": not can_glance()}  # found out anew, so that it does not look like a change
+
+    def listeners(self) -> list[tuple[str, Any]]:
+        """Who wants to know the epoch, wherever it stands in the source or a stage."""
+        return list(find(named_parts(self._source, self._stages), _listens))
+
+    def begin(self) -> None:
+        """Before an epoch in the calling process, where the user may have changed anything since the last one."""
+        UserCode._current = None
+        if not self.there and type(self._source) is MemorySource:
+            self._source.refresh()
+            return
+        for _, source in find(named_parts(self._source, self._stages), lambda value: isinstance(value, MemorySource)):
+            source.refresh()
+
+
+def named_parts(source: Any, stages: Sequence[Any]) -> dict[str, Any]:
+    """The source and the stages, by the names that messages use."""
+    named = {f"source ({type(source).__name__})": source}
+    return named | {f"stages[{place}] ({stage_name(stage)})": stage for place, stage in enumerate(stages)}
+
+
+def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:
+    """Whether making a batch runs code that is not of this package."""
+    return _foreign(source) or any(_calls_user(stage) for stage in stages)
+
+
+def _listens(value: Any) -> bool:
+    # Not by ``hasattr``: an object that answers to any name (a mock, a lazy proxy) does not follow this habit.
+    own = getattr(value, "__dict__", None)
+    return callable(getattr(type(value), "set_epoch", None)) or (
+        isinstance(own, dict) and callable(own.get("set_epoch"))
+    )
+
+
+def _foreign(source: Any) -> bool:
+    """Whether reading a record runs code of the user's."""
+    if type(source) is PackedSource:
+        return source.tokenize is not None or _foreign(source.documents)
+    return type(source) not in (MemorySource, ImageFolderSource)
+
+
+def _calls_user(stage: Any) -> bool:
+    fn = getattr(stage, "fn", None)
+    if fn is None:
+        return False  # it pads
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    home = getattr(getattr(fn, "__self__", None), "__class__", fn)
+    module = getattr(home, "__module__", None) or type(fn).__module__
+    return not str(module).startswith("datarax_mp.stages.")

@@ -1,0 +1,1 @@
+"""A recipe on its way to another process: serialised once, by value, with large memory beside it."""

@@ -1,0 +1,199 @@
+"""Serialising a program once for all workers.
+
+    program --> pickle ---------------------------> first part of the segment   --- mapped by every worker,
+                large memory, beside the pickle --> the rest of it              --/ copy-on-write
+                what has a segment of its own ----> a descriptor (a MemorySource's columns outlive the program)
+                what lies in a mapped file -------> its name, or a descriptor
+
+So arrays, tensors, Arrow buffers and data frames exist once on the host however many workers there are, and yet behave
+like a copy of one's own: what a worker writes to them, the others and main do not see. What is in the pickle itself
+(lists of Python objects, text) every worker unpickles for itself; ``heavy`` tells the user when that is much.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+from datarax_mp.core.compare import same_bytes
+from datarax_mp.core.edits import code_version, trust_files
+from datarax_mp.core.importable import unknown_to_workers
+from datarax_mp.core.pickling import by_value
+from datarax_mp.core.spec import align
+from datarax_mp.core.strays import is_chance
+from datarax_mp.crews.processes.protocol import Load
+from datarax_mp.ring.segment import Segment
+from datarax_mp.shipping import heavy
+from datarax_mp.shipping.found_modules import Files, files_of, find
+from datarax_mp.shipping.need import Need
+from datarax_mp.shipping.pickler import ProgramPickler
+from datarax_mp.shipping.unpicklable import explain
+from datarax_mp.sources.memory import MemorySource
+
+log = logging.getLogger("datarax_mp")
+
+_EDITED = (
+    "edited since they were imported: %s. This process still runs the old code, but that cannot be sent to workers "
+    "(%s), so they import the new. Reload the modules, or start anew"
+)
+
+
+class Shipment:
+    """A serialised program, ready to be sent to any number of workers.
+
+    Attributes:
+        number: how messages call it.
+        need: what loading it takes.
+
+    Args:
+        program: what to serialise.
+        number: how messages call it.
+
+    Raises:
+        TypeError: something in it does not pickle; the message names the attribute.
+        SharedMemoryError: there is too little shared memory for it.
+
+    Attributes:
+        number: see above.
+        segments: the shared memory that it lies in.
+        kinds: the types of the objects in it.
+    """
+
+    def __init__(self, program: Any, number: int) -> None:
+        self.number = number
+        self._code = code_version()
+        cargo = _Cargo(program)
+        self._homes = _homes(program)
+        self._spans, self._found, self.kinds = cargo.spans, cargo.found, cargo.kinds
+        self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
+        heavy.tell(program, cargo.pieces[0][1].nbytes)
+        payload = Segment.create(
+            cargo.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
+        )
+        memory = payload.map()
+        for start, piece in cargo.pieces:
+            memory[start : start + piece.nbytes] = piece
+        self.segments = [payload, *cargo.segments]
+
+    def holds(self, program: Any) -> bool:
+        """Whether this is still what the program is, down to its code and to the bytes of its arrays.
+
+        Raises:
+            TypeError: it does not pickle any more.
+        """
+        if code_version() != self._code:
+            return False
+        if self._homes is not None:
+            program.source.place()  # looks for changes in the arrays
+            return _homes(program) == self._homes
+        cargo = _Cargo(program)
+        payload, *others = self.segments
+        if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
+            one is other or os.path.samestat(os.fstat(one.fd), os.fstat(other.fd))
+            for one, other in zip(cargo.segments, others, strict=True)
+        ):
+            return False
+        memory = memoryview(payload.map())
+        return all(same_bytes(piece, memory[start : start + piece.nbytes]) for start, piece in cargo.pieces)
+
+    def intact(self) -> bool:
+        """Whether it can still be sent; other code may have closed descriptors that it does not know."""
+        return all(segment.intact() for segment in self.segments)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that go with the message."""
+        return tuple(segment.descriptor() for segment in self.segments)
+
+    def message(self, *, probe: int | None, template: bool = False) -> Load:
+        """The message that makes a worker load it; ``probe`` as in ``Load``."""
+        sizes = tuple(segment.size for segment in self.segments)
+        return Load(self.number, sizes, tuple(self._spans), probe, self._found, template)
+
+
+def _homes(program: Any) -> tuple[Any, ...] | None:
+    """Where the data of a program lies that has nothing else which the user could change; None for all others."""
+    if program.user_code.there or type(program.source) is not MemorySource:
+        return None
+    return program.source.homes()
+
+
+class _Cargo:
+    """A pickled program, and where each part of it lies.
+
+    Attributes:
+        pieces: what the first segment is filled with, the pickle first, and where each piece begins.
+        size: bytes of that segment.
+        spans: as in ``Load``.
+        segments: those that come along.
+        found: the modules that workers are to be told of.
+        modules: those that they import.
+        kinds: the types of the objects in the program.
+    """
+
+    def __init__(self, program: Any) -> None:
+        pickler, pickled, self.found = _pickled(program)
+        parts, self.modules, self.kinds = pickler.parts, pickler.modules, pickler.kinds
+        self.segments: list[Segment] = []
+        self.pieces: list[tuple[int, memoryview]] = []
+        self.size = 0
+        self.spans = [self._add(pickled)]
+        known: dict[int, tuple[int, int]] = {}
+        for part in parts:
+            if id(part) not in known:
+                known[id(part)] = self._add(part if isinstance(part, Segment) else part.raw())
+            self.spans.append(known[id(part)])
+
+    def _add(self, part: memoryview | Segment) -> tuple[int, int]:
+        if isinstance(part, Segment):
+            self.segments.append(part)
+            return -len(self.segments), 0
+        start = self.size
+        self.pieces.append((start, part))
+        self.size += align(part.nbytes)
+        return start, part.nbytes
+
+
+def _pickled(program: Any) -> tuple[ProgramPickler, memoryview, Files]:
+    """The pickler with what goes beside the pickle, the pickle, and the modules that workers are to be told of."""
+    for without_handles in (False, True):
+        attempt = partial(_attempt, program, without_handles=without_handles)
+        try:
+            pickler, pickle_, unknown = attempt()
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            if is_chance(attempt):
+                raise
+            if without_handles:
+                if not (edited := trust_files()):
+                    raise TypeError(explain(program, error)) from error
+                log.warning(_EDITED, ", ".join(edited), error)
+                return _pickled(program)
+        else:
+            break
+    # Those that are not the main script alone: then functions may import still more of them.
+    found = files_of(unknown_to_workers()) if set(unknown) - {"__main__", "__mp_main__"} else {}
+    return pickler, pickle_, found
+
+
+def _attempt(program: Any, *, without_handles: bool) -> tuple[ProgramPickler, memoryview, Collection[str]]:
+    pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
+    with by_value() as unknown:
+        pickler.dump(program)
+    return pickler, stream.getbuffer(), unknown
+
+
+def unpack(message: Load, descriptors: Sequence[int]) -> Any:
+    """Make the program out of what arrived, in the worker."""
+    payload, *others = [Segment(fd, size) for fd, size in zip(descriptors, message.sizes, strict=True)]
+    memory = memoryview(payload.map(private=True))
+    parts = [others[-start - 1] if start < 0 else memory[start : start + size] for start, size in message.spans[1:]]
+    payload.close()  # the mapping lives on in the buffers
+    find(message.found)
+    return pickle.loads(memory[: message.spans[0][1]], buffers=parts)

@@ -1,0 +1,198 @@
+"""What worker processes are like: light, warm, and gone when nobody needs them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from datarax_mp import Pipeline
+from datarax_mp.crews.processes.pool import Pool, pool
+from datarax_mp.shipping.need import Need
+
+
+def report(record: Any) -> dict[str, Any]:
+    import threading
+
+    heavy = ("jax", "flax", "torch", "multiprocessing.shared_memory")
+    return {
+        "pid": os.getpid(),
+        "heavy": sum(name in sys.modules for name in heavy),
+        "threads": threading.active_count(),
+        "cuda": len(os.environ["CUDA_VISIBLE_DEVICES"]),
+        "cpu": int(os.environ["JAX_PLATFORMS"] == "cpu"),
+        "blas": int(os.environ["OPENBLAS_NUM_THREADS"]),
+        "value": record,
+    }
+
+
+def pids(pipeline: Pipeline) -> set[int]:
+    return {int(pid) for batch in pipeline for pid in batch["pid"]}
+
+
+def make(workers: int = 2, **more: Any) -> Pipeline:
+    return Pipeline(source=np.arange(400), batch_size=2, num_workers=workers, stages=[report], output="numpy", **more)
+
+
+@pytest.mark.needs("prctl")  # a thread does its work where it is refused
+def test_a_worker_imports_numpy_and_nothing_heavy_and_sees_no_accelerator() -> None:
+    pool().close()  # fresh workers: others may have imported what other tests need
+    with make() as pipeline:
+        for batch in pipeline:
+            assert batch["heavy"].tolist() == [0, 0]
+            assert batch["threads"].tolist() == [1, 1]
+            assert batch["cuda"].tolist() == [0, 0]
+            assert batch["cpu"].tolist() == [1, 1]
+            assert batch["blas"].tolist() == [1, 1]
+
+
+def test_importing_the_workers_half_imports_no_jax(run_script: Callable[..., Any]) -> None:
+    run_script(
+        "import sys\n"
+        "import datarax_mp, datarax_mp.crews.processes.nursery, datarax_mp.order, datarax_mp.ring, datarax_mp.sources\n"
+        "import datarax_mp.stages.host, datarax_mp.core.spec, datarax_mp.recipe.program\n"
+        "import datarax_mp.crews.processes.pool, datarax_mp.crews.processes.crew\n"
+        "assert not {'jax', 'flax', 'jaxlib'} & set(sys.modules)\n"
+        "from datarax_mp import Pipeline\n"
+        "assert not {'jax', 'flax', 'jaxlib'} & set(sys.modules)\n"
+        "elements = [e for e in Pipeline(source=list(range(9)), batch_size=3, num_workers=1, output='numpy',"
+        " enforce_batch=False)]\n"
+        "assert [int(e['value']) for e in elements] == list(range(9))\n"
+        "assert not {'jax', 'flax', 'jaxlib'} & set(sys.modules)\n"
+        "assert sorted(datarax_mp.__all__) == datarax_mp.__all__\n"
+        "for name in datarax_mp.__all__: getattr(datarax_mp, name)\n"
+    )
+
+
+def test_workers_stay_warm_between_epochs_and_pipelines() -> None:
+    with make(2) as first:
+        workers = pids(first) | pids(first)
+    with make(2) as second:
+        assert pids(second) | pids(second) <= workers | pids(second)
+        assert len(workers & (pids(second) | pids(second))) >= 1
+
+
+def test_a_new_pipeline_starts_no_process_while_parked_workers_are_there() -> None:
+    with make(3) as pipeline:
+        pids(pipeline)
+    nursery = pool()._spawner
+    assert nursery is not None
+    before = {child.pid for child in psutil.Process(nursery.process.pid).children()}
+    for _ in range(3):
+        pids(make(3))
+    assert {child.pid for child in psutil.Process(nursery.process.pid).children()} == before
+
+
+def test_two_pipelines_at_once_have_workers_of_their_own() -> None:
+    with make(1) as one, make(1) as two:
+        for a, b in zip(one, two, strict=True):
+            assert int(a["pid"][0]) != int(b["pid"][0])
+
+
+def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
+    import threading
+
+    def counts() -> tuple[int, int, int]:
+        assert pool()._spawner is not None
+        gc.collect()  # what earlier tests left in reference cycles
+        nursery = psutil.Process(pool()._spawner.process.pid)  # type: ignore[union-attr]
+        descriptors = sum(child.num_fds() for child in nursery.children())
+        return psutil.Process().num_fds(), threading.active_count(), descriptors
+
+    def use() -> None:
+        pipeline = make(2)
+        iterator = iter(pipeline)
+        next(iterator)
+        pids(pipeline)
+
+    for _ in range(3):
+        use()
+    before = counts()
+    for _ in range(25):
+        use()
+    after = counts()
+    assert after[0] <= before[0]
+    assert after[1] == before[1]
+    assert after[2] <= before[2] + 15  # a worker may have its last program still open; 25 leaks would show
+
+
+def test_nothing_grows_over_fifty_epochs() -> None:
+    import threading
+
+    pool().close()  # fresh workers: others may have imported what other tests need
+    with make(2) as pipeline:
+
+        def counts() -> dict[str, float]:
+            gc.collect()
+            main, spawner = psutil.Process(), pool()._spawner
+            assert spawner is not None
+            workers = psutil.Process(spawner.process.pid).children()
+            assert len(workers) == 2
+            return {
+                "descriptors of main": main.num_fds(),
+                "descriptors of workers": sum(worker.num_fds() for worker in workers),
+                "threads": threading.active_count(),
+                "names in /dev/shm": len(os.listdir("/dev/shm")),
+                "USS of workers, MB": sum(worker.memory_full_info().uss for worker in workers) / 1e6,
+                "USS of main, MB": main.memory_full_info().uss / 1e6,
+            }
+
+        for _ in range(10):
+            pids(pipeline)
+        before = counts()
+        for epoch in range(50):
+            for step, _ in enumerate(pipeline):
+                if epoch % 5 == 0 and step == 20:
+                    break  # and epochs that are left early
+        after = counts()
+    for name in before:
+        # Workers come to own pages that they shared with the nursery until they touched them; that levels off.
+        most = {"USS of workers, MB": 1.0, "USS of main, MB": 3.0}.get(name, 0)
+        assert after[name] - before[name] <= most, (name, before, after)
+
+
+def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datarax_mp.crews.processes.pool.PARK_SECONDS", 0.1)
+    pipeline = make(2)
+    workers = [psutil.Process(pid) for pid in pids(pipeline)]
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+    assert len(pids(pipeline)) >= 1
+
+
+def test_closing_the_pool_ends_all_processes() -> None:
+    own = Pool()
+    workers = own.lease(3, Need(1, frozenset(), large=False))
+    nursery = own._spawner
+    assert nursery is not None
+    processes = [psutil.Process(worker.pid) for worker in workers]
+    assert {process.ppid() for process in processes} == {nursery.process.pid}
+    own.close()
+    gone, alive = psutil.wait_procs([*processes], timeout=10)
+    assert len(gone) == 3
+    assert not alive
+    for worker in workers:
+        worker.close()
+    own.close()
+
+
+def test_a_program_finds_modules_and_files_as_main_does(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users_module.py").write_text("def plus_one(record):\n    return {'y': record + 1}\n")
+    (tmp_path / "data.npy").write_bytes(b"12345")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    import users_module  # type: ignore[import-not-found]
+
+    def size(record: Any) -> Any:
+        return {**record, "bytes": os.path.getsize("data.npy")}
+
+    with Pipeline(source=[1, 2], batch_size=2, num_workers=1, stages=[users_module.plus_one, size]) as pipeline:
+        batch = next(iter(pipeline))
+    assert batch["y"].tolist() == [2, 3]
+    assert batch["bytes"].tolist() == [5, 5]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarax_mp.core.record import RecordError, split_record
+from datarax_mp.core.spec import Layout
+from datarax_mp.recipe.rows import Rows
+
+FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np.int32(4)}
+
+
+def rows_of(first: dict[str, Any]) -> tuple[Rows, dict[Any, np.ndarray]]:
+    layout = Layout.of(first, number=0, batch_size=2, x64=None)
+    targets = {spec.path: np.zeros((2, *spec.shape), spec.dtype) for spec in layout.fields}
+    return Rows(layout, targets), targets
+
+
+def test_a_record_like_the_first_is_written_the_quick_way() -> None:
+    rows, targets = rows_of(FIRST)
+    record = {"s": np.int32(-7), "x": np.full((2, 3), 9, np.float32), "n": -(1 << 63), "f": 1.5, "b": False}
+    assert rows.put_plain(1, record) == ()
+    assert {path[0]: target[1].tolist() for path, target in targets.items()} == {
+        "x": [[9.0] * 3] * 2,
+        "n": -(1 << 63),
+        "f": 1.5,
+        "b": False,
+        "s": -7,
+    }
+    assert all(not target[0].any() for target in targets.values())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"x": np.zeros((2, 3), np.float64)},
+        {"x": np.zeros((3, 2), np.float32)},
+        {"x": [[0.0] * 3] * 2},
+        {"n": 1.0},
+        {"n": True},
+        {"n": 1 << 63},
+        {"f": 1},
+        {"s": 4},
+        {"s": np.int64(4)},
+        {"new": 1},
+        {"x": "text"},
+        {"x": None},
+    ],
+)
+def test_any_other_is_left_to_the_thorough_way(changed: dict[str, Any]) -> None:
+    rows, _ = rows_of(FIRST)
+    assert rows.put_plain(0, {**FIRST, **changed}) is None
+
+
+def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
+    rows, _ = rows_of(FIRST)
+    assert rows.put_plain(0, {name: value for name, value in FIRST.items() if name != "b"}) is None
+    assert rows.put_plain(0, FIRST["x"]) is None
+    assert rows_of({**FIRST, "text": "hello"})[0].put_plain(0, {**FIRST, "text": "hello"}) is None
+    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {"deep": {"x": 1}}) is None
+    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {}) is None
+
+
+@pytest.mark.parametrize("changed", [{"n": 2}, {"s": np.int16(3)}, {"f": np.float32(0.25)}, {"x": [[1.0] * 3] * 2}])
+def test_both_ways_write_the_same_where_values_convert_safely(changed: dict[str, Any]) -> None:
+    first = {**FIRST, "x": np.zeros((2, 3))}
+    rows, targets = rows_of(first)
+    record = {**first, **changed}
+    rows.put(0, *split_record(record, 1), 1)
+    [name] = changed
+    assert np.array_equal(targets[(name,)][0], changed[name])
+
+
+def test_the_thorough_way_says_what_is_wrong() -> None:
+    rows, _ = rows_of(FIRST)
+    with pytest.raises(RecordError, match="record 5, field 'x': .*found \\(3, 2\\)"):
+        rows.put(0, *split_record({**FIRST, "x": np.zeros((3, 2), np.float32)}, 5), 5)
+
+
+def test_a_field_of_unequal_length_goes_the_quick_way_where_it_is_the_only_one() -> None:
+    first = {"tokens": np.zeros(3, np.int32), "n": 1}
+    layout = Layout.of(first, number=0, batch_size=2, x64=None, bounds={("tokens",): 4})
+    targets = {spec.path: np.full((2, *spec.shape), -1, spec.dtype) for spec in layout.fields}
+    rows = Rows(layout, targets, ragged=("tokens",))
+    assert rows.put_plain(0, {"tokens": np.arange(4, dtype=np.int32), "n": 2}) == (4,)
+    assert rows.put_plain(1, {"tokens": np.arange(2, dtype=np.int32), "n": 3}) == (2,)
+    assert targets["tokens",].tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
+    for tokens in (np.arange(5, dtype=np.int32), np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), 1, [1, 2]):
+        assert rows.put_plain(0, {"tokens": tokens, "n": 2}) is None
+    assert Rows(layout, targets).put_plain(0, first) is None
