@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 _LOOKS = 10  # at the clock, while the time passes
 _NOTHING = 1e-6  # seconds, less than any wait
@@ -18,16 +19,17 @@ class Patience:
 
     Args:
         seconds: how long to wait.
+        clock: what is asked.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._left, self._clock = seconds, clock
         self._slice = min(max(seconds / _LOOKS, _SHORTEST), _LONGEST)
-        self._asked = time.monotonic()
+        self._asked = clock()
 
     def left(self) -> float:
         """Seconds that are left, not below 0."""
-        now = time.monotonic()
+        now = self._clock()
         left = self._left - min(now - self._asked, 2 * self._slice)
         self._left = left if left > _NOTHING else 0.0
         self._asked = now

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 log = logging.getLogger("datarax_mp")
 
@@ -30,10 +31,11 @@ class WorkerTuner:
 
     Args:
         most: how many it may have.
+        clock: seconds.
     """
 
-    def __init__(self, most: int) -> None:
-        self.workers, self._most = 1, most
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.workers, self._most, self._clock = 1, most, clock
         self._settled = most <= 1
         self._rate_before = 0.0
         self._in_vain = 0
@@ -42,7 +44,7 @@ class WorkerTuner:
 
     def begin(self) -> None:
         """Start to look anew: an epoch begins, or workers have been added."""
-        self._since = time.perf_counter()
+        self._since = self._clock()
         self._waited, self._batches = 0.0, 0
 
     def observe(self, waited: float, batches: int) -> bool:
@@ -59,7 +61,7 @@ class WorkerTuner:
             return False
         self._waited += waited
         self._batches += batches
-        seconds = time.perf_counter() - self._since
+        seconds = self._clock() - self._since
         if seconds < _LOOK_SECONDS or self._batches < _LOOK_BATCHES * self.workers:
             return False
         share, rate = self._waited / seconds, self._batches / seconds

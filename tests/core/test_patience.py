@@ -1,30 +1,15 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from datarax_mp.core.patience import Patience
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
+from tests.fakes import FakeClock
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1.0, 30.0, 3600.0])
-def test_time_that_is_waited_in_slices_counts_whole(seconds: float, clock: Clock) -> None:
-    patience = Patience(seconds)
+def test_time_that_is_waited_in_slices_counts_whole(seconds: float) -> None:
+    clock = FakeClock()
+    patience = Patience(seconds, clock)
     waited = 0.0
     while not patience.over():
         clock.now += (part := patience.slice())
@@ -33,8 +18,9 @@ def test_time_that_is_waited_in_slices_counts_whole(seconds: float, clock: Clock
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 30.0, 3600.0])
-def test_an_hour_in_which_the_process_was_stopped_hardly_counts(seconds: float, clock: Clock) -> None:
-    patience = Patience(seconds)
+def test_an_hour_in_which_the_process_was_stopped_hardly_counts(seconds: float) -> None:
+    clock = FakeClock()
+    patience = Patience(seconds, clock)
     clock.now += 3600
     assert not patience.over()
     assert patience.left() >= 0.75 * seconds

@@ -10,19 +10,15 @@ import numpy as np
 import pytest
 
 from datarax_mp import Pipeline
-from datarax_mp.feed import tuning
 from datarax_mp.feed.ring_plan import plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.pipeline import arguments
+from tests.fakes import FakeClock
 
 
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(tuning.time, "perf_counter", lambda: self.now)
-
-
-def run(tuner: WorkerTuner, clock: Clock, *, worker: float, caller: float, batches: int, most_useful: int = 99) -> int:
+def run(
+    tuner: WorkerTuner, clock: FakeClock, *, worker: float, caller: float, batches: int, most_useful: int = 99
+) -> int:
     """A caller who takes ``caller`` seconds for a batch, and workers who take ``worker`` seconds each."""
     for _ in range(batches):
         made_every = worker / min(tuner.workers, most_useful)
@@ -35,27 +31,23 @@ def run(tuner: WorkerTuner, clock: Clock, *, worker: float, caller: float, batch
     ("worker", "caller", "found"),
     [(0.010, 0.020, 1), (0.020, 0.010, 2), (0.080, 0.021, 4), (0.070, 0.010, 7), (1.0, 0.001, 16), (3.0, 2.9, 1)],
 )
-def test_there_are_as_many_workers_as_the_caller_needs(
-    monkeypatch: pytest.MonkeyPatch, worker: float, caller: float, found: int
-) -> None:
-    clock = Clock(monkeypatch)
-    assert run(WorkerTuner(16), clock, worker=worker, caller=caller, batches=2000) == found
+def test_there_are_as_many_workers_as_the_caller_needs(worker: float, caller: float, found: int) -> None:
+    clock = FakeClock()
+    assert run(WorkerTuner(16, clock), clock, worker=worker, caller=caller, batches=2000) == found
 
 
-def test_a_slow_first_step_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    tuner = WorkerTuner(8)
+def test_a_slow_first_step_decides_nothing() -> None:
+    clock = FakeClock()
+    tuner = WorkerTuner(8, clock)
     clock.now += 30  # it is being compiled
     tuner.observe(0.0, 1)
     assert run(tuner, clock, worker=0.04, caller=0.01, batches=500) == 4
 
 
-def test_more_workers_that_do_not_help_are_not_followed_by_still_more(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_more_workers_that_do_not_help_are_not_followed_by_still_more(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "datarax_mp")
-    clock = Clock(monkeypatch)
-    assert run(WorkerTuner(16), clock, worker=1.0, caller=0.001, batches=2000, most_useful=1) == 2
+    clock = FakeClock()
+    assert run(WorkerTuner(16, clock), clock, worker=1.0, caller=0.001, batches=2000, most_useful=1) == 2
     assert "it stays at 2 workers; more do not help" in caplog.text
 
 

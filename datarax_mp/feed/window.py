@@ -1,0 +1,128 @@
+"""What is handed out next, and the answers put in order.
+
+    next step ----> crew.submit(run, slot) ....> crew.answers() ----> answers[run] ----> take()
+                     bounded by free slots         in any order        put in order       in order
+                     and by the depth
+
+The window is what lies between the next step to take and the next one to hand out. It knows neither which records make
+a step nor what becomes of an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from datarax_mp.core.patience import Patience
+from datarax_mp.crews.base import Answer, CrewLike, Ticket
+from datarax_mp.feed.depth import Depth
+from datarax_mp.feed.run_length import RunLength
+from datarax_mp.order.epoch import Epoch
+from datarax_mp.recipe.work import Done, Run
+from datarax_mp.ring import Ring
+
+
+class Finished(NamedTuple):
+    """A run that has come to its end, and what came of it. Its slot belongs to whoever has taken it."""
+
+    run: Run
+    answer: Answer
+
+
+class Window:
+    """Hands the steps from ``start`` on of one epoch to a crew and gives the finished runs back in order.
+
+    Args:
+        crew: who does the work.
+        ring: where it is written.
+        epoch: the epoch; its number, and how many steps it has.
+        start: the first step.
+        length: how many steps a run has.
+        depth: how many runs a worker may have in hand.
+        timeout: seconds that a run may take once it is waited for, or None.
+        clock: seconds, for that limit.
+    """
+
+    def __init__(
+        self,
+        crew: CrewLike,
+        ring: Ring,
+        epoch: Epoch,
+        *,
+        start: int,
+        length: RunLength,
+        depth: Depth,
+        timeout: float | None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._crew, self._ring, self._length, self._depth = crew, ring, length, depth
+        self._timeout, self._clock = timeout, clock
+        self._epoch, self._next, self._stop = epoch.number, start, epoch.steps
+        self._handed_out: deque[Ticket] = deque()  # in the order of their steps
+        self._answers: dict[Ticket, Answer] = {}
+
+    def ready(self) -> bool:
+        """Whether ``take`` has a run without waiting for another process."""
+        if not self._crew.concurrent:
+            return self._next < self._stop or bool(self._handed_out)
+        self._turn(0)
+        return self._head_finished()
+
+    def take(self) -> Finished | None:
+        """The next run in order, waiting for it if need be; None at the end of the epoch.
+
+        Raises:
+            WorkerError: workers keep dying, or the run took longer than the time limit.
+            Closed: another thread has closed the pipeline.
+        """
+        self._hand_out()
+        if not self._wait_for_head():
+            return None
+        ticket = self._handed_out.popleft()
+        return Finished(ticket.run, self._answers.pop(ticket))
+
+    def close(self) -> None:
+        """Forget what has not been taken. Runs in hand are discarded when their answers come."""
+        for ticket in self._answers:
+            ticket.discard()
+        self._answers.clear()
+        self._next = self._stop
+        self._handed_out.clear()
+
+    def _wait_for_head(self) -> bool:
+        """Wait until the next run in order is finished; False at the end of the epoch."""
+        patience = None if self._timeout is None else Patience(self._timeout, self._clock)
+        while not self._head_finished():
+            if not self._handed_out and self._next >= self._stop:
+                return False
+            if self._timeout is not None and patience is not None and patience.over():
+                raise self._crew.stuck(self._handed_out[0] if self._handed_out else None, self._timeout)
+            # With nothing handed out yet, workers are still busy with an epoch that was left early.
+            self._turn(None if patience is None else patience.slice())
+        return True
+
+    def _turn(self, seconds: float | None) -> None:
+        for ticket, answer in self._crew.answers(seconds):
+            self._answers[ticket] = answer
+            if isinstance(answer, Done):
+                self._depth.took(answer.seconds)
+                self._length.observe(ticket.run.steps, answer.seconds)
+        if self._crew.concurrent or not self._head_finished():
+            self._hand_out()  # so that nobody idles while the caller is away
+
+    def _head_finished(self) -> bool:
+        return bool(self._handed_out) and self._handed_out[0] in self._answers
+
+    def _hand_out(self) -> None:
+        depth = self._depth.runs
+        while self._next < self._stop and self._crew.has_room(depth):
+            slot = self._ring.acquire()
+            if slot is None:
+                return
+            steps = min(self._length.steps, self._stop - self._next)
+            ticket = Ticket(Run(self._epoch, self._next, steps, slot), self._ring)
+            self._crew.submit(ticket)
+            self._handed_out.append(ticket)
+            self._next += steps

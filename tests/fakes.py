@@ -1,0 +1,273 @@
+"""Stand-ins for what is slow or cannot be made to happen: a crew, a clock, and an exception at a chosen moment.
+
+    crew = FakeCrew(order, turn=shuffled(7))    two workers that answer in some order, and now and then die
+    crew = FakeCrew(order, points=Points(5))    whoever calls it gets a KeyboardInterrupt at the fifth moment
+
+``FakeCrew`` keeps the contract of ``crews/base.py`` and complains when it is used against it. It writes to a real ring,
+of ordinary memory: a batch of step s has one field "value", with the numbers of the records of s.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+
+from datarax_mp.core.errors import RemoteError, WorkerError, WorkerTimeoutError
+from datarax_mp.core.spec import Layout
+from datarax_mp.crews.base import Answer, Ticket
+from datarax_mp.order import Order
+from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
+from datarax_mp.ring import Ring
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class FakeClock:
+    """Seconds that pass when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Points:
+    """The moments before and after every call of a fake, of which the n-th raises; several fakes may share them.
+
+    Attributes:
+        passed: how many there have been.
+        where: the moment at which it has raised, or "".
+    """
+
+    def __init__(self, at: int = 0, error: BaseException | None = None) -> None:
+        self.at, self.error = at, error if error is not None else KeyboardInterrupt("at a chosen moment")
+        self.passed, self.where = 0, ""
+
+    def reach(self, where: str) -> None:
+        self.passed += 1
+        if self.passed == self.at:
+            self.where = where
+            raise self.error
+
+
+def interruptible(method: Method) -> Method:
+    """A method before and after which ``self.points`` are reached."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        name = f"{type(self).__name__}.{method.__name__}"
+        self.points.reach(f"before {name}")
+        result = method(self, *args, **options)
+        self.points.reach(f"after {name}")
+        return result
+
+    return call  # type: ignore[return-value]
+
+
+class Raised(RemoteError):
+    """An error as an answer carries it."""
+
+    def __init__(self, error: BaseException) -> None:
+        object.__setattr__(self, "error", error)
+
+    def restore(self) -> BaseException:
+        return self.error
+
+
+def layout(batch_size: int) -> Layout:
+    """What ``FakeCrew`` writes."""
+    return Layout.of({"value": np.int64(0)}, number=0, batch_size=batch_size, x64=None)
+
+
+def in_order(crew: FakeCrew) -> list[Ticket]:
+    """The first run in hand is done."""
+    return sorted(crew.in_hand(), key=lambda ticket: ticket.run.step)[:1]
+
+
+def backwards(crew: FakeCrew) -> list[Ticket]:
+    """Of all that the workers are at, the last one is done."""
+    return sorted((hand[0] for hand in crew.hands if hand), key=lambda ticket: ticket.run.step)[-1:]
+
+
+def nobody(crew: FakeCrew) -> list[Ticket]:
+    """Nothing is done."""
+    return []
+
+
+def shuffled(seed: int, deaths: float = 0.0) -> Callable[[FakeCrew], list[Ticket]]:
+    """Some of the workers have done what they were at, in any order; a share of them dies in the middle of it."""
+    random = Random(seed)
+
+    def turn(crew: FakeCrew) -> list[Ticket]:
+        for worker, hand in enumerate(crew.hands):
+            if hand and random.random() < deaths:
+                crew.die(worker)
+        done = [hand[0] for hand in crew.hands if hand and random.random() < 0.4]
+        return random.sample(done, len(done))
+
+    return turn
+
+
+class FakeCrew:
+    """Workers that do a run when ``turn`` says so.
+
+    Args:
+        order: which records make a step.
+        turn: asked whenever answers are; says which runs are done by then, each the first in some worker's hand.
+        workers: how many there are.
+        concurrent: whether they work on their own; otherwise a run is done when it is submitted, as in ``LocalCrew``.
+        seconds: how long each step takes, as the answers say; ``clock`` does not care.
+        errors: by step, what is raised in it.
+        skips: by step, the rows that are skipped in it.
+        clock: moved on while somebody waits in vain.
+        points: moments at which a call may be interrupted.
+
+    Attributes:
+        hands: for each worker the runs that it has in hand.
+        again: runs of workers that have died, to be done by others.
+        submitted: all runs, as they came.
+        asked: how many times answers were asked for.
+        deaths_left: how many workers may die before that is an error.
+        state: "new", "at work", "left" or "killed".
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        turn: Callable[[FakeCrew], list[Ticket]] = in_order,
+        *,
+        workers: int = 2,
+        concurrent: bool = True,
+        seconds: float = 1e-5,
+        errors: Mapping[int, BaseException] | None = None,
+        skips: Mapping[int, tuple[int, ...]] | None = None,
+        clock: FakeClock | None = None,
+        points: Points | None = None,
+    ) -> None:
+        self.order, self.turn, self.concurrent = order, turn, concurrent
+        self.seconds, self.errors, self.skips = seconds, dict(errors or {}), dict(skips or {})
+        self.clock = FakeClock() if clock is None else clock
+        self.points = Points() if points is None else points
+        self.hands: list[list[Ticket]] = [[] for _ in range(workers)]
+        self.again: deque[Ticket] = deque()
+        self.submitted: list[Run] = []
+        self.asked = 0
+        self.deaths_left = 1 << 30
+        self.state = "new"
+
+    def in_hand(self) -> list[Ticket]:
+        """All runs that some worker has."""
+        return [ticket for hand in self.hands for ticket in hand]
+
+    def die(self, worker: int) -> None:
+        """A worker dies, and another takes its place: what it had in hand is done again."""
+        if not self.deaths_left:
+            raise WorkerError("workers keep dying")
+        self.deaths_left -= 1
+        for ticket in self.hands[worker]:
+            if ticket.wanted:
+                block = ticket.ring.slot_bytes
+                ticket.ring.memory[ticket.run.slot * block : (ticket.run.slot + 1) * block] = b"\xff" * block
+                self.again.append(ticket)
+            else:
+                ticket.discard()
+        self.hands[worker] = []
+
+    def layout(self) -> Layout:
+        return layout(self.order.batch_size)
+
+    def holds(self, ring: Ring) -> int:
+        return sum(ticket.ring is ring for ticket in self.in_hand())
+
+    @interruptible
+    def attach(self, ring: Ring, layout: Layout) -> None:
+        assert self.state == "new"
+        self.state = "at work"
+
+    def has_room(self, depth: int) -> bool:
+        assert depth in (1, 2)
+        if not self.concurrent:
+            return not self.in_hand()
+        return any(len(hand) < depth for hand in self.hands)
+
+    @interruptible
+    def submit(self, ticket: Ticket) -> None:
+        assert self.state == "at work" and self.has_room(2)
+        assert ticket.run.slot not in [other.run.slot for other in self.in_hand() if other.ring is ticket.ring]
+        assert ticket.run.steps >= 1
+        self.submitted.append(ticket.run)
+        self._give(ticket)
+
+    def _give(self, ticket: Ticket) -> None:
+        min(self.hands, key=len).append(ticket)
+
+    @interruptible
+    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+        assert self.state == "at work"
+        self.asked += 1
+        done = self.turn(self) if self.concurrent else self.in_hand()
+        answers = [(ticket, answer) for ticket in done if (answer := self._answer(ticket)) is not None]
+        while self.again and self.has_room(2):
+            self._give(self.again.popleft())
+        if not answers and seconds is None:
+            assert self.in_hand() and self.turn is not nobody, "somebody waits for ever"
+        if not answers and seconds is not None:
+            self.clock.now += seconds
+        return answers
+
+    def _answer(self, ticket: Ticket) -> Answer | None:
+        [hand] = [hand for hand in self.hands if ticket in hand]
+        hand.remove(ticket)
+        if not ticket.wanted:
+            ticket.discard()
+            return None
+        run, written = ticket.run, Written.nothing()
+        block = layout(self.order.batch_size).block_bytes
+        for place in range(run.steps):
+            step = run.step + place
+            if step in self.errors:
+                return Failed(Raised(self.errors[step]), written)
+            records, rows = self.order.records(run.epoch, step), self.skips.get(step, ())
+            values = np.delete(records, rows)
+            start = run.slot * ticket.ring.slot_bytes + place * block
+            np.ndarray(len(values), np.int64, ticket.ring.memory, start)[:] = values
+            written.infos.append(None)
+            if rows:
+                written.skips[place] = tuple(Skip(int(records[row]), row, "no good") for row in rows)
+        return Done(self.seconds * run.steps, written)
+
+    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
+        at = "an earlier epoch" if ticket is None else f"step {ticket.run.step}"
+        return WorkerTimeoutError(f"no batch came within {seconds:g} s: at {at}")
+
+    def grow(self, size: int) -> None:
+        assert self.state == "at work"
+        self.hands += [[] for _ in range(size - len(self.hands))]
+
+    @interruptible
+    def leave(self) -> None:
+        assert self.state == "at work"
+        self._end("left")
+
+    @interruptible
+    def kill(self) -> None:
+        self._end("killed")
+
+    def _end(self, state: str) -> None:
+        self.state = state
+        for ticket in self.in_hand():
+            ticket.wanted = False
+        while self.again:
+            self.again.popleft().discard()
+
+    def finish_what_is_left(self) -> None:
+        """The workers come to the end of what they were at when the epoch was left, and nobody wants it."""
+        for hand in self.hands:
+            while hand:
+                hand.pop().discard()
