@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from datarax_mp.sources import decode_image as decode_image
     from datarax_mp.stages.device import DeviceStage as DeviceStage
     from datarax_mp.stages.device import RandomDeviceStage as RandomDeviceStage
-    from datarax_mp.stages.host import Filter as Filter
-    from datarax_mp.stages.host import MapBatch as MapBatch
-    from datarax_mp.stages.host import MapElement as MapElement
-    from datarax_mp.stages.host import RandomMapElement as RandomMapElement
+    from datarax_mp.stages.filter import Filter as Filter
     from datarax_mp.stages.image import CenterCrop as CenterCrop
     from datarax_mp.stages.image import ColorJitter as ColorJitter
     from datarax_mp.stages.image import RandomCrop as RandomCrop
     from datarax_mp.stages.image import RandomFlip as RandomFlip
     from datarax_mp.stages.image import RandomResizedCrop as RandomResizedCrop
     from datarax_mp.stages.image import Resize as Resize
+    from datarax_mp.stages.map_batch import MapBatch as MapBatch
+    from datarax_mp.stages.map_element import MapElement as MapElement
     from datarax_mp.stages.normalize import IMAGENET_MEAN as IMAGENET_MEAN
     from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages.normalize import Normalize as Normalize
     from datarax_mp.stages.pad import Pad as Pad
+    from datarax_mp.stages.random_map import RandomMapElement as RandomMapElement
 
 __version__ = "0.1.0"
 
@@ -57,13 +57,13 @@ _HOME = {
     "ColorJitter": "stages.image",
     "DeviceStage": "stages.device",
     "Element": "core.element_batch",
-    "Filter": "stages.host",
+    "Filter": "stages.filter",
     "IMAGENET_MEAN": "stages.normalize",
     "IMAGENET_STD": "stages.normalize",
     "ImageError": "sources",
     "ImageFolderSource": "sources",
-    "MapBatch": "stages.host",
-    "MapElement": "stages.host",
+    "MapBatch": "stages.map_batch",
+    "MapElement": "stages.map_element",
     "MemorySource": "sources",
     "MemorySourceConfig": "sources",
     "Metadata": "core.metadata",
@@ -76,7 +76,7 @@ _HOME = {
     "RandomCrop": "stages.image",
     "RandomDeviceStage": "stages.device",
     "RandomFlip": "stages.image",
-    "RandomMapElement": "stages.host",
+    "RandomMapElement": "stages.random_map",
     "RandomResizedCrop": "stages.image",
     "RecordError": "core.record",
     "Resize": "stages.image",

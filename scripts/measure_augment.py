@@ -62,8 +62,8 @@ os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENCV_FOR_THRE
 import numpy as np
 
 import datarax_mp
-from datarax_mp.stages.host import Generators, generator_for
 from datarax_mp.stages.image.pixels import resize
+from datarax_mp.stages.random_map import Generators, generator_for
 
 try:
     import cv2

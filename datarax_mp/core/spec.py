@@ -147,14 +147,12 @@ class Layout:
         info: names of the fields that are no arrays, in the first record's order.
         batch_size: rows for which the block has room.
         block_bytes: size of the block, a multiple of 64.
-        collated: what a batch holds before the stages for batches; None where there are none.
     """
 
     fields: tuple[FieldSpec, ...]
     info: tuple[Path, ...]
     batch_size: int
     block_bytes: int
-    collated: Layout | None = None
 
     @classmethod
     def of(
@@ -186,7 +184,6 @@ class Layout:
         x64: bool | None,
         bounds: Mapping[Path, int] | None = None,
         varying: Collection[Path] = (),
-        collated: Layout | None = None,
         may_be_empty: bool = False,
     ) -> Layout:
         """The layout that a first record fixes.
@@ -199,7 +196,6 @@ class Layout:
             x64: whether JAX holds 64-bit types; None keeps every dtype as it is (NumPy output).
             bounds: for each ragged field, the most that a record may have along its first axis.
             varying: the fields whose arrays may be smaller from batch to batch.
-            collated: the layout before the stages for batches, if there are such.
             may_be_empty: whether it is all right that there is no array, because a stage is to make one.
 
         Raises:
@@ -222,7 +218,7 @@ class Layout:
             shape = (bounds[path], *array.shape[1:]) if path in bounds else array.shape
             fields.append(FieldSpec(path, shape, array.dtype, dtype, offset, path in bounds, path in varying))
             offset += align(batch_size * fields[-1].row_bytes)
-        return cls(tuple(fields), tuple(info), batch_size, max(offset, ALIGNMENT), collated)
+        return cls(tuple(fields), tuple(info), batch_size, max(offset, ALIGNMENT))
 
     def rows(
         self, memory: Any, start: int, rows: int, shapes: Sequence[tuple[int, ...]] | None = None

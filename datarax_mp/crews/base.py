@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from datarax_mp.core.spec import Layout
+from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.ring import Ring
 
@@ -39,14 +39,14 @@ class Ticket:
 
 
 class CrewLike(Protocol):
-    """Who does the work of one epoch. It is used by one thread; ``layout`` and ``attach`` come first, in this order."""
+    """Who does the work of one epoch. Used by one thread; ``layouts`` and ``attach`` come first, in this order."""
 
     @property
     def concurrent(self) -> bool:
         """Whether work goes on while the caller does something else; otherwise ``submit`` does it."""
         ...
 
-    def layout(self) -> Layout:
+    def layouts(self) -> Layouts:
         """Read the first record and say what a batch holds; raises what the user's code raised."""
         ...
 
@@ -54,8 +54,8 @@ class CrewLike(Protocol):
         """How many slots of a ring are still being written to, for an epoch that was left early."""
         ...
 
-    def attach(self, ring: Ring, layout: Layout) -> None:
-        """Write to this ring, as the layout says, from now on."""
+    def attach(self, ring: Ring, layouts: Layouts) -> None:
+        """Write to this ring, as the layouts say, from now on."""
         ...
 
     def has_room(self, depth: int) -> bool:

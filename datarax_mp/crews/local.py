@@ -15,10 +15,10 @@ import threading
 from contextlib import nullcontext
 
 from datarax_mp.core.errors import RemoteError
-from datarax_mp.core.spec import Layout
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.crews.base import Answer, Ticket
-from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.randomness import put_back
 from datarax_mp.recipe.work import Failed, Written
 from datarax_mp.ring import Ring
@@ -33,13 +33,13 @@ class LocalCrew:
     """Does the work in the calling process.
 
     Args:
-        program: what is done.
+        executor: carries out what is done.
         epoch: the epoch that begins.
     """
 
-    def __init__(self, program: Program, epoch: int) -> None:
-        self._program, self._epoch = program, epoch
-        program.user_code.begin()
+    def __init__(self, executor: Executor, epoch: int) -> None:
+        self._executor, self._epoch = executor, epoch
+        executor.user_code.begin()
         self._answers: list[tuple[Ticket, Answer]] = []
         self._background: _Background | None = None
 
@@ -48,22 +48,22 @@ class LocalCrew:
         """Whether work goes on while the caller does something else."""
         return self._background is not None
 
-    def layout(self) -> Layout:
-        """Read the first record and fix the layout."""
-        user = self._program.user_code
+    def layouts(self) -> Layouts:
+        """Read the first record and see what a batch holds."""
+        user = self._executor.user_code
         with put_back(quick=False) if user.there else nullcontext():
-            return self._program.probe(self._epoch)
+            return self._executor.probe(self._epoch)
 
     def holds(self, ring: Ring) -> int:
         """None: whoever leaves waits for what it is at."""
         return 0
 
-    def attach(self, ring: Ring, layout: Layout) -> None:
-        """Write batches as the layout says; a ticket brings its ring along."""
-        self._program.fix(layout)
-        if self._program.only_copies and layout.block_bytes >= _THREAD_BYTES:
+    def attach(self, ring: Ring, layouts: Layouts) -> None:
+        """Write batches as the layouts say; a ticket brings its ring along."""
+        self._executor.settle(layouts)
+        if self._executor.only_copies and layouts.delivered.block_bytes >= _THREAD_BYTES:
             try:
-                self._background = _Background(self._program)
+                self._background = _Background(self._executor)
             except RuntimeError as error:  # there can be no further thread
                 log.info("batches are made in the calling thread: %s", error)
 
@@ -76,7 +76,7 @@ class LocalCrew:
         if self._background is not None:
             self._background.submit(ticket)
         else:
-            self._answers.append((ticket, _perform(self._program, ticket)))
+            self._answers.append((ticket, _perform(self._executor, ticket)))
 
     def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
         """What has been done since the last call; a thread is waited for, for so many seconds."""
@@ -106,13 +106,13 @@ class LocalCrew:
 class _Background:
     """A thread that does runs, one after the other."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, executor: Executor) -> None:
         self._todo: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Ticket, Answer]] = queue.SimpleQueue()
         self.pending = 0
         # A daemon, because Python waits for others before it lets anybody close what is open.
         self._thread = threading.Thread(
-            target=_work, args=(program, self._todo, self._done), name="datarax_mp gather", daemon=True
+            target=_work, args=(executor, self._todo, self._done), name="datarax_mp gather", daemon=True
         )
         try:
             failure = undisturbed(self._thread.start)
@@ -143,19 +143,19 @@ class _Background:
 
 
 def _work(
-    program: Program, todo: queue.SimpleQueue[Ticket | None], done: queue.SimpleQueue[tuple[Ticket, Answer]]
+    executor: Executor, todo: queue.SimpleQueue[Ticket | None], done: queue.SimpleQueue[tuple[Ticket, Answer]]
 ) -> None:
     while (ticket := todo.get()) is not None:
         try:
-            answer = _perform(program, ticket)
+            answer = _perform(executor, ticket)
         except BaseException as error:  # somebody waits for an answer, whatever it is
             answer = Failed(_Raised(error), Written.nothing())
         done.put((ticket, answer))
 
 
-def _perform(program: Program, ticket: Ticket) -> Answer:
-    with put_back(quick=not program.user_code.draws) if program.user_code.there else nullcontext():
-        return program.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
+def _perform(executor: Executor, ticket: Ticket) -> Answer:
+    with put_back(quick=not executor.user_code.draws) if executor.user_code.there else nullcontext():
+        return executor.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
 
 
 class _Raised(RemoteError):

@@ -15,9 +15,9 @@ from datarax_mp.core.spanning import spans_processes
 from datarax_mp.crews.processes.launch import missing
 from datarax_mp.delivery.hosts import shard_of_sharding
 from datarax_mp.order import ShardOptions
-from datarax_mp.recipe.user_code import WorkerInit
+from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number
-from datarax_mp.stages.host import MapBatch, stage_name
+from datarax_mp.stages.base import Rank, Stage
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:
@@ -128,15 +128,15 @@ def resolve_flags(**flags: Any) -> list[bool]:
 def check_stages(device_stages: Sequence[Any], output: Any) -> None:
     """Stages for the device have one to run on."""
     if output == "numpy" and device_stages:
-        raise ValueError(f"{stage_name(device_stages[0])} runs on the device, which output='numpy' does not touch")
+        raise ValueError(f"{device_stages[0].name} runs on the device, which output='numpy' does not touch")
 
 
 def check_elements(
-    host: tuple[Any, ...], shard: ShardOptions, *, drop_last: bool, pad_last: bool, sharding: Any
+    host: tuple[Stage, ...], shard: ShardOptions, *, drop_last: bool, pad_last: bool, sharding: Any
 ) -> None:
     """Single elements are wanted: nothing may concern batches, except that shards drop what they cannot share."""
     given = {"drop_last": drop_last and shard.count == 1, "pad_last": pad_last, "sharding": sharding is not None}
-    given["a MapBatch stage"] = any(isinstance(stage, MapBatch) for stage in host)
+    given["a MapBatch stage"] = any(stage.rank is Rank.BATCH for stage in host)
     for name, there in given.items():
         if there:
             raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")

@@ -23,7 +23,7 @@ from datarax_mp.pipeline.scan import Survivors
 from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.recipe.reading import Reading
+from datarax_mp.recipe.recipe import Reading
 from datarax_mp.sources.adapt import SourceFacts, as_source
 from datarax_mp.stages.split import split_stages
 

@@ -13,12 +13,12 @@ from datarax_mp.delivery.transfer import holds_x64
 from datarax_mp.order import Order
 from datarax_mp.pipeline.scan import Survivors, survivors
 from datarax_mp.pipeline.session import Options, Session
-from datarax_mp.recipe.program import Program
-from datarax_mp.recipe.reading import Reading
-from datarax_mp.recipe.user_code import WorkerInit, runs_user_code
+from datarax_mp.recipe.layouts import probe
+from datarax_mp.recipe.recipe import Reading, runs_user_code
+from datarax_mp.recipe.recipe import Recipe as Making
+from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.adapt import Source, SourceFacts
-from datarax_mp.stages.host import Filter, HostStage, stage_name
-from datarax_mp.stages.split import any_random
+from datarax_mp.stages.base import Stage
 
 if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages
@@ -45,8 +45,8 @@ class Recipe:
 
     source: Source
     facts: SourceFacts
-    host: tuple[HostStage, ...]
-    device: tuple[Any, ...]
+    host: tuple[Stage, ...]
+    device: tuple[Stage, ...]
     reading: Reading
     init: WorkerInit | None
     skip: bool
@@ -57,12 +57,12 @@ class Recipe:
     @property
     def filters(self) -> bool:
         """Whether it depends on the records which of them are left."""
-        return any(isinstance(stage, Filter) for stage in self.host)
+        return any(stage.decides for stage in self.host)
 
     @property
     def stage_names(self) -> list[str]:
         """How messages and states call the stages."""
-        return [stage_name(stage) for stage in (*self.host, *self.device)]
+        return [stage.name for stage in (*self.host, *self.device)]
 
     def survivors(self, last: Survivors | None) -> Survivors:
         """The records that the filters leave: what was found before, or if that does not hold any more, found anew."""
@@ -80,7 +80,7 @@ class Recipe:
         """What needs a seed; None if nothing does."""
         if shuffle:
             return "shuffle=True"
-        if any_random(self.host, self.device):
+        if any(stage.random for stage in (*self.host, *self.device)):
             return "a random stage"
         # It may draw from the global generators.
         return "the user's code" if rngs is not None and runs_user_code(self.source, self.host) else None
@@ -97,9 +97,9 @@ class Recipe:
         """
         sharding, on_device = self.options.sharding, self.options.output == "jax"
         pad = self.pad_last and (self.skip or order.ragged)
-        program = Program(
+        program = Making(
             self.source,
-            tuple(stage for stage in self.host if not isinstance(stage, Filter)),
+            tuple(stage for stage in self.host if not stage.decides),
             order,
             x64=holds_x64(self.options.output),
             pad=pad,
@@ -107,8 +107,8 @@ class Recipe:
             reading=self.reading,
             init=self.init,
         )
-        if sharding is not None and not program.user_code.there:
-            check_fields(program.probe(), sharding, order, padded=pad)  # no code of the user's is run for that
+        if sharding is not None and not program.user_code:
+            check_fields(probe(program).delivered, sharding, order, padded=pad)  # no code of the user's is run for that
         delivery = make_delivery(
             self._compiled,
             single=self.single,

@@ -22,12 +22,12 @@ from datarax_mp.order import Order
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.session import Options, Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.recipe.program import Program
-from datarax_mp.recipe.reading import Reading
-from datarax_mp.recipe.user_code import WorkerInit
+from datarax_mp.recipe.recipe import Reading, Recipe
+from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.shipping.digest import digest
 from datarax_mp.sources import as_source
-from datarax_mp.stages.host import Filter, HostStage, MapElement, stage_name
+from datarax_mp.stages.base import Stage
+from datarax_mp.stages.map_element import MapElement
 
 if TYPE_CHECKING:
     from datarax_mp.feed.feed import HostBatch
@@ -82,7 +82,7 @@ def scan(source: Any, fn: Callable[[Any], Any], *, num_workers: int = 0) -> np.n
 
 def survivors(
     source: Any,
-    stages: Sequence[HostStage],
+    stages: Sequence[Stage],
     options: Options,
     *,
     skip: bool,
@@ -104,7 +104,7 @@ def survivors(
     Raises:
         ValueError: none is left.
     """
-    filters = max(place for place, stage in enumerate(stages) if isinstance(stage, Filter))
+    filters = max(place for place, stage in enumerate(stages) if stage.decides)
     stages = tuple(stages[: filters + 1])
     key = digest((source, stages)), skip, reading
     if (known := _remembered(source, key, last)) is not None:
@@ -117,7 +117,7 @@ def survivors(
         fate[there] = passes
         kept.append(numbers[fate])
     found = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    names = ", ".join(stage_name(stage) for stage in stages if isinstance(stage, Filter))
+    names = ", ".join(stage.name for stage in stages if stage.decides)
     if not len(found):
         raise ValueError(f"{names} leaves none of the {len(source)} records of {type(source).__name__}")
     log.info("%s leaves %d of %d records", names, len(found), len(source))
@@ -141,7 +141,7 @@ def _passes(
 
     order = Order(length=len(source), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
-    program = Program(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
+    program = Recipe(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
     session = Session(program, options, deliver)
     cursor = Cursor(Position(order, 0, 0))
     iterator = PipelineIterator(session, cursor, 2, _no_state, _no_state, lambda *_: None)
@@ -168,14 +168,14 @@ class _Value:
 class _Decision:
     """A stage that says whether a record passes all filters."""
 
-    def __init__(self, stages: Sequence[HostStage]) -> None:
+    def __init__(self, stages: Sequence[Any]) -> None:
         self.stages = stages
-        self.__name__ = " ".join(map(stage_name, stages))
+        self.__name__ = " ".join(stage.name for stage in stages)
 
     def __call__(self, record: Any) -> dict[str, bool]:
         for stage in self.stages:
-            result = stage.fn(record)  # type: ignore[call-arg, arg-type, union-attr]
-            if not isinstance(stage, Filter):
+            result = stage.fn(record)
+            if not stage.decides:
                 record = result
             elif not result:
                 return {"passes": False}

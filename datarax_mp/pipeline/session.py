@@ -28,7 +28,9 @@ from datarax_mp.feed.feed import Feed, HostBatch
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order import Order
-from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.layouts import Layouts
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
 from datarax_mp.shipping.copied_generators import warn_of_generators
 from datarax_mp.shipping.package import Shipment
@@ -80,12 +82,13 @@ class Session:
         hand_over: what is still to be done with it at the moment when the user gets it, or None.
     """
 
-    def __init__(self, program: Program, options: Options, deliver: Deliver, hand_over: HandOver | None = None) -> None:
+    def __init__(self, program: Recipe, options: Options, deliver: Deliver, hand_over: HandOver | None = None) -> None:
         self._program, self._options, self.deliver, self.hand_over = program, options, deliver, hand_over
         self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
         self._process = os.getpid()
         self._shipment: Shipment | None = None
-        self._layout: Layout | None = None
+        self._layouts: Layouts | None = None
+        self._executor: Executor | None = None  # of this process, if it does the work
         self._environment: Environment | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
@@ -101,9 +104,10 @@ class Session:
             self._idle_rings.clear()
         crew = self._crew(epoch, waker)
         try:
-            layout = self._find_layout(crew)
+            layouts = self._find_layouts(crew)
+            layout = layouts.delivered
             plan, ring = self._ring(layout, crew)
-            crew.attach(ring, layout)
+            crew.attach(ring, layouts)
         except BaseException:
             crew.kill()
             raise
@@ -160,14 +164,16 @@ class Session:
     def _crew(self, epoch: int, waker: Waker) -> CrewLike:
         options = self._options
         if options.num_workers == 0:
-            return LocalCrew(self._program, epoch)
+            if self._executor is None:
+                self._executor = Executor(self._program)
+            return LocalCrew(self._executor, epoch)
         return Crew(
             self._program,
             self._shipped(),
             self._tuner.workers if self._tuner is not None else options.num_workers,
             most=options.num_workers,
             fewer=options.auto,
-            probe=epoch if self._layout is None else None,
+            probe=epoch if self._layouts is None else None,
             restart=options.restart_workers,
             timeout=options.timeout,
             environment=self._environment_now(),
@@ -176,7 +182,7 @@ class Session:
 
     def _environment_now(self) -> Environment:
         """What the user's code is to find in a worker; where there is none, it does not matter what has changed."""
-        if self._environment is None or self._program.user_code.there:
+        if self._environment is None or self._program.user_code:
             self._environment = Environment.here()
         return self._environment
 
@@ -192,9 +198,10 @@ class Session:
                 warn_of_generators(self._program, known.kinds)
         return known
 
-    def _find_layout(self, crew: CrewLike) -> Layout:
-        if self._layout is None:
-            layout = crew.layout()
+    def _find_layouts(self, crew: CrewLike) -> Layouts:
+        if self._layouts is None:
+            layouts = crew.layouts()
+            layout = layouts.delivered
             order, options = self._program.order, self._options
             if options.sharding is not None:
                 check_fields(layout, options.sharding, order, padded=self._program.pad)
@@ -217,8 +224,8 @@ class Session:
                 self._together = make_together(
                     layout, self._plan.steps, output=options.output, device=options.device, sharding=options.sharding
                 )
-            self._layout = layout
-        return self._layout
+            self._layouts = layouts
+        return self._layouts
 
     def _ring(self, layout: Layout, crew: CrewLike) -> tuple[RingPlan, Ring]:
         plan = self._plan

@@ -8,53 +8,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.errors import one_line
-from datarax_mp.core.record import Arrays, Infos
-from datarax_mp.core.spec import Layout
+from datarax_mp.core.record import Arrays, RecordError
+from datarax_mp.core.spec import FieldSpec, Layout
+from datarax_mp.recipe.filling import Fill, Filled
+from datarax_mp.recipe.padding import shrunk
 from datarax_mp.recipe.work import Skip
 
 
-def drop_misfits(
-    layout: Layout,
-    fits: NDArray[np.bool_],
-    numbers: NDArray[np.int64],
-    targets: Arrays,
-    out: list[np.ndarray],
-    infos: Infos | None,
-    skips: dict[int, Skip],
-    *,
-    skip: bool,
-) -> Infos | None:
-    """Skip the records whose values do not fit their narrower dtype, or raise for the first of them.
+def narrowed(layout: Layout) -> list[FieldSpec]:
+    """The fields that are delivered in another dtype than their records have."""
+    return [spec for spec in layout.fields if spec.dtype != spec.source_dtype]
+
+
+class Narrowed:
+    """Has rows written in the records' own dtypes, and checks value by value that the narrower ones hold them.
 
     Args:
+        fill: writes the rows.
         layout: what the batch holds.
-        fits: which of the rows that are there fit.
-        numbers: the records' numbers, those that have been skipped among them.
-        targets: the rows in the records' own dtypes.
-        out: the rows in the dtypes that are delivered; closed up.
-        infos: what is no array, or None.
-        skips: taken up here, by place in ``numbers``.
-        skip: whether a record may be skipped.
-
-    Returns:
-        What is left of ``infos``.
-
-    Raises:
-        RecordError: a value does not fit, and its record may not be skipped.
+        skip: whether a record whose values do not fit is skipped.
     """
-    places = np.delete(np.arange(len(numbers)), list(skips))  # of each row that is there
-    for row in np.flatnonzero(~fits).tolist():
-        place, number = int(places[row]), int(numbers[places[row]])
-        for spec, rows_out in zip(layout.fields, out, strict=True):
-            value = targets[spec.path][row : row + 1]
-            if value.dtype != rows_out.dtype and not spec.convert(value, np.empty_like(rows_out[:1])).all():
-                error = spec.misfit(value[0], number)
-                if not skip:
-                    raise error
-                skips[place] = Skip(number, place, one_line(error))
-                break
-    for rows_out in out:
-        rows_out[: fits.sum()] = rows_out[: len(fits)][fits]
-    if infos is None:
+
+    def __init__(self, fill: Fill, layout: Layout, *, skip: bool) -> None:
+        self._fill, self._layout, self._skip = fill, layout, skip
+        self._specs = narrowed(layout)
+
+    def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
+        """See ``Fill``."""
+        own = {spec.path: np.empty(targets[spec.path].shape, spec.source_dtype) for spec in self._specs}
+        filled = self._fill(epoch, numbers, {**targets, **own})
+        rows = len(numbers) - len(filled.skips)
+        delivered = dict(filled.arrays)
+        fits = np.ones(rows, np.bool_)
+        for spec in self._specs:
+            found = filled.arrays[spec.path]
+            delivered[spec.path] = target = shrunk(targets[spec.path], found.shape[1:])
+            fits &= spec.convert(found[:rows], target[:rows])
+        if fits.all():
+            return Filled(delivered, filled.infos, filled.skips)
+        skips = filled.skips | self._misfits(fits, filled, numbers)
+        return Filled(_closed_up(delivered, fits), _kept(filled, fits), skips)
+
+    def _misfits(self, fits: NDArray[np.bool_], filled: Filled, numbers: NDArray[np.int64]) -> dict[int, Skip]:
+        """The records whose values do not fit, by place.
+
+        Raises:
+            RecordError: there is one, and records may not be skipped.
+        """
+        places = filled.left(np.arange(len(numbers)))  # of each row that is there
+        misfits = {}
+        for row in np.flatnonzero(~fits).tolist():
+            place, number = int(places[row]), int(numbers[places[row]])
+            error = self._misfit(filled.arrays, row, number)
+            if not self._skip:
+                raise error
+            misfits[place] = Skip(number, place, one_line(error))
+        return misfits
+
+    def _misfit(self, arrays: Arrays, row: int, number: int) -> RecordError:
+        """The error for the first field of a row that does not fit."""
+        for spec in self._specs:
+            value = arrays[spec.path][row : row + 1]
+            if not spec.convert(value, np.empty(value.shape, spec.dtype)).all():
+                return spec.misfit(value[0], number)
+        raise AssertionError("every value fits")
+
+
+def _closed_up(arrays: Arrays, fits: NDArray[np.bool_]) -> Arrays:
+    for rows in arrays.values():
+        rows[: fits.sum()] = rows[: len(fits)][fits]
+    return arrays
+
+
+def _kept(filled: Filled, fits: NDArray[np.bool_]) -> dict | None:
+    if filled.infos is None:
         return None
-    return {path: list(compress(values, fits.tolist())) for path, values in infos.items()}
+    return {path: list(compress(values, fits.tolist())) for path, values in filled.infos.items()}

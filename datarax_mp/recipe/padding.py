@@ -19,6 +19,7 @@ import numpy as np
 
 from datarax_mp.core.record import Arrays, Path, RecordError, clash, field_name, path_of
 from datarax_mp.core.spec import Layout
+from datarax_mp.recipe.work import Shapes
 from datarax_mp.stages.pad import Pad
 
 Lengths = tuple[int, ...]
@@ -111,7 +112,7 @@ class Padding:
         alone: the one field of unequal length, if there are no others and none is added; else None.
     """
 
-    def __init__(self, pads: Sequence[Pad], known: Collection[Path]) -> None:
+    def __init__(self, pads: Sequence[Any], known: Collection[Path]) -> None:
         self._groups = [_Group.of(pad, known) for pad in pads]
         self._fills = {path: value for group in self._groups for path, value in group.fills.items()}
         self.bounds = {path: group.pad.length for group in self._groups for path in group.fills}
@@ -173,19 +174,25 @@ class Padding:
             padded[path][: len(array)] = array
         return padded
 
-    def close_up(self, targets: Arrays, lengths: Sequence[Lengths]) -> None:
+    def close_up(self, targets: Arrays, lengths: Sequence[Lengths]) -> Arrays:
         """Pad the records that have been written to the front of the targets.
 
         Args:
-            targets: arrays ``(rows, length, ...)``; for those of unequal length, replaced by what they are padded to.
-            lengths: what ``admit`` returned for each record. If there is none, the targets stay as they are.
+            targets: arrays ``(rows, length, ...)``.
+            lengths: what ``admit`` returned for each record.
+
+        Returns:
+            The targets; those of unequal length in the shape that they are padded to, or if there is no record, as they
+            are.
         """
         if not lengths:
-            return
+            return targets
+        padded = dict(targets)
         for group, found in zip(self._groups, zip(*lengths, strict=True), strict=True):
             width = group.pad.width(max(found))
             for path, value in group.fills.items():
-                targets[path] = close_up(targets[path], found, width, value)
+                padded[path] = close_up(targets[path], found, width, value)
+        return padded
 
 
 def close_up(rows: np.ndarray, lengths: Sequence[int], width: int, value: Any) -> np.ndarray:
@@ -217,7 +224,7 @@ def shrunk(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return rows.reshape(-1)[: len(rows) * math.prod(shape)].reshape(len(rows), *shape)
 
 
-def smaller(layout: Layout, targets: Arrays) -> tuple[tuple[int, ...], ...] | None:
+def smaller(layout: Layout, targets: Arrays) -> Shapes | None:
     """The shape of each field's rows, or None if all are as the layout says."""
     shapes = tuple([targets[spec.path].shape[1:] for spec in layout.fields])
     return shapes if any(shape != spec.shape for shape, spec in zip(shapes, layout.fields, strict=True)) else None

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from datarax_mp.core.strays import claim
-from datarax_mp.recipe import recorder
-from datarax_mp.recipe.recorder import PHASE, RECORD, STAGE, Phase
-from datarax_mp.stages.host import Generators, HostStage, MapElement, RandomMapElement, stage_name
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.recorder import here
+from datarax_mp.stages.base import Rank
+from datarax_mp.stages.random_map import Generators
 
 
 class RecordStages:
-    """Those among a program's host stages; they come first.
+    """Those among a recipe's host stages; they come first.
 
     Args:
-        stages: all host stages.
-        seed: the order's seed.
+        recipe: the recipe.
     """
 
-    def __init__(self, stages: Sequence[HostStage], seed: int) -> None:
-        self._stages = [stage for stage in stages if isinstance(stage, (MapElement, RandomMapElement))]
-        self._seed = seed
+    def __init__(self, recipe: Recipe) -> None:
+        stages: list[Any] = recipe.of_rank(Rank.RECORD)
+        self._stages = stages
+        self._functions = [(place, stage.fn, stage.random) for place, stage in enumerate(stages)]
+        self._seed = recipe.order.seed
 
     def __len__(self) -> int:
         return len(self._stages)
 
     def generators(self, epoch: int) -> dict[int, Generators]:
         """Those of the random stages, by the stage's place."""
-        places = [place for place, stage in enumerate(self._stages) if isinstance(stage, RandomMapElement)]
-        return {place: Generators(self._seed, epoch, place) for place in places}
+        return {place: Generators(self._seed, epoch, place) for place, _, random in self._functions if random}
 
     def apply(self, number: int, record: Any, generators: dict[int, Generators]) -> Any:
         """What they make of a record.
@@ -37,15 +37,12 @@ class RecordStages:
         Raises:
             Exception: what a stage raised, with a note that names it and the record.
         """
-        at = recorder.here
-        at[RECORD] = number
-        for place, stage in enumerate(self._stages):
-            at[PHASE], at[STAGE] = Phase.STAGE, place
-            alone = isinstance(stage, MapElement)
+        for place, fn, random in self._functions:
+            here.stage(place, number)
             try:
                 # The generator is never bound to a name here, so that the next record may reuse it.
-                record = stage.fn(record) if alone else stage.fn(record, generators[place].of(number))  # type: ignore[arg-type, call-arg]
+                record = fn(record, generators[place].of(number)) if random else fn(record)
             except BaseException as error:
-                claim(error, f"while stage {stage_name(stage)} worked on record {number}")
+                claim(error, f"while stage {self._stages[place].name} worked on record {number}")
                 raise
         return record

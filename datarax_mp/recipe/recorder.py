@@ -1,20 +1,28 @@
-"""Where this process says what it is at: six cells, written by whoever makes batches and read by anybody.
+"""Where this process says what it is at: written by whoever makes batches, read by anybody.
 
-    | handled | phase | epoch | step | record | stage |      all int64
+    | handled | epoch | step | at |      int64 each; ``at`` is phase, stage and record in one
 
-Writing a cell costs some 40 ns. In a worker the cells are a line of the board (``crews.processes.board``), which other
-processes see; in the calling process nobody looks at them.
+Whoever makes batches says when a step, a record or a stage begins, and nothing else; what becomes of that is the
+readers' affair. In a worker the cells are a line of the board (``crews.processes.board``), which main and the nursery
+see; in the calling process nobody looks at them. Saying so costs some 80 ns, one store of one cell, so that a reader
+never sees the record of one thing with the stage of another.
 """
 
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
-HANDLED, PHASE, EPOCH, STEP, RECORD, STAGE = range(6)
+HANDLED, EPOCH, STEP, AT = range(4)
 CELLS = 8
 CELL_BYTES = 8
 
-WHOLE_BATCH = -1  # in RECORD: no single record is being worked on
+WHOLE_BATCH = -1  # for a record: no single one is being worked on
+
+_RECORD_BITS = 48
+_STAGE_BITS = 8
+_RECORDS = (1 << _RECORD_BITS) - 1
+_STAGES = (1 << _STAGE_BITS) - 1
 
 
 class Phase(enum.IntEnum):
@@ -28,21 +36,91 @@ class Phase(enum.IntEnum):
     ANSWERING = 5
 
 
+class Sighting(NamedTuple):
+    """What a process was at when somebody looked.
+
+    Attributes:
+        phase: what it did.
+        epoch: the epoch, where the phase belongs to a step.
+        step: the step.
+        record: the record's number, or ``WHOLE_BATCH``.
+        stage: the place of the host stage, where ``phase`` is ``STAGE``.
+    """
+
+    phase: Phase
+    epoch: int
+    step: int
+    record: int
+    stage: int
+
+
+def _code(phase: Phase, stage: int = 0) -> int:
+    """What ``at`` holds, but for the record's number; 0 stands for the whole batch."""
+    return (phase << _STAGE_BITS | stage) << _RECORD_BITS | 1
+
+
+_READ, _WRITE = _code(Phase.READING), _code(Phase.WRITING)
+_STAGED = [_code(Phase.STAGE, stage) for stage in range(_STAGES + 1)]  # later ones count as the last
+
+
+def sighting(line: memoryview) -> Sighting:
+    """What stands in a line.
+
+    >>> recorder = Recorder()
+    >>> recorder.step(epoch=1, step=2)
+    >>> recorder.stage(3, 40)
+    >>> sighting(recorder.line)
+    Sighting(phase=<Phase.STAGE: 3>, epoch=1, step=2, record=40, stage=3)
+    """
+    at = line[AT]
+    phase, stage = divmod(at >> _RECORD_BITS, _STAGES + 1)
+    return Sighting(Phase(phase), line[EPOCH], line[STEP], (at & _RECORDS) - 1, stage)
+
+
 def blank() -> memoryview:
     """A line that nobody looks at, for work in the calling process."""
     return memoryview(bytearray(CELLS * CELL_BYTES)).cast("q")
 
 
-# The line of this process. A worker's nursery gives it one on the board.
-here: memoryview = blank()
+class Recorder:
+    """Says what a process is at.
+
+    Attributes:
+        line: the cells to write to.
+    """
+
+    __slots__ = ("line",)
+
+    def __init__(self) -> None:
+        self.line = blank()
+
+    def step(self, epoch: int, step: int) -> None:
+        """A step begins."""
+        line = self.line
+        line[EPOCH], line[STEP] = epoch, step
+        line[AT] &= ~_RECORDS
+
+    def read(self, record: int = WHOLE_BATCH) -> None:
+        """A record, or a batch of them, is about to be read."""
+        self.line[AT] = _READ + record
+
+    def stage(self, stage: int, record: int = WHOLE_BATCH) -> None:
+        """A stage begins with a record, or with a batch."""
+        self.line[AT] = _STAGED[stage if stage < _STAGES else _STAGES] + record
+
+    def write(self, record: int = WHOLE_BATCH) -> None:
+        """A record, or a batch, is about to be written."""
+        self.line[AT] = _WRITE + record
+
+    def phase(self, phase: Phase) -> None:
+        """Something else begins that concerns no record."""
+        self.line[AT] = _code(phase) + WHOLE_BATCH
+
+    def handled(self) -> None:
+        """A message has been dealt with, and nothing is left to do."""
+        line = self.line
+        line[AT] = 0
+        line[HANDLED] += 1
 
 
-def use(line: memoryview) -> None:
-    """Make this process write to another line."""
-    global here
-    here = line
-
-
-def enter(epoch: int, step: int) -> None:
-    """Say that this process begins with a step."""
-    here[EPOCH], here[STEP], here[RECORD] = epoch, step, WHOLE_BATCH
+here = Recorder()  # of this process

@@ -16,31 +16,43 @@ _INT64 = 1 << 63
 
 
 class Rows:
-    """The rows of a batch that is being written.
+    """How records become rows.
 
     Args:
         layout: what is in a row.
-        targets: an array ``(rows, ...)`` for each field.
         ragged: the field of unequal length if there is just one and nothing is added to it, else None.
     """
 
-    def __init__(self, layout: Layout, targets: Arrays, ragged: Path | None = None) -> None:
-        self._layout, self._targets, self._info = layout, targets, frozenset(layout.info)
+    def __init__(self, layout: Layout, ragged: Path | None = None) -> None:
+        self.layout, self.info = layout, frozenset(layout.info)
         plain = not layout.info and all(
             len(spec.path) == 1 and (not spec.ragged or spec.path == ragged) for spec in layout.fields
         )
         self._plain = [
             (
+                spec.path,
                 spec.path[0],
                 spec.shape,
                 _canonical(spec.source_dtype),
                 _NUMBERS.get(spec.source_dtype) if spec.shape == () else None,
-                targets[spec.path],
                 spec.ragged,
             )
             for spec in layout.fields
             if plain
         ]
+
+    def into(self, targets: Arrays) -> RowWriter:
+        """What writes to an array ``(rows, ...)`` for each field."""
+        return RowWriter(self, targets, [(*about, targets[path]) for path, *about in self._plain])
+
+
+class RowWriter:
+    """The rows of a batch that is being written; see ``Rows``."""
+
+    __slots__ = ("_plain", "_rows", "_targets")
+
+    def __init__(self, rows: Rows, targets: Arrays, plain: list[tuple[Any, ...]]) -> None:
+        self._rows, self._targets, self._plain = rows, targets, plain
 
     def put_plain(self, row: int, record: Any) -> tuple[int, ...] | None:
         """Write a record that is a dict of just what the first one held, as most are; None if it is not.
@@ -57,7 +69,7 @@ class Rows:
         lengths: tuple[int, ...] = ()
         plain_arrays = PLAIN_ARRAYS
         try:
-            for name, shape, dtype, number, target, ragged in plain:
+            for name, shape, dtype, number, ragged, target in plain:
                 value = record[name]
                 if type(value) in plain_arrays:
                     if value.dtype is not dtype and value.dtype != dtype:
@@ -84,8 +96,8 @@ class Rows:
         Raises:
             RecordError: they do not fit the layout; ``number`` is the record's, for the message.
         """
-        layout = self._layout
-        if len(arrays) != len(layout.fields) or info.keys() != self._info:
+        layout = self._rows.layout
+        if len(arrays) != len(layout.fields) or info.keys() != self._rows.info:
             layout.check_names(dict(arrays), info, number)
         for spec in layout.fields:
             array = arrays.get(spec.path)

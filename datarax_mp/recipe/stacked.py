@@ -9,14 +9,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim
-from datarax_mp.recipe import recorder
-from datarax_mp.recipe.recorder import PHASE, RECORD, STAGE, WHOLE_BATCH, Phase
-from datarax_mp.stages.host import MapBatch, stage_name
+from datarax_mp.recipe.filling import Fill, Filled
+from datarax_mp.recipe.padding import shrunk
+from datarax_mp.recipe.recorder import here
+
+
+class StackedStages:
+    """Has records stacked, and runs the stages for batches on them.
+
+    Args:
+        fill: stacks the records.
+        stages: the stages.
+        first: the place of the first of them among all host stages.
+        collated: what a batch holds before them.
+        delivered: and after.
+    """
+
+    def __init__(self, fill: Fill, stages: Sequence[Any], first: int, collated: Layout, delivered: Layout) -> None:
+        self._fill, self._stages, self._first = fill, stages, first
+        self._collated, self._delivered = collated, delivered
+
+    def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
+        """See ``Fill``."""
+        layout = self._delivered
+        stacked, infos, skips = filled = self._fill(
+            epoch,
+            numbers,
+            {spec.path: np.empty((len(numbers), *spec.shape), spec.source_dtype) for spec in self._collated.fields},
+        )
+        left = filled.left(numbers)
+        rows = len(left)
+        if rows == 0:
+            return Filled(targets, {path: [] for path in layout.info} or None, skips)
+        if skips:
+            stacked = {path: array[:rows] for path, array in stacked.items()}
+        batch, infos = apply(self._stages, self._first, stacked, infos or {}, left, layout.info)
+        here.write()
+        layout.check_names(batch, infos, int(left[0]))
+        written = {}
+        for spec in layout.fields:
+            target = targets[spec.path]
+            row = spec.check(batch[spec.path][0, ...], int(left[0]))  # the rows of one array are all alike
+            written[spec.path] = target = target if row.shape == spec.shape else shrunk(target, row.shape)
+            np.copyto(target[:rows], batch[spec.path], casting="safe")
+        return Filled(written, infos or None, skips)
 
 
 def apply(
-    stages: Sequence[MapBatch],
+    stages: Sequence[Any],
     first: int,
     stacked: Arrays,
     infos: Infos,
@@ -37,10 +79,9 @@ def apply(
         RecordError: a stage returned something else than a dict of arrays and lists with as many rows.
         Exception: what a stage raised, with a note that names it.
     """
-    at = recorder.here
     for place, stage in enumerate(stages, first):
-        at[PHASE], at[RECORD], at[STAGE] = Phase.STAGE, WHOLE_BATCH, place
-        name = stage_name(stage)
+        here.stage(place)
+        name = stage.name
         try:
             result = stage.fn(nest({**stacked, **infos}))
         except BaseException as error:

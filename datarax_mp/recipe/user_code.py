@@ -13,59 +13,25 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from datarax_mp.core.strays import claim, is_stray
-from datarax_mp.crews.processes import logs
-from datarax_mp.recipe import recorder
 from datarax_mp.recipe.inside import find
 from datarax_mp.recipe.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
-from datarax_mp.recipe.recorder import PHASE, Phase
-from datarax_mp.sources.images import ImageFolderSource
+from datarax_mp.recipe.recipe import Recipe, named_parts
+from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.sources.memory import MemorySource
-from datarax_mp.sources.packing import PackedSource
-from datarax_mp.stages.host import stage_name
 
 T = TypeVar("T")
 Seeder: TypeAlias = Callable[[int, int], object]  # epoch, position
 
 
-class WorkerInit:
-    """A function that prepares a process, called once in each that the program comes to.
-
-    Args:
-        fn: takes no arguments.
-    """
-
-    def __init__(self, fn: Callable[[], Any]) -> None:
-        self.fn = fn
-        self._done = False
-
-    def __call__(self) -> None:
-        """Call it, unless that has been done here."""
-        if self._done:
-            return
-        try:
-            with logs.setting_up():
-                self.fn()
-        except Exception as error:
-            claim(error, "while worker_init prepared the process")
-            raise
-        self._done = True
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"fn": self.fn, "_done": False}  # another process has not been prepared
-
-
 class UserCode:
-    """The user's code in a program: the source, or what the stages call.
+    """The user's code in a recipe, in this process: the source, or what the stages call.
 
     Args:
-        source: the program's source.
-        stages: its host stages.
-        seed: the pipeline's seed.
-        init: called once in a process, or None.
+        recipe: the recipe.
 
     Attributes:
         there: whether there is any. What this package reads and does alone needs none of the following.
@@ -75,9 +41,10 @@ class UserCode:
     # Whose code was told an epoch last in this process, and which; it must not keep a program's memory.
     _current: tuple[weakref.ref[UserCode], int] | None = None
 
-    def __init__(self, source: Any, stages: Sequence[Any], seed: int, init: WorkerInit | None) -> None:
-        self._source, self._stages, self._seed, self._init = source, stages, seed, init
-        self.there = init is not None or runs_user_code(source, stages)
+    def __init__(self, recipe: Recipe) -> None:
+        self._source, self._stages, self._init = recipe.source, recipe.stages, recipe.init
+        self._seed = recipe.order.seed
+        self.there = recipe.user_code
         self.draws = not can_glance()
 
     def enter(self, epoch: int) -> None:
@@ -89,7 +56,7 @@ class UserCode:
         if not self.there or UserCode._current == (weakref.ref(self), epoch):
             return
         UserCode._current = None
-        recorder.here[PHASE] = Phase.LOADING
+        here.phase(Phase.LOADING)
         if self._init is not None:
             self._init()
         for name, listener in self.listeners():
@@ -134,9 +101,6 @@ class UserCode:
         self.draws = True
         return work()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "draws": not can_glance()}  # found out anew, so that it does not look like a change
-
     def listeners(self) -> list[tuple[str, Any]]:
         """Who wants to know the epoch, wherever it stands in the source or a stage."""
         return list(find(named_parts(self._source, self._stages), _listens))
@@ -151,38 +115,9 @@ class UserCode:
             source.refresh()
 
 
-def named_parts(source: Any, stages: Sequence[Any]) -> dict[str, Any]:
-    """The source and the stages, by the names that messages use."""
-    named = {f"source ({type(source).__name__})": source}
-    return named | {f"stages[{place}] ({stage_name(stage)})": stage for place, stage in enumerate(stages)}
-
-
-def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:
-    """Whether making a batch runs code that is not of this package."""
-    return _foreign(source) or any(_calls_user(stage) for stage in stages)
-
-
 def _listens(value: Any) -> bool:
     # Not by ``hasattr``: an object that answers to any name (a mock, a lazy proxy) does not follow this habit.
     own = getattr(value, "__dict__", None)
     return callable(getattr(type(value), "set_epoch", None)) or (
         isinstance(own, dict) and callable(own.get("set_epoch"))
     )
-
-
-def _foreign(source: Any) -> bool:
-    """Whether reading a record runs code of the user's."""
-    if type(source) is PackedSource:
-        return source.tokenize is not None or _foreign(source.documents)
-    return type(source) not in (MemorySource, ImageFolderSource)
-
-
-def _calls_user(stage: Any) -> bool:
-    fn = getattr(stage, "fn", None)
-    if fn is None:
-        return False  # it pads
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    home = getattr(getattr(fn, "__self__", None), "__class__", fn)
-    module = getattr(home, "__module__", None) or type(fn).__module__
-    return not str(module).startswith("datarax_mp.stages.")

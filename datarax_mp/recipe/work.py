@@ -54,11 +54,6 @@ class Written(NamedTuple):
         """What there is before the first step."""
         return cls([], {}, {})
 
-    def clear(self) -> None:
-        """Go back to before the first step."""
-        for part in self:
-            part.clear()
-
 
 class Done(NamedTuple):
     """All batches of a Run are in its slot; it took ``seconds``."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.recipe.inside import find
-from datarax_mp.recipe.user_code import named_parts
+from datarax_mp.recipe.recipe import named_parts
 
 _KINDS: tuple[type, ...] = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 _FOREIGN = {("torch._C", "Generator"), ("flax.nnx.rnglib", "Rngs"), ("flax.nnx.rnglib", "RngStream")}

@@ -19,7 +19,6 @@ import numpy as np
 
 from datarax_mp.core.pickling import found_by_name
 from datarax_mp.ring.segment import megabytes
-from datarax_mp.stages.host import stage_name
 
 log = logging.getLogger("datarax_mp")
 
@@ -64,7 +63,7 @@ def _largest(program: Any) -> tuple[str, Any, int]:
     """The innermost thing that makes up more than half of what is around it: its name, itself and its bytes."""
     sizes = _Sizes()
     parts = [(f"source ({type(program.source).__name__})", program.source)]
-    parts += [(f"stages[{place}] ({stage_name(stage)})", stage) for place, stage in enumerate(program.stages)]
+    parts += [(f"stages[{place}] ({stage.name})", stage) for place, stage in enumerate(program.stages)]
     name, value, size = "", program, sum(sizes.of(part) for _, part in parts)
     while parts:
         label, part = max(parts, key=lambda item: sizes.of(item[1]))

@@ -118,7 +118,7 @@ class Shipment:
 
 def _homes(program: Any) -> tuple[Any, ...] | None:
     """Where the data of a program lies that has nothing else which the user could change; None for all others."""
-    if program.user_code.there or type(program.source) is not MemorySource:
+    if program.user_code or type(program.source) is not MemorySource:
         return None
     return program.source.homes()
 

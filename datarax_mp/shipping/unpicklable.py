@@ -20,7 +20,6 @@ import cloudpickle
 
 from datarax_mp.core.pickling import by_value
 from datarax_mp.shipping.pickler import ProgramPickler
-from datarax_mp.stages.host import stage_name
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
@@ -121,7 +120,7 @@ def _in_words(program: Any, path: Sequence[Any]) -> str:
             if inner is program.source:
                 words = f"source ({type(inner).__name__})"
             elif (number := _index(program.stages, inner)) is not None:
-                words = f"stages[{number}] ({stage_name(inner)})"
+                words = f"stages[{number}] ({inner.name})"
         else:
             words += _step(role, outer, inner, function)
         function = inner if isinstance(inner, FunctionType) else function

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 from flax import nnx
 
+from datarax_mp.stages.base import Rank, Stage
 from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Data = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceStage:
+class DeviceStage(Stage):
     """Apply a function to every batch on the device; it is jitted, once per shape.
 
     An array that goes in is donated where one of the same shape and dtype comes out, so that the device need not hold
@@ -34,11 +35,13 @@ class DeviceStage:
     {'image': 1.0}
     """
 
+    rank = Rank.DEVICE
+
     fn: Callable[[Data], Data]
 
 
 @dataclass(frozen=True, slots=True)
-class RandomDeviceStage:
+class RandomDeviceStage(Stage):
     """Apply a random function to every batch on the device; it is jitted, as a ``DeviceStage`` is.
 
     The key is made of (seed, epoch, step), so a batch's draw depends on nothing else: not on the worker count, on how
@@ -60,8 +63,37 @@ class RandomDeviceStage:
     (3,)
     """
 
+    rank = Rank.DEVICE
+    random = True
+
     fn: Callable[[Data, jax.Array], Data]
     per_record: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleStage(Stage):
+    """An ``nnx.Module`` among the stages, called with every batch on the device; its changes survive.
+
+    It draws from streams of its own (see ``streams``), not from the pipeline's seed.
+
+    Attributes:
+        fn: the module.
+    """
+
+    rank = Rank.DEVICE
+
+    fn: nnx.Module
+
+    @property
+    def name(self) -> str:
+        """How messages and states call it: as the module's class."""
+        inner = getattr(self.fn, "fn", self.fn)
+        return f"{type(self.fn).__name__}({getattr(inner, '__name__', type(inner).__name__)})"
+
+    def check(self, where: str) -> None:
+        """Make sure that the module can be called."""
+        if not callable(self.fn):
+            raise TypeError(f"{where}: {type(self.fn).__name__} needs a callable, got {type(self.fn).__name__}")
 
 
 Step: TypeAlias = Callable[[Data, "Draws | None"], Data]
@@ -92,26 +124,25 @@ def compile_stages(stages: Sequence[Any]) -> DeviceStages:
     """One function that applies all device stages in order; those between two modules are fused into one."""
     steps: list[Step] = []
     random = False
-    for fused, group in itertools.groupby(enumerate(stages), lambda numbered: not isinstance(numbered[1], nnx.Module)):
-        if fused:
+    for is_module, group in itertools.groupby(enumerate(stages), lambda numbered: isinstance(numbered[1], ModuleStage)):
+        if not is_module:
             # Only a random stage's place counts, so that others are compiled once wherever they stand.
-            placed = tuple((place if isinstance(stage, RandomDeviceStage) else 0, stage) for place, stage in group)
-            steps.append(_jitted(placed))
+            steps.append(_jitted(tuple((place if stage.random else 0, stage) for place, stage in group)))
             continue
-        for _, module in group:
+        for module in (stage.fn for _, stage in group):
             bases = draw_bases(module)
             steps.append(partial(_call_seeded, module, bases) if bases else partial(_call_plain, module))
             random = random or bool(bases)
-    drawing = [stage for stage in stages if isinstance(stage, RandomDeviceStage)]
+    drawing = [stage for stage in stages if stage.random]
     return DeviceStages(tuple(steps), random or bool(drawing), any(stage.per_record for stage in drawing))
 
 
 # One per stages, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.
 @lru_cache(maxsize=32)
-def _jitted(stages: tuple[tuple[int, DeviceStage | RandomDeviceStage], ...]) -> Step:
+def _jitted(stages: tuple[tuple[int, Any], ...]) -> Step:
     composed = jax.jit(_composed(stages))  # so that it is traced once, for the plan and for the run
     plans: dict[Any, _Plan] = {}
-    random = any(isinstance(stage, RandomDeviceStage) for _, stage in stages)
+    random = any(stage.random for _, stage in stages)
 
     @partial(jax.jit, static_argnums=3, donate_argnums=0)
     def run(donated: list[jax.Array], others: list[jax.Array], draws: Draws | None, plan: _Plan) -> Data:
@@ -150,10 +181,10 @@ def _donatable(leaves: Sequence[jax.Array], results: Data) -> tuple[bool, ...]:
     return tuple(donate)
 
 
-def _composed(stages: tuple[tuple[int, DeviceStage | RandomDeviceStage], ...]) -> Step:
+def _composed(stages: tuple[tuple[int, Any], ...]) -> Step:
     def apply(data: Data, draws: Draws | None) -> Data:
         for place, stage in stages:
-            if isinstance(stage, RandomDeviceStage):
+            if stage.random:
                 assert draws is not None
                 data = stage.fn(data, _keys(stage, place, draws))
             else:

@@ -14,12 +14,13 @@ import numpy as np
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.record import Path, clash
+from datarax_mp.stages.base import Rank, Stage
 
 To: TypeAlias = Literal["fixed", "longest"] | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Pad:
+class Pad(Stage):
     """Make records of unequal length rows of one batch, by padding their arrays at the end of the first axis.
 
     It stands after all stages for single records, which see the records as they are, and before those for batches,
@@ -62,6 +63,8 @@ class Pad:
     [[0, 1, -1, -1], [0, 1, 2, -1]] [2, 3]
     [[0, -1, -1, -1, -1, -1, -1, -1], [0, 1, 2, 3, 4, -1, -1, -1]] [1, 5]
     """
+
+    rank = Rank.PAD
 
     field: str | Sequence[str]
     length: int
@@ -106,6 +109,11 @@ class Pad:
 
     def __str__(self) -> str:
         return f"Pad({', '.join(map(repr, self.names))})"
+
+    @property
+    def name(self) -> str:
+        """How messages and states call it: by what it pads."""
+        return str(self)
 
     @property
     def names(self) -> tuple[str, ...]:

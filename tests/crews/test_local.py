@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp import MapBatch, Pipeline
+from datarax_mp import MapBatch, MemorySource, Pipeline
 from datarax_mp.crews.local import _THREAD_BYTES
 
 ROWS = 8
@@ -78,14 +78,18 @@ def test_the_user_s_code_runs_in_the_caller_s_thread(batched: bool) -> None:
     assert seen == {threading.current_thread()}
 
 
-def test_what_the_thread_raises_arrives_in_the_caller() -> None:
+def test_what_the_thread_raises_arrives_in_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = MemorySource.read_into
+
+    def breaks(source: MemorySource, numbers: Any, out: Any) -> Any:
+        if 3 * ROWS in numbers:
+            raise OSError("the disk is gone")
+        return copy(source, numbers, out)
+
+    monkeypatch.setattr(MemorySource, "read_into", breaks)
     with make(LARGE) as pipeline:
         iterator = iter(pipeline)
-
-        def broken(*_: Any) -> Any:
-            raise OSError("the disk is gone")
-
-        iterator._work.crew._program.source.read_into = broken
+        assert next(iterator)["value"][0, 0] == 0
         with pytest.raises(OSError, match="the disk is gone"):
             list(iterator)
     assert threads() == []

@@ -56,7 +56,7 @@ def test_importing_the_workers_half_imports_no_jax(run_script: Callable[..., Any
     run_script(
         "import sys\n"
         "import datarax_mp, datarax_mp.crews.processes.nursery, datarax_mp.order, datarax_mp.ring, datarax_mp.sources\n"
-        "import datarax_mp.stages.host, datarax_mp.core.spec, datarax_mp.recipe.program\n"
+        "import datarax_mp.stages.kinds, datarax_mp.core.spec, datarax_mp.recipe.executor\n"
         "import datarax_mp.crews.processes.pool, datarax_mp.crews.processes.crew\n"
         "assert not {'jax', 'flax', 'jaxlib'} & set(sys.modules)\n"
         "from datarax_mp import Pipeline\n"

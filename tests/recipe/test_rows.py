@@ -7,15 +7,15 @@ import pytest
 
 from datarax_mp.core.record import RecordError, split_record
 from datarax_mp.core.spec import Layout
-from datarax_mp.recipe.rows import Rows
+from datarax_mp.recipe.rows import Rows, RowWriter
 
 FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np.int32(4)}
 
 
-def rows_of(first: dict[str, Any]) -> tuple[Rows, dict[Any, np.ndarray]]:
+def rows_of(first: dict[str, Any]) -> tuple[RowWriter, dict[Any, np.ndarray]]:
     layout = Layout.of(first, number=0, batch_size=2, x64=None)
     targets = {spec.path: np.zeros((2, *spec.shape), spec.dtype) for spec in layout.fields}
-    return Rows(layout, targets), targets
+    return Rows(layout).into(targets), targets
 
 
 def test_a_record_like_the_first_is_written_the_quick_way() -> None:
@@ -83,10 +83,10 @@ def test_a_field_of_unequal_length_goes_the_quick_way_where_it_is_the_only_one()
     first = {"tokens": np.zeros(3, np.int32), "n": 1}
     layout = Layout.of(first, number=0, batch_size=2, x64=None, bounds={("tokens",): 4})
     targets = {spec.path: np.full((2, *spec.shape), -1, spec.dtype) for spec in layout.fields}
-    rows = Rows(layout, targets, ragged=("tokens",))
+    rows = Rows(layout, ragged=("tokens",)).into(targets)
     assert rows.put_plain(0, {"tokens": np.arange(4, dtype=np.int32), "n": 2}) == (4,)
     assert rows.put_plain(1, {"tokens": np.arange(2, dtype=np.int32), "n": 3}) == (2,)
     assert targets["tokens",].tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
     for tokens in (np.arange(5, dtype=np.int32), np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), 1, [1, 2]):
         assert rows.put_plain(0, {"tokens": tokens, "n": 2}) is None
-    assert Rows(layout, targets).put_plain(0, first) is None
+    assert Rows(layout).into(targets).put_plain(0, first) is None

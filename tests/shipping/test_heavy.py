@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from datarax_mp.shipping import heavy
+from datarax_mp.stages.kinds import as_stage
 
 WORDS = [f"word number {n}" for n in range(100_000)]
 
@@ -23,7 +24,7 @@ class Source:
 
 class Program:
     def __init__(self, source: Any, *stages: Any) -> None:
-        self.source, self.stages = source, stages
+        self.source, self.stages = source, [as_stage(stage, 0) for stage in stages]
 
 
 def uses_global(record: Any) -> Any:
@@ -42,10 +43,10 @@ PROGRAMS = {
     r"source \(Source\)\.inner\.rows, a list of 100000 items of some [34]\.\d MB": lambda: Program(
         Source(inner=Source(rows=[{"text": word, "number": 3} for word in WORDS]))
     ),
-    r"stages\[1\] \(function\(uses_global\)\), global 'WORDS', a list": lambda: Program(
+    r"stages\[1\] \(MapElement\(uses_global\)\)\.fn, global 'WORDS', a list": lambda: Program(
         Source(), lambda record: record, uses_global
     ),
-    r"stages\[0\] \(function\(<lambda>\)\), variable 'table', a dict of 100000 items of some [34]\.\d MB": lambda: (
+    r"stages\[0\] \(MapElement\(<lambda>\)\)\.fn, variable 'table', a dict of 100000 items of some [34]\.": lambda: (
         Program(Source(), closure())
     ),
     r"source \(Source\)\.text, a str of some 1\.7 MB": lambda: Program(Source(text="".join(WORDS))),

@@ -25,8 +25,9 @@ from datarax_mp import (
 )
 from datarax_mp.core.errors import RemoteError, WorkerTimeoutError
 from datarax_mp.order import Order
+from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.padding import close_up
-from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.work import Done, Run
 
 LENGTHS = np.random.default_rng(0).integers(0, 13, 41).tolist()
@@ -439,11 +440,11 @@ def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device(caplog: pyte
 @pytest.mark.parametrize(("to", "told"), [("fixed", {}), ("longest", {0: ((), (2, 3)), 2: ((), (1, 3))})])
 def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, told: Any) -> None:
     source = [{"n": number, "x": np.ones((length, 3))} for number, length in enumerate((1, 2, 3, 4, 1, 0))]
-    program = Program(source, (Pad("x", 4, to=to),), Order(length=6, batch_size=2), x64=None)
-    layout = program.probe()
-    program.fix(layout)
-    memory = bytearray(3 * layout.block_bytes)
-    answer = program.perform(Run(0, 0, 3, 0), memory, len(memory), RemoteError.of)
+    executor = Executor(Recipe(source, (Pad("x", 4, to=to),), Order(length=6, batch_size=2), x64=None))
+    layouts = executor.probe(epoch=0)
+    executor.settle(layouts)
+    memory = bytearray(3 * layouts.delivered.block_bytes)
+    answer = executor.perform(Run(0, 0, 3, 0), memory, len(memory), RemoteError.of)
     assert isinstance(answer, Done)
     assert answer.written.shapes == told
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from datarax_mp.crews.processes.board import Sighting
-from datarax_mp.recipe.program import Program
-from datarax_mp.recipe.recorder import WHOLE_BATCH, Phase
-from datarax_mp.stages.host import stage_name
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.recorder import WHOLE_BATCH, Phase, Sighting
 
 _LISTED = 8  # record numbers that a message lists before it says how many more there are
 
 
-def whereabouts(sighting: Sighting, program: Program) -> str:
+def whereabouts(sighting: Sighting, recipe: Recipe) -> str:
     """For instance ``while stage MapElement(decode) worked on record 17 (step 4 of epoch 0)``."""
     if sighting.phase == Phase.IDLE:
         return "while it was idle"
     if sighting.phase == Phase.LOADING:
         return "while it loaded the source and the stages"
     step = f"(step {sighting.step} of epoch {sighting.epoch})"
-    records = _records(sighting, program)
+    records = _records(sighting, recipe)
     if sighting.phase == Phase.STAGE:
-        return f"while stage {stage_name(program.stages[sighting.stage])} worked on {records} {step}"
+        return f"while stage {recipe.stages[sighting.stage].name} worked on {records} {step}"
     did = {Phase.READING: "read", Phase.WRITING: "wrote", Phase.ANSWERING: "sent its answer for"}[sighting.phase]
     return f"while it {did} {records} {step}"
 
@@ -35,9 +33,9 @@ def culprit(sighting: Sighting) -> Hashable:
     return sighting.epoch, sighting.step, sighting.record
 
 
-def _records(sighting: Sighting, program: Program) -> str:
+def _records(sighting: Sighting, recipe: Recipe) -> str:
     if sighting.record != WHOLE_BATCH:
         return f"record {sighting.record}"
-    numbers = program.order.records(sighting.epoch, sighting.step).tolist()
+    numbers = recipe.order.records(sighting.epoch, sighting.step).tolist()
     more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
     return f"records {', '.join(map(str, numbers[:_LISTED]))}{more}"

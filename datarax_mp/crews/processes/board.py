@@ -1,6 +1,6 @@
 """Where every worker says what it is at: one line of shared memory per worker, written by it alone.
 
-    place 0   | handled | phase | epoch | step | record | stage |      64 bytes, all int64
+    place 0   | handled | epoch | step | at |      64 bytes, all int64, see ``recipe.recorder``
     place 1   | ...
 
 A worker that is stuck or dead sends no message, so what it was at must stand somewhere already. Writing a cell costs
@@ -10,32 +10,11 @@ worker gets on; no batch depends on what stands in it, and a line that is read i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from datarax_mp.recipe.recorder import CELL_BYTES, CELLS, HANDLED, Phase
+from datarax_mp.recipe.recorder import CELL_BYTES, CELLS, HANDLED, Sighting, sighting
 from datarax_mp.ring import Segment
 
 PLACES = 4096
 _SIZE = PLACES * CELLS * CELL_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What a worker was at when somebody looked.
-
-    Attributes:
-        phase: what it did.
-        epoch: the epoch, where the phase belongs to a step.
-        step: the step.
-        record: the record's number, or ``WHOLE_BATCH``.
-        stage: the place of the host stage, where ``phase`` is ``STAGE``.
-    """
-
-    phase: Phase
-    epoch: int
-    step: int
-    record: int
-    stage: int
 
 
 class Board:
@@ -73,5 +52,4 @@ class Board:
 
     def sighting(self, place: int) -> Sighting:
         """What the worker at this place is at, or was at when it died."""
-        _, phase, epoch, step, record, stage, *_ = self.line(place)
-        return Sighting(Phase(phase), epoch, step, record, stage)
+        return sighting(self.line(place))

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
-from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Answer, Closed, Ticket
 from datarax_mp.crews.processes.blame import whereabouts
@@ -28,7 +27,8 @@ from datarax_mp.crews.processes.logs import inbox
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.protocol import Attach, Gone, Loaded
 from datarax_mp.crews.processes.worker import Worker
-from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.layouts import Layouts
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.work import Failed
 from datarax_mp.ring import Ring
 from datarax_mp.shipping.package import Shipment
@@ -51,7 +51,7 @@ class Crew:
     so nothing is lost and the stream stays as it is.
 
     Args:
-        program: what they do; for the words about it.
+        recipe: what they do; for the words about it.
         shipment: the same, serialised.
         size: how many workers.
         most: how many there may come to be.
@@ -68,7 +68,7 @@ class Crew:
 
     def __init__(
         self,
-        program: Program,
+        recipe: Recipe,
         shipment: Shipment,
         size: int,
         *,
@@ -80,14 +80,14 @@ class Crew:
         environment: Environment,
         waker: Waker,
     ) -> None:
-        self._program, self._shipment, self._most = program, shipment, most
+        self._recipe, self._shipment, self._most = recipe, shipment, most
         self._environment, self._inbox = environment, inbox()
         self._probe, self._timeout = probe, timeout
-        self._attach: tuple[Ring, Layout] | None = None
+        self._attach: tuple[Ring, Layouts] | None = None
         self._loaded: list[Loaded | Failed] = []
         self._arrived: list[tuple[Ticket, Answer]] = []
         self._again: deque[Ticket] = deque()
-        self._deaths = Deaths(program, restart=restart)
+        self._deaths = Deaths(recipe, restart=restart)
         self._waker = waker
         self._poll = select.poll()
         self._poll.register(waker.fileno(), select.POLLIN)
@@ -105,8 +105,8 @@ class Crew:
             self.kill()
             raise
 
-    def layout(self) -> Layout:
-        """Let a worker read the first record and fix the layout.
+    def layouts(self) -> Layouts:
+        """Let a worker read the first record and see what a batch holds.
 
         Raises:
             Exception: what the source or a stage raised.
@@ -117,9 +117,8 @@ class Crew:
             for loaded in self._loaded:
                 if isinstance(loaded, Failed):
                     raise loaded.error.restore()
-                if loaded.layout is not None:
-                    self._program.user_code.draws |= loaded.draws
-                    return loaded.layout
+                if loaded.layouts is not None:
+                    return loaded.layouts
             self._turn_within(patience)
 
     def holds(self, ring: Ring) -> int:
@@ -127,9 +126,9 @@ class Crew:
         questions = [question for worker in self.workers for question in worker.pending.values()]
         return sum(isinstance(question, Ticket) and question.ring is ring for question in questions)
 
-    def attach(self, ring: Ring, layout: Layout) -> None:
+    def attach(self, ring: Ring, layouts: Layouts) -> None:
         """Make all workers write to this ring."""
-        self._attach = (ring, layout)
+        self._attach = (ring, layouts)
         for worker in self.workers:
             self._send_attach(worker)
 
@@ -166,7 +165,7 @@ class Crew:
         if not held:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
         worker = held[0]
-        doing = whereabouts(worker.sighting(), self._program)
+        doing = whereabouts(worker.sighting(), self._recipe)
         stack = worker.ask_stack() or "(it does not react to signals: stopped, or waiting in the kernel)"
         error = WorkerTimeoutError(
             f"no batch came within {seconds:g} s: {worker} was ended {doing}. Raise timeout= if this may take so long. "
@@ -332,13 +331,12 @@ class Crew:
 
     def _send_attach(self, worker: Worker) -> None:
         assert self._attach is not None
-        ring, layout = self._attach
+        ring, layouts = self._attach
         assert ring.segment is not None
         if worker.attached == ring.number:
             return  # since the epoch before; mapping it anew would cost a page fault for every page of every slot
         worker.attached = ring.number
-        draws = self._program.user_code.draws
-        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layout, draws), (ring.segment.descriptor(),))
+        worker.tell(Attach(ring.segment.size, ring.slot_bytes, layouts), (ring.segment.descriptor(),))
 
     def _forget(self, worker: Worker) -> None:
         for descriptor in (worker.channel.fileno(), worker.sentinel):

@@ -11,7 +11,7 @@ from datarax_mp.crews.base import Ticket
 from datarax_mp.crews.processes.blame import culprit, whereabouts
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.worker import Worker
-from datarax_mp.recipe.program import Program
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import Phase
 
 log = logging.getLogger("datarax_mp")
@@ -24,12 +24,12 @@ class Deaths:
     """Those of one crew.
 
     Args:
-        program: what the workers do; for the words about it.
+        recipe: what the workers do; for the words about it.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
     """
 
-    def __init__(self, program: Program, *, restart: bool) -> None:
-        self._program, self._restart = program, restart
+    def __init__(self, recipe: Recipe, *, restart: bool) -> None:
+        self._recipe, self._restart = recipe, restart
         self._by_culprit: Counter[Hashable] = Counter()
         self._in_a_row = 0
 
@@ -70,7 +70,7 @@ class Deaths:
         how = "died with its parent, the nursery," if status is None else f"died of {describe_exit(status)}"
         if cut_off:
             how = "had its channel closed, by code that closes descriptors it did not open, and was ended"
-        death = f"{worker} {how} {whereabouts(sighting, self._program)}"
+        death = f"{worker} {how} {whereabouts(sighting, self._recipe)}"
         if sighting.phase == Phase.IDLE and lost:
             death += f" (before step {lost[0].run.step} of epoch {lost[0].run.epoch})"
         if status is not None and not cut_off:

@@ -32,9 +32,9 @@ from datarax_mp.crews.processes.protocol import (
     Settle,
     Unload,
 )
-from datarax_mp.recipe import randomness, recorder
-from datarax_mp.recipe.program import Program
-from datarax_mp.recipe.recorder import HANDLED, PHASE, RECORD, WHOLE_BATCH, Phase
+from datarax_mp.recipe import randomness, worker_init
+from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.recipe.work import Done, Failed, Run, Written
 from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.shipping.package import unpack
@@ -62,7 +62,7 @@ class _Worker:
         self.channel = channel
         self.heritage = heritage
         self.pid = os.getpid()
-        self.program: Program | None = None
+        self.executor: Executor | None = None
         self.failure: RemoteError | None = None  # why there is no program, or no memory
         self.environment: Environment | None = None
         self.unsettled: RemoteError | None = None  # why main's environment is not ours
@@ -77,7 +77,7 @@ class _Worker:
             case Settle():
                 self.settle(message, descriptors)
             case Load():
-                recorder.here[PHASE] = Phase.LOADING
+                here.phase(Phase.LOADING)
                 self.answer(number, self.load(message, descriptors))
             case Attach():
                 self.attach(message, descriptors[0])
@@ -104,7 +104,7 @@ class _Worker:
     def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
         if os.getpid() != self.pid:
             self.end_twin()
-        recorder.here[PHASE], recorder.here[RECORD] = Phase.ANSWERING, WHOLE_BATCH
+        here.phase(Phase.ANSWERING)
         logs.flush()
         self.channel.send(number, answer)
 
@@ -120,11 +120,11 @@ class _Worker:
         os._exit(1)
 
     def run(self, run: Run) -> Done | Failed:
-        failure = self.unsettled or (self.failure if self.program is None or self.memory is None else None)
+        failure = self.unsettled or (self.failure if self.executor is None or self.memory is None else None)
         if failure is not None:
             return Failed(failure, Written.nothing())
-        assert self.program is not None
-        return self.program.perform(run, self.memory, self.slot_bytes, _packed)
+        assert self.executor is not None
+        return self.executor.perform(run, self.memory, self.slot_bytes, _packed)
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
         program = self.heritage.take(message.program)
@@ -145,11 +145,10 @@ class _Worker:
             else:
                 for descriptor in descriptors:
                     os.close(descriptor)
-            self.program = program
+            self.executor = Executor(program)
             if self.environment is not None:
                 self.environment.apply_filters()
-            layout = None if message.probe is None else program.probe(message.probe)
-            return Loaded(layout, program.user_code.draws)
+            return Loaded(None if message.probe is None else self.executor.probe(message.probe))
         except EXITS:
             raise
         except BaseException as error:
@@ -167,11 +166,11 @@ class _Worker:
             gc.collect()
         users_files()  # for all its workers
         self.heritage = Heritage(message.program, program, memory)
-        return Loaded(None, False, fitness(before, memory, inherits=program is not None))
+        return Loaded(None, fitness(before, memory, inherits=program is not None))
 
     def forget(self) -> None:
         """Let go of the program and its memory."""
-        self.program = self.memory = self.failure = None
+        self.executor = self.memory = self.failure = None
         self.heritage.let_go()
 
     def attach(self, message: Attach, descriptor: int) -> None:
@@ -187,9 +186,8 @@ class _Worker:
             # A process that the user's code forks here must not write to a slot, which may be a batch by then.
             self.memory.madvise(mmap.MADV_DONTFORK)
         self.slot_bytes = message.slot_bytes
-        if self.program is not None:
-            self.program.fix(message.layout)
-            self.program.user_code.draws |= message.draws
+        if self.executor is not None:
+            self.executor.settle(message.layouts)
 
 
 def _packed(error: BaseException) -> RemoteError:
@@ -204,6 +202,7 @@ def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
         What there is to do now, if this process is to be a template from now on.
     """
     accept_all()
+    worker_init.around = logs.setting_up
     worker = _Worker(Channel(sock), heritage)
     while worker.duty is None:
         logs.flush_until(sock)
@@ -216,6 +215,5 @@ def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
             worker.handle(number, message, descriptors)
         except Gone:
             return None
-        recorder.here[PHASE] = Phase.IDLE
-        recorder.here[HANDLED] += 1
+        here.handled()
     return worker.duty

@@ -20,7 +20,7 @@ from datarax_mp.core.descriptors import Identity, close_known, identity
 from datarax_mp.crews.processes import groups, no_input
 from datarax_mp.crews.processes.forking import Heritage
 from datarax_mp.crews.processes.loop import TemplateDuty, serve
-from datarax_mp.recipe import recorder
+from datarax_mp.recipe.recorder import blank, here
 
 # Makes a worker write its Python stack to its pipe. A real-time signal, because users' code uses the other free ones.
 STACK_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGUSR2", 0)
@@ -61,7 +61,7 @@ def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoRet
         name_process(f"w{cradle.place}")
         _die_with_parent(cradle)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        recorder.use(cradle.line)
+        here.line = cradle.line
         # A crash writes the stack there too, and main shows it; nothing is written to the user's terminal.
         faulthandler.enable(cradle.stack)
         if STACK_SIGNAL:
@@ -89,7 +89,7 @@ def _part(owned: dict[int, Identity]) -> None:
 
     That is above all its channel, or main would not read its end when the worker has died.
     """
-    recorder.use(recorder.blank())
+    here.line = blank()
     faulthandler.unregister(STACK_SIGNAL)
     try:
         faulthandler.enable()

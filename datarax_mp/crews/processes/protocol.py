@@ -3,7 +3,7 @@
     main                                   worker
     Settle, with descriptor  ------------> makes main's environment its own
     Load, with descriptors   ------------> unpickles the program
-                             <------------ Loaded (with the layout, if asked to probe) | Failed
+                             <------------ Loaded (with the layouts, if asked to probe) | Failed
     BecomeTemplate, with descriptor  ---->  becomes a template, of which workers are forked
     Attach, with descriptor  ------------> maps the ring
     Run                      ------------> fills a slot with consecutive batches
@@ -32,9 +32,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.core.descriptors import QUIETLY, close_socket, identity, is_gone, receive
-from datarax_mp.core.spec import Layout
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.shipping.found_modules import Files
 
@@ -88,14 +88,12 @@ class Attach(NamedTuple):
     Attributes:
         size: bytes of the ring.
         slot_bytes: bytes of a slot.
-        layout: what a batch holds.
-        draws: whether the program is known to draw from global generators.
+        layouts: what a batch holds.
     """
 
     size: int
     slot_bytes: int
-    layout: Layout
-    draws: bool
+    layouts: Layouts
 
 
 class Park(NamedTuple):
@@ -123,16 +121,14 @@ class Fitness(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The program is ready; ``layout`` and ``fitness`` are there if they were asked for.
+    """The program is ready; ``layouts`` and ``fitness`` are there if they were asked for.
 
     Attributes:
-        layout: of the first record.
-        draws: whether reading it drew random numbers from a global generator.
+        layouts: what came of the first record.
         fitness: of the process.
     """
 
-    layout: Layout | None
-    draws: bool
+    layouts: Layouts | None
     fitness: Fitness | None = None
 
 

@@ -21,11 +21,12 @@ from typing import Any, Protocol
 from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.crews.info import WorkerInfo
-from datarax_mp.crews.processes.board import Board, Sighting
+from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import Inbox
 from datarax_mp.crews.processes.newborn import STACK_SIGNAL
 from datarax_mp.crews.processes.protocol import Channel, Gone, Load, Message, Settle
+from datarax_mp.recipe.recorder import Sighting
 from datarax_mp.recipe.work import Run
 from datarax_mp.shipping.need import Need
 

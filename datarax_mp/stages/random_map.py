@@ -1,4 +1,4 @@
-"""Stages that run on NumPy values, in the worker processes."""
+"""RandomMapElement: a random function of one record, and the generators that it gets."""
 
 from __future__ import annotations
 
@@ -6,34 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from sys import getrefcount
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.order import mix64
-from datarax_mp.stages.foreign import grain_method
-from datarax_mp.stages.pad import Pad
-
-Record: TypeAlias = Any
+from datarax_mp.stages.base import Rank, Stage
 
 
 @dataclass(frozen=True, slots=True)
-class MapElement:
-    """Apply a function to every record, in the worker. A plain callable among the stages means the same.
-
-    Attributes:
-        fn: ``record -> record``, dicts of NumPy values; a record's arrays are read-only views.
-
-    >>> MapElement(lambda record: {"x": record["x"] * 2}).fn({"x": 3})
-    {'x': 6}
-    """
-
-    fn: Callable[[Record], Record]
-
-
-@dataclass(frozen=True, slots=True)
-class RandomMapElement:
+class RandomMapElement(Stage):
     """Apply a random function to every record, in the worker.
 
     The generator is counter-based (Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and
@@ -48,95 +31,10 @@ class RandomMapElement:
     >>> flip = RandomMapElement(lambda record, rng: {"x": record["x"][::-1] if rng.random() < 0.5 else record["x"]})
     """
 
-    fn: Callable[[Record, np.random.Generator], Record]
+    rank = Rank.RECORD
+    random = True
 
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Leave out the records for which a predicate is false; batches stay full.
-
-    Which records are left is found out before the first batch: the workers read the whole source, run the stages
-    before the filter, and ask the predicate. After that a filtered epoch is like one over a shorter source: the order
-    is arithmetic, ``len(pipeline)`` is exact, shards are equally long, and resuming in the middle costs nothing.
-
-    **What that costs:** one pass over the source (reading, and the stages up to the last filter), and 8 bytes a record
-    that is left. The result is kept for as long as the source object lives, for every pipeline over it and as long as
-    neither its content nor that of the stages up to there changes; both are looked at when an epoch begins, arrays at
-    1 GB/s or quicker. Every change costs another pass, in which the epoch is 0. What can be decided from an index or a
-    table of labels is better left out of the source to begin with.
-
-    Because a record is in or out for good, a filter must come before all random stages.
-
-    Attributes:
-        fn: ``record -> bool``.
-
-    >>> Filter(lambda record: record["label"] < 5).fn({"label": 3})
-    True
-    """
-
-    fn: Callable[[Record], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class MapBatch:
-    """Apply a function to every stacked batch, in the worker, after all stages that take single records.
-
-    Attributes:
-        fn: ``dict of arrays (rows, ...) -> dict of arrays (rows, ...)``; ``rows`` must stay as it is. Fields that are
-            no arrays (text, say) are lists of ``rows`` values, and may become arrays here: a batch is tokenised in one
-            call.
-
-    >>> MapBatch(lambda batch: {"x": batch["x"] / 255.0}).fn({"x": np.ones((2, 3))})["x"].shape
-    (2, 3)
-    """
-
-    fn: Callable[[dict[str, Any]], dict[str, Any]]
-
-
-HostStage: TypeAlias = MapElement | RandomMapElement | Filter | Pad | MapBatch
-
-
-def as_host_stage(stage: Any, place: int) -> HostStage:
-    """Normalise what a user put among the stages.
-
-    Args:
-        stage: one of the classes above, a callable, an object with ``.map(record)`` or ``.random_map(record, rng)``, or
-            one of Grain's transforms.
-        place: its place in the list, for messages.
-
-    Raises:
-        TypeError: it is none of these; of Grain's transforms that are none, the message says what is.
-    """
-    if isinstance(stage, Pad):
-        return stage
-    if isinstance(stage, (MapElement, RandomMapElement, Filter, MapBatch)):
-        if not callable(stage.fn):
-            raise TypeError(f"stages[{place}]: {type(stage).__name__} needs a callable, got {type(stage.fn).__name__}")
-        return stage
-    if (theirs := grain_method(stage, place)) is not None:
-        kind, fn = theirs
-        return MapElement(fn) if kind == "map" else Filter(fn) if kind == "filter" else RandomMapElement(fn)
-    if callable(method := getattr(stage, "random_map", None)):
-        return RandomMapElement(method)
-    if callable(method := getattr(stage, "map", None)):
-        return MapElement(method)
-    if callable(stage):
-        return MapElement(stage)
-    raise TypeError(
-        f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
-        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, RandomDeviceStage, an nnx.Module, or an object with "
-        ".map or .random_map"
-    )
-
-
-def stage_name(stage: Any) -> str:
-    """How messages and states call a stage: its kind and its function, or what it pads."""
-    if isinstance(stage, Pad):
-        return str(stage)
-    fn = getattr(stage, "fn", stage)
-    fn = getattr(fn, "__self__", fn)  # a Grain transform's bound method goes by its object
-    name = getattr(fn, "__name__", type(fn).__name__)
-    return f"{type(stage).__name__}({name})"
+    fn: Callable[[Any, np.random.Generator], Any]
 
 
 class _Key(np.random.bit_generator.ISeedSequence):

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline, RandomMapElement
-from datarax_mp.stages.host import Generators, generator_for
+from datarax_mp.stages.random_map import Generators, generator_for
 
 # (seed, epoch, record, stage) and what is drawn: a stream recorded today is the same under every later version.
 PINNED = [

@@ -1,0 +1,125 @@
+"""Rows record by record, or out of columns that were fetched for just this batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.errors import one_line
+from datarax_mp.core.record import Arrays, Infos, split_record
+from datarax_mp.core.spec import Layout
+from datarax_mp.core.strays import is_stray
+from datarax_mp.recipe.fetched import Columns
+from datarax_mp.recipe.filling import Filled
+from datarax_mp.recipe.padding import Lengths, Padding
+from datarax_mp.recipe.reading import Reader
+from datarax_mp.recipe.record_stages import RecordStages
+from datarax_mp.recipe.recorder import here
+from datarax_mp.recipe.rows import Rows
+from datarax_mp.recipe.work import Skip
+
+log = logging.getLogger("datarax_mp")
+
+
+class CollateRecords:
+    """Reads records, runs the stages for records, and writes one row after the other.
+
+    Args:
+        reader: reads.
+        stages: the stages for records.
+        padding: the stages that pad, or None.
+        layout: what a row holds.
+        skip: whether a record for which something is raised is left out.
+    """
+
+    def __init__(
+        self, reader: Reader, stages: RecordStages, padding: Padding | None, layout: Layout, *, skip: bool
+    ) -> None:
+        self._reader, self._stages, self._padding, self._layout = reader, stages, padding, layout
+        self._rows = Rows(layout, None if padding is None else padding.alone)
+        self._skip = skip
+
+    def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
+        """See ``Fill``."""
+        return self.write(epoch, numbers, targets, self._reader.together(numbers))
+
+    def write(
+        self, epoch: int, numbers: NDArray[np.int64], targets: Arrays, together: Sequence[Any] | Columns | None
+    ) -> Filled:
+        """Write records that were read in one call, or if that is None, read them singly."""
+        if together is not None and self._skip:
+            try:
+                return self._write(epoch, numbers, targets, together, skip=False)
+            except Exception as error:  # which of the records it is that has to be skipped shows one by one
+                if is_stray(error):
+                    raise
+                log.debug("records %s are read singly: %r", numbers.tolist(), error)
+                together = None
+        return self._write(epoch, numbers, targets, together, skip=self._skip)
+
+    def _write(
+        self,
+        epoch: int,
+        numbers: NDArray[np.int64],
+        targets: Arrays,
+        together: Sequence[Any] | Columns | None,
+        *,
+        skip: bool,
+    ) -> Filled:
+        info_paths = self._layout.info
+        infos: Infos = {path: [] for path in info_paths}
+        skips: dict[int, Skip] = {}
+        padding, lengths = self._padding, list[Lengths]()
+        rows, row = self._rows.into(targets), 0
+        read, put, staged = self._reader.one, rows.put_plain, bool(self._stages)
+        stages = self._stages
+        generators = stages.generators(epoch) if staged else {}
+        for place, number in enumerate(numbers.tolist()):
+            try:
+                record = read(number) if together is None else together[place]
+                if staged:
+                    record = stages.apply(number, record, generators)
+                if (length := put(row, record)) is not None:
+                    lengths[row:] = [length]
+                    row += 1
+                    continue
+                here.write(number)
+                arrays, info = split_record(record, number, info_paths)
+                if padding is not None:
+                    lengths[row:] = [padding.admit(arrays, info, number)]
+                rows.put(row, arrays, info, number)
+            except Exception as error:
+                if not skip or is_stray(error):
+                    raise
+                skips[place] = Skip(number, place, one_line(error))
+                continue
+            for path, values in infos.items():
+                values.append(info[path])
+            row += 1
+        if padding is not None:
+            targets = padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
+        return Filled(targets, infos or None, skips)
+
+
+class FetchColumns:
+    """Copies columns that the source gives for the records of a batch.
+
+    Args:
+        reader: reads.
+        layout: what a row holds.
+        otherwise: what is done with records that came in another form, or that do not fit.
+    """
+
+    def __init__(self, reader: Reader, layout: Layout, otherwise: CollateRecords) -> None:
+        self._reader, self._layout, self._otherwise = reader, layout, otherwise
+
+    def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
+        """See ``Fill``."""
+        together = self._reader.together(numbers)
+        if isinstance(together, Columns) and (infos := together.write(self._layout, targets)) is not None:
+            return Filled(targets, infos or None, {})
+        return self._otherwise.write(epoch, numbers, targets, together)

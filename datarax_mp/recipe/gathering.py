@@ -1,0 +1,35 @@
+"""Rows straight out of a source's arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.record import Arrays
+from datarax_mp.core.strays import is_stray
+from datarax_mp.recipe.filling import Fill, Filled
+from datarax_mp.recipe.recorder import here
+
+
+class GatherColumns:
+    """Copies rows of a source's columns.
+
+    Args:
+        source: has ``read_into(numbers, arrays)``.
+        singly: what is done instead where that raises and records may be skipped, so that it shows which; else None.
+    """
+
+    def __init__(self, source: Any, singly: Fill | None) -> None:
+        self._read_into, self._singly = source.read_into, singly
+
+    def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
+        """See ``Fill``."""
+        here.read()
+        try:
+            return Filled(targets, self._read_into(numbers, targets), {})
+        except Exception as error:
+            if self._singly is None or is_stray(error):
+                raise
+        return self._singly(epoch, numbers, targets)

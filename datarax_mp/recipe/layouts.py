@@ -1,0 +1,103 @@
+"""What the first record settles for all others: what a batch looks like, before and after the stages for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from datarax_mp.core.notes import add_note
+from datarax_mp.core.record import RecordError, split_record
+from datarax_mp.core.spec import Layout
+from datarax_mp.core.strays import is_stray
+from datarax_mp.recipe.padding import Padding
+from datarax_mp.recipe.reading import Reader
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.record_stages import RecordStages
+from datarax_mp.recipe.recorder import here
+from datarax_mp.recipe.stacked import apply
+from datarax_mp.stages.base import Rank
+
+_PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
+
+
+class Layouts(NamedTuple):
+    """What is known when the first record has been read.
+
+    Attributes:
+        collated: what a batch holds when its records are stacked.
+        delivered: what it holds after the stages for batches; where there are none, the same.
+        draws: whether the user's code is known to draw from global random generators.
+    """
+
+    collated: Layout
+    delivered: Layout
+    draws: bool = False
+
+
+def probe(recipe: Recipe) -> Layouts:
+    """Read the first record of the source, run the stages, and see what comes out.
+
+    It is the same record for all shards, so that they agree. With ``skip`` set, it is the first one for which nothing
+    is raised.
+
+    Raises:
+        RecordError: the record is of no known kind or holds no array.
+        Exception: what the source or a stage raised.
+    """
+    numbers = _first_numbers(recipe)
+    for tried, number in enumerate(numbers, 1):
+        here.step(0, 0)
+        try:
+            return _layouts_of(recipe, number)
+        except Exception as error:
+            if tried == len(numbers) or is_stray(error):
+                if recipe.skip and not is_stray(error):
+                    add_note(error, f"(on_error='skip': each of the first {tried} records fails)")
+                raise
+    raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
+
+
+def _first_numbers(recipe: Recipe) -> Sequence[int]:
+    order = recipe.order
+    positions = list(range(order.offset, order.length, order.stride)[: _PROBES if recipe.skip else 1])
+    numbers: list[int] = positions if order.kept is None else order.kept[positions].tolist()
+    return numbers
+
+
+def _layouts_of(recipe: Recipe, number: int) -> Layouts:
+    reader, stages = Reader(recipe), RecordStages(recipe)
+    together = reader.together(np.array([number]))
+    record = reader.one(number) if together is None else together[0]
+    record = stages.apply(number, record, stages.generators(0))
+    arrays, info = split_record(record, number)
+    later = recipe.of_rank(Rank.BATCH)
+    x64 = None if later else recipe.x64
+    if pads := recipe.of_rank(Rank.PAD):
+        padding = Padding(pads, [*arrays, *info])
+        collated = padding.first(arrays, info, number, batch_size=recipe.rows, x64=x64)
+        arrays, varying = padding.whole(arrays), bool(padding.varying)
+    else:
+        collated = Layout.of_parts(
+            arrays, info, number=number, batch_size=recipe.rows, x64=x64, may_be_empty=bool(later)
+        )
+        varying = False
+    if not later:
+        return Layouts(collated, collated)
+    stacked, infos = apply(
+        later,
+        len(recipe.stages) - len(later),
+        {path: array[None] for path, array in arrays.items()},
+        {path: [value] for path, value in info.items()},
+        np.array([number]),
+    )
+    delivered = Layout.of_parts(
+        {path: rows[0, ...] for path, rows in stacked.items()},
+        infos,
+        number=number,
+        batch_size=recipe.rows,
+        x64=recipe.x64,
+        varying=stacked.keys() if varying else (),
+    )
+    return Layouts(collated, delivered)

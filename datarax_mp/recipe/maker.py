@@ -1,0 +1,125 @@
+"""Writing one batch: ``compile`` chooses once how that is done, a ``Maker`` does it for every step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.core.pickling import dumps
+from datarax_mp.core.record import Arrays
+from datarax_mp.core.spec import Layout
+from datarax_mp.recipe.collating import CollateRecords, FetchColumns
+from datarax_mp.recipe.filling import Fill
+from datarax_mp.recipe.gathering import GatherColumns
+from datarax_mp.recipe.layouts import Layouts
+from datarax_mp.recipe.narrowing import Narrowed, narrowed
+from datarax_mp.recipe.padding import Padding, smaller
+from datarax_mp.recipe.reading import Reader
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.record_stages import RecordStages
+from datarax_mp.recipe.stacked import StackedStages
+from datarax_mp.recipe.work import Shapes, Skip
+from datarax_mp.sources.adapt import quick_way
+from datarax_mp.sources.memory import MemorySource
+from datarax_mp.stages.base import Rank
+
+
+class Made(NamedTuple):
+    """What comes of a step beside the arrays.
+
+    Attributes:
+        info: the pickled info of its records, or None where all fields are arrays.
+        skips: the records that were left out, in their order.
+        shapes: the shape of each field's rows, in the layout's order, or None where all are as the layout says.
+    """
+
+    info: bytes | None
+    skips: tuple[Skip, ...]
+    shapes: Shapes | None
+
+
+_NOTHING = Made(None, (), None)
+
+
+class Maker:
+    """Writes batches.
+
+    Args:
+        fill: how rows come about.
+        layout: what a batch holds.
+        pad: whether the rows that a short batch lacks are filled with zeros.
+        varies: whether arrays may be smaller than the layout says.
+        only_copies: whether all there is to do is to copy rows of arrays.
+
+    Attributes:
+        only_copies: see above.
+    """
+
+    def __init__(self, fill: Fill, layout: Layout, *, pad: bool, varies: bool, only_copies: bool) -> None:
+        self._fill, self._layout, self._pad, self._varies = fill, layout, pad, varies
+        self._paths = [spec.path for spec in layout.fields]
+        self.only_copies = only_copies
+
+    def make(self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64]) -> Made:
+        """Write the batch of some records to the block at byte ``start``.
+
+        Args:
+            memory: a writable buffer.
+            start: where the block begins.
+            epoch: the epoch.
+            numbers: int64 ``(rows,)``, the records' numbers; there may be none.
+
+        Raises:
+            Exception: what the source or a stage raised, with notes that say where.
+        """
+        layout = self._layout
+        targets: Arrays = dict(zip(self._paths, layout.rows(memory, start, len(numbers)), strict=True))
+        if not len(numbers):  # nothing was left for this shard
+            self._fill_up(memory, start, 0, None)
+            return _NOTHING
+        arrays, infos, skips = self._fill(epoch, numbers, targets)
+        shapes = smaller(layout, arrays) if self._varies else None
+        rows = len(numbers) - len(skips)
+        if rows < layout.batch_size:
+            self._fill_up(memory, start, rows, shapes)
+        if infos is None and shapes is None and not skips:
+            return _NOTHING
+        return Made(None if infos is None else dumps(infos), tuple(skips[place] for place in sorted(skips)), shapes)
+
+    def _fill_up(self, memory: Any, start: int, rows: int, shapes: Shapes | None) -> None:
+        if self._pad:
+            for whole in self._layout.rows(memory, start, self._layout.batch_size, shapes):
+                whole[rows:] = 0
+
+
+def compile(recipe: Recipe, layouts: Layouts) -> Maker:
+    """Choose how a recipe's batches are written, now that it is known what is in them."""
+    collated, delivered, _ = layouts
+    stages, later = RecordStages(recipe), recipe.of_rank(Rank.BATCH)
+    known = [spec.path for spec in collated.fields]
+    pads = recipe.of_rank(Rank.PAD)
+    padding = Padding(pads, known) if pads else None
+    reader = Reader(recipe)
+    singly = CollateRecords(reader, stages, padding, collated, skip=recipe.skip)
+    as_read = not stages and padding is None
+    # Only where the quick way is the class's own: a derived class's __getitem__ is what the user means.
+    quick = isinstance(recipe.source, MemorySource) and quick_way(recipe.source, "read_into") is not None
+    gathers = as_read and quick and recipe.source.reads_columns(known)  # type: ignore[attr-defined]
+    fill: Fill = singly
+    if gathers:
+        fill = GatherColumns(recipe.source, singly if recipe.skip else None)
+    elif as_read and reader.many:
+        fill = FetchColumns(reader, collated, singly)
+    if later:
+        fill = StackedStages(fill, later, len(recipe.stages) - len(later), collated, delivered)
+    if narrowed(delivered):
+        fill = Narrowed(fill, delivered, skip=recipe.skip)
+    return Maker(
+        fill,
+        delivered,
+        pad=recipe.pad,
+        varies=padding is not None,
+        only_copies=gathers and not recipe.stages and not recipe.user_code,
+    )

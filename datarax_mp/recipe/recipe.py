@@ -1,0 +1,86 @@
+"""What makes a pipeline's batches what they are, whoever makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datarax_mp.order import Order
+from datarax_mp.recipe.worker_init import WorkerInit
+from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.images import ImageFolderSource
+from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.packing import PackedSource
+from datarax_mp.stages.base import Rank, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How records are read.
+
+    Attributes:
+        fields: names for the items of records that are tuples, or None.
+        retries: how often reading is tried again after it has raised.
+    """
+
+    fields: tuple[str, ...] | None = None
+    retries: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """Source, host stages and order: a frozen value, the same in every process.
+
+    Attributes:
+        source: where records are read from.
+        stages: host stages, in the order of their ranks; none that decides, for the order knows what is left.
+        order: which record goes where.
+        x64: whether JAX holds 64-bit types; None when the output is NumPy and every dtype stays.
+        pad: whether the rows that a short batch lacks are filled with zeros.
+        skip: whether a record for which something is raised is left out, instead of ending the epoch.
+        reading: how records are read.
+        init: called once in every process that reads records, or None.
+    """
+
+    source: Source
+    stages: tuple[Stage, ...]
+    order: Order
+    x64: bool | None = field(kw_only=True)
+    pad: bool = field(default=False, kw_only=True)
+    skip: bool = field(default=False, kw_only=True)
+    reading: Reading = field(default=Reading(), kw_only=True)
+    init: WorkerInit | None = field(default=None, kw_only=True)
+
+    def of_rank(self, rank: Rank) -> list[Stage]:
+        """Its stages of one rank."""
+        return [stage for stage in self.stages if stage.rank is rank]
+
+    @property
+    def rows(self) -> int:
+        """Rows for which a batch needs room."""
+        # A batch size above what there is gives one short batch; a slot need not be larger than that.
+        return self.order.batch_size if self.pad else min(self.order.batch_size, max(self.order.places, 1))
+
+    @property
+    def user_code(self) -> bool:
+        """Whether making a batch runs code that is not of this package."""
+        return self.init is not None or runs_user_code(self.source, self.stages)
+
+
+def named_parts(source: Any, stages: Sequence[Any]) -> dict[str, Any]:
+    """The source and the stages, by the names that messages use."""
+    named = {f"source ({type(source).__name__})": source}
+    return named | {f"stages[{place}] ({stage.name})": stage for place, stage in enumerate(stages)}
+
+
+def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:
+    """Whether making a batch runs code that is not of this package."""
+    return _foreign(source) or any(stage.user_code for stage in stages)
+
+
+def _foreign(source: Any) -> bool:
+    """Whether reading a record runs code of the user's."""
+    if type(source) is PackedSource:
+        return source.tokenize is not None or _foreign(source.documents)
+    return type(source) not in (MemorySource, ImageFolderSource)
