@@ -16,11 +16,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cloudpickle
 import psutil
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from datarax_mp.ring import Ring
 
 REFUSED = set(os.environ.get("DATARAX_MP_TEST_REFUSED", "").split(","))
 
@@ -74,6 +78,22 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return run
+
+
+@pytest.fixture
+def rings(monkeypatch: pytest.MonkeyPatch) -> list[Ring]:
+    """The rings that are made from now on."""
+    from datarax_mp.ring import Ring
+
+    made: list[Ring] = []
+    init = Ring.__init__
+
+    def note(ring: Ring, *args: int, **options: bool) -> None:
+        init(ring, *args, **options)
+        made.append(ring)
+
+    monkeypatch.setattr(Ring, "__init__", note)
+    return made
 
 
 class Family:

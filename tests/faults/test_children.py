@@ -17,6 +17,7 @@ import pytest
 
 from datarax_mp import Pipeline
 from datarax_mp.crews.processes.pool import pool
+from tests.processes import all_end, lives, nursery
 
 
 class Parent:
@@ -72,19 +73,6 @@ def start_in_worker(start: Callable[[], int], place: Path) -> tuple[psutil.Proce
     return worker, psutil.Process(int((place / "started").read_text()))
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Whether it ends soon; process 1 may take its time to reap it."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @pytest.mark.parametrize("start", [sleeper, sleeper_that_ignores_sigterm, forked, stopped])
 @pytest.mark.parametrize("end", ["killed", "parked for too long"])
 def test_what_a_worker_has_started_goes_with_it(
@@ -96,28 +84,26 @@ def test_what_a_worker_has_started_goes_with_it(
     worker, child = start_in_worker(start, tmp_path)
     if end == "killed":
         worker.kill()
-    assert has_ended(worker)
-    assert has_ended(child)
+    assert all_end([worker])
+    assert all_end([child])
 
 
 @pytest.mark.needs("proc")
 def test_what_a_worker_has_started_goes_when_the_nursery_is_killed(tmp_path: Path) -> None:
     pool().close()
     worker, child = start_in_worker(sleeper, tmp_path)
-    nursery = pool()._spawner
-    assert nursery is not None
-    os.kill(nursery.process.pid, signal.SIGKILL)
-    assert has_ended(worker)
+    nursery().kill()
+    assert all_end([worker])
     with Pipeline(source=np.arange(8), batch_size=4, num_workers=1, output="numpy") as pipeline:
         assert len(list(pipeline)) == 2  # main has noticed
-    assert has_ended(child)
+    assert all_end([child])
 
 
 def test_what_a_worker_has_started_goes_when_the_pool_is_closed(tmp_path: Path) -> None:
     pool().close()
     _, child = start_in_worker(sleeper, tmp_path)
     pool().close()
-    assert has_ended(child)
+    assert all_end([child])
 
 
 def test_what_has_left_on_purpose_stays(tmp_path: Path) -> None:
@@ -125,10 +111,10 @@ def test_what_has_left_on_purpose_stays(tmp_path: Path) -> None:
     worker, child = start_in_worker(sleeper_of_its_own_session, tmp_path)
     try:
         worker.kill()
-        assert has_ended(worker)
+        assert all_end([worker])
         pool().close()
         assert child.is_running()
-        assert child.status() != psutil.STATUS_ZOMBIE
+        assert lives(child)
     finally:
         child.kill()
 

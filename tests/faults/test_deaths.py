@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerError
 from datarax_mp.crews.processes.pool import pool
+from datarax_mp.ring import Ring
+from tests.processes import all_end, kill, nursery, workers
 
 
 class Deadly:
@@ -63,7 +64,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Path) -> None:
+def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Path, rings: list[Ring]) -> None:
     source = Deadly("SIGKILL", tmp_path / "death", times=99)
     with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
         with pytest.raises(
@@ -71,9 +72,8 @@ def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Pa
         ):
             list(pipeline)
         if workers == 1:  # others may still be at work on their slots
-            [ring] = pipeline._session._idle_rings
-            slots = {ring.acquire() for _ in range(ring.slots)}
-            assert slots == set(range(ring.slots))  # what the dead had in hand is not lost to the next epoch
+            [ring] = rings
+            assert ring.filling == 0  # what the dead had in hand is not lost to the next epoch
     assert len(list(tmp_path.glob("death-*"))) == 2
 
 
@@ -96,20 +96,15 @@ def test_a_worker_killed_while_idle_is_never_noticed_by_the_user() -> None:
     for _ in range(2):
         with Pipeline(source=np.arange(40), batch_size=4, num_workers=2, output="numpy") as pipeline:
             assert sum(batch.batch_size for batch in pipeline) == 40
-        for worker in pool()._parked:
-            os.kill(worker.pid, signal.SIGKILL)
-            psutil.wait_procs([psutil.Process(worker.pid)] if psutil.pid_exists(worker.pid) else [], timeout=10)
+        kill(workers())
 
 
 def test_when_the_nursery_is_killed_its_workers_are_gone_and_the_next_epoch_works() -> None:
     with Pipeline(source=np.arange(400), batch_size=2, num_workers=2, output="numpy") as pipeline:
         expected = [batch["value"].tolist() for batch in pipeline]
-        nursery = pool()._spawner
-        assert nursery is not None
-        workers = psutil.Process(nursery.process.pid).children()
-        nursery.process.kill()
-        _, alive = psutil.wait_procs(workers, timeout=10)
-        assert not alive
+        orphans = workers()
+        kill([nursery()])
+        assert all_end(orphans)
         assert [batch["value"].tolist() for batch in pipeline] == expected
 
 

@@ -18,14 +18,13 @@ import pytest
 
 from datarax_mp import Pipeline, WorkerTimeoutError
 from datarax_mp.crews.processes.pool import pool
+from tests import processes
 
 
 @contextlib.contextmanager
 def stopped_nursery() -> Iterator[psutil.Process]:
     pool().prepare()
-    spawner = pool()._spawner
-    assert spawner is not None
-    nursery = psutil.Process(spawner.process.pid)
+    nursery = processes.nursery()
     nursery.suspend()
     while nursery.status() != psutil.STATUS_STOPPED:
         time.sleep(0.001)
@@ -56,7 +55,7 @@ def test_a_nursery_that_is_stopped_before_workers_are_started_is_replaced() -> N
         began = time.monotonic()
         assert numbers(pipeline) == list(range(8))
         assert time.monotonic() - began < 20
-        assert not nursery.is_running() or nursery.status() == psutil.STATUS_ZOMBIE
+        assert not processes.lives(nursery)
 
 
 def test_the_time_limit_is_kept_while_the_nursery_is_stopped() -> None:
@@ -138,12 +137,12 @@ def test_nobody_healthy_is_killed_when_all_were_stopped_for_longer_than_the_time
     assert main.stdout is not None
     for _ in range(2):
         assert main.stdout.readline() == "working\n"
-        processes = family.alive()
-        assert len(processes) == 4
-        for process in processes:
+        alive = family.alive()
+        assert len(alive) == 4
+        for process in alive:
             process.suspend()
         time.sleep(1.5)
-        for process in reversed(processes):
+        for process in reversed(alive):
             process.resume()
     stdout, stderr = main.communicate(timeout=60)
     assert stderr == ""

@@ -10,8 +10,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAD = """
 import ctypes, logging, os, pathlib, signal, sys, time
 import numpy as np
+import psutil
 from datarax_mp import Pipeline, WorkerTimeoutError
-from datarax_mp.crews.processes.pool import pool
+from datarax_mp.monitoring.memory import tree_memory
 
 told = []
 handler = logging.Handler()
@@ -69,26 +70,26 @@ def test_a_sigpipe_that_would_end_the_program_is_never_raised(run_script: Run) -
     run_script(
         HEAD
         + """
-def end(workers):
-    for worker in workers:
-        if not worker.ended():
-            os.kill(worker.pid, signal.SIGKILL)
-        while not worker.ended(1):
-            pass
+def end(role):
+    processes = [psutil.Process(process.pid) for process in tree_memory().of(role)]
+    for process in processes:
+        process.kill()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.005)
+    return len(processes)
 
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 pipeline = Pipeline(source=np.arange(60), batch_size=4, num_workers=2, stages=[dies_once("kill")], output="numpy")
 assert numbers(pipeline) == list(range(60))
 pipeline = Pipeline(source=np.arange(60), batch_size=4, num_workers=2, output="numpy")
 for kill_nursery in (False, True):
-    end(list(pool()._parked))
+    assert end("worker") == (0 if kill_nursery else 2)
     if kill_nursery:
-        pool()._spawner.process.kill()
-        pool()._spawner.process.wait()
+        assert end("nursery") == 1
     assert [n for batch in pipeline for n in batch["value"].tolist()] == list(range(60))
     iterator = iter(pipeline)
     next(iterator)
-    end(iterator._work.crew.workers)
+    assert end("worker") == 2
     iterator.close()  # which tells them something
 pipeline.close()
 print("alive")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from datarax_mp import Pipeline, WorkerError, WorkerTimeoutError
 from datarax_mp.crews.processes.pool import pool
+from tests.processes import all_end, comes_true, lives, workers
 
 
 # Record 8 begins step 2, and that begins a run: the two batches before it always come.
@@ -34,18 +34,9 @@ def make(stage: Callable[[Any], Any], workers: int = 2, **more: Any) -> Pipeline
     return Pipeline(source=np.arange(64), batch_size=4, num_workers=workers, stages=[stage], output="numpy", **more)
 
 
-def workers_of(pipeline: Pipeline) -> list[psutil.Process]:
-    return [
-        psutil.Process(worker.pid)
-        for iterator in pipeline._iterators
-        if iterator._work is not None
-        for worker in iterator._work.crew.workers  # type: ignore[attr-defined]
-    ]
-
-
-def all_end(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=20)  # the net
-    return not alive
+@pytest.fixture(autouse=True)
+def all_workers_are_those_of_the_test() -> None:
+    pool().close()
 
 
 @pytest.mark.parametrize("stage", [never_returns, in_c_code])
@@ -91,7 +82,7 @@ def test_a_stopped_worker_is_a_matter_of_the_time_limit_too() -> None:
     ) as pipeline:
         iterator = iter(pipeline)
         first = next(iterator)["n"].tolist()
-        [worker] = workers_of(pipeline)
+        [worker] = workers()
         worker.suspend()
         with pytest.raises(WorkerTimeoutError, match="does not react to signals"):
             first += [n for batch in iterator for n in batch["n"].tolist()]
@@ -110,14 +101,13 @@ def test_close_ends_a_stuck_worker_when_its_deadline_is_over(stage: Any) -> None
     pipeline = make(stage)
     iterator = iter(pipeline)
     kept = [next(iterator) for _ in range(2)]
-    processes = workers_of(pipeline)
+    at_work = workers()
     began = time.monotonic()
     pipeline.close(timeout=0.5)
     pipeline.close()
     assert time.monotonic() - began < 2
-    idle = {worker.pid for worker in pool()._parked}
-    assert all_end([process for process in processes if process.pid not in idle])
-    assert len([process for process in processes if process.pid in idle]) == 1  # the other one is warm
+    assert len(at_work) == 2
+    assert comes_true(lambda: sum(map(lives, at_work)) == 1)  # the other one is warm
     assert [n for batch in kept for n in batch["n"].tolist()] == list(range(8))
     assert list(iterator) == []
     with pytest.raises(RuntimeError, match="closed"):
@@ -138,10 +128,10 @@ def test_close_waits_for_a_worker_that_is_only_busy_and_keeps_it(tmp_path: Any) 
     next(iterator)
     while not (tmp_path / "begun").exists():
         time.sleep(0.01)
-    processes = workers_of(pipeline)
+    at_work = workers()
     pipeline.close()
     assert (tmp_path / "done").exists()  # no code of the user's runs any more
-    assert processes[0].is_running()
+    assert all(map(lives, at_work))
 
 
 def test_a_dropped_pipeline_leaves_no_stuck_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +140,10 @@ def test_a_dropped_pipeline_leaves_no_stuck_worker_behind(monkeypatch: pytest.Mo
     iterator = iter(pipeline)
     for _ in range(2):
         next(iterator)
-    processes = workers_of(pipeline)
+    at_work = workers()
     del pipeline, iterator
     gc.collect()
-    assert all_end(processes)
+    assert all_end(at_work)
 
 
 def test_after_a_break_a_stuck_worker_is_replaced_and_the_next_epoch_is_whole(
@@ -195,7 +185,7 @@ def test_close_from_another_thread_ends_a_wait(waiting: str, tmp_path: Any) -> N
     thread.start()
     while not (tmp_path / "hangs").exists():
         time.sleep(0.01)
-    processes = workers_of(pipeline)
+    at_work = workers()
     pipeline.close(timeout=0.3)
     thread.join(20)
     assert not thread.is_alive()
@@ -203,7 +193,7 @@ def test_close_from_another_thread_ends_a_wait(waiting: str, tmp_path: Any) -> N
         assert outcome == ["the iterator is closed"]
     else:
         assert outcome == [list(range(8))] or outcome == [[]]  # what stood ready is dropped
-    assert all_end(processes)
+    assert all_end(at_work)
 
 
 def test_close_in_the_middle_of_next_by_the_users_own_code_takes_effect_afterwards() -> None:

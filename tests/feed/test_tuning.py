@@ -1,4 +1,4 @@
-"""Automatic choices: how many workers, and how much memory. The stream never depends on them."""
+"""How many workers there are, where nobody has said. The stream never depends on it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from datarax_mp import Pipeline
-from datarax_mp.feed.ring_plan import plan_ring
+from datarax_mp.crews.processes.pool import pool
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.pipeline import arguments
 from tests.fakes import FakeClock
+from tests.processes import workers
 
 
 def run(
@@ -60,54 +61,16 @@ def test_workers_are_added_while_the_caller_waits_and_the_stream_stays_as_it_is(
 
     caplog.set_level(logging.INFO, "datarax_mp")
     monkeypatch.setattr(arguments, "usable_cores", lambda: 3)
+    pool().close()
     source = np.arange(200)
     with Pipeline(source=source, stages=[slow], batch_size=4, num_workers="auto", output="numpy") as pipeline:
         first = [batch["value"].tolist() for batch in pipeline]
         iterator = iter(pipeline)
-        assert len(iterator._work.crew.workers) == 3
+        assert len(workers()) == 3
         second = [batch["value"].tolist() for batch in iterator]
     assert first == second == source.reshape(-1, 4).tolist()
     assert "num_workers='auto': 2 workers from now on, because the caller waited" in caplog.text
     assert "it stays at 3 workers; the process may use 3 cores" in caplog.text
-
-
-def test_a_plan_keeps_to_its_budget_and_shortens_runs_first() -> None:
-    small: dict[str, Any] = {"block_bytes": 9216, "workers": 2, "prefetch_size": 2, "run_steps": None}
-    usual = plan_ring(**small, budget=None, strict=False)
-    assert (usual.slots, usual.steps, usual.lendable) == (9, 64, 5)
-    for budget in (6 * 12288, 200_000, 1_000_000, 10_000_000):
-        plan = plan_ring(**small, budget=budget, strict=True)
-        slot = -(-plan.steps * 9216 // 4096) * 4096
-        assert plan.slots * slot <= budget
-        assert plan.lendable < plan.slots
-        assert plan.slots >= 6
-    assert plan_ring(**small, budget=1_000_000, strict=True).steps == 12
-    assert plan_ring(**small, budget=1 << 40, strict=True).slots == 21  # more would help nobody
-
-
-def test_a_budget_sizes_the_ring(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "datarax_mp")
-    source = np.arange(64 * 1_000_000 // 8).reshape(64, -1)  # batches of 4 MB
-    streams = []
-    for budget, slots in ((None, 9), (26_000_000, 6), (80_000_000, 19)):
-        with Pipeline(source=source, batch_size=4, num_workers=2, output="numpy", memory_budget=budget) as pipeline:
-            iterator = iter(pipeline)
-            assert iterator._work.ring.slots == slots
-            assert budget is None or iterator._work.ring.slots * iterator._work.ring.slot_bytes <= budget
-            kept = list(iterator)
-            streams.append([batch["value"][:, 0].tolist() for batch in kept])
-    assert streams[0] == streams[1] == streams[2] == [source[i : i + 4, 0].tolist() for i in range(0, 64, 4)]
-    assert "a ring of 19 slots of 4.0 MB" in caplog.text
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_budget_that_is_too_small_says_how_much_it_takes(workers: int) -> None:
-    options: dict[str, Any] = {"batch_size": 2, "num_workers": workers, "output": "numpy", "memory_budget": 50_000_000}
-    with (
-        Pipeline(source=np.zeros((8, 1000, 1000)), **options) as pipeline,
-        pytest.raises(ValueError, match=r"memory_budget=50000000 .* holds 3 batches of 16.0 MB.*6 are needed"),
-    ):
-        iter(pipeline)
 
 
 @pytest.mark.parametrize(
