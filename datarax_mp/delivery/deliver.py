@@ -189,7 +189,7 @@ def batch_metadata(
         if track_name is not None:
             key = f"{track_name}:{number}"
             source_info = {"source": track_name, **source_info}
-        metadata.append(Metadata(number, epoch, global_step, step, shard, None, key, source_info))
+        metadata.append(Metadata(number, epoch, global_step, step, shard, None, source_info, key))
     padding = Metadata(None, epoch, global_step, step, shard)
     return metadata + [padding] * (size - len(metadata))
 

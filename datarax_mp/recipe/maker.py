@@ -22,7 +22,7 @@ from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.stacked import StackedStages
 from datarax_mp.recipe.work import Shapes, Skip
 from datarax_mp.sources.adapt import quick_way
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.stages.base import Rank
 
 

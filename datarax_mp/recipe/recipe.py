@@ -10,7 +10,7 @@ from datarax_mp.order import Order
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.adapt import Source
 from datarax_mp.sources.images import ImageFolderSource
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.packing import PackedSource
 from datarax_mp.stages.base import Rank, Stage
 

@@ -21,7 +21,7 @@ from datarax_mp.recipe.inside import find
 from datarax_mp.recipe.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
 from datarax_mp.recipe.recipe import Recipe, named_parts
 from datarax_mp.recipe.recorder import Phase, here
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 
 T = TypeVar("T")
 Seeder: TypeAlias = Callable[[int, int], object]  # epoch, position

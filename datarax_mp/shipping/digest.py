@@ -14,7 +14,7 @@ from datarax_mp.ring.mapped import MappedFile
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping.pickler import ProgramPickler
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 
 
 def digest(value: Any) -> bytes:

@@ -33,7 +33,7 @@ from datarax_mp.shipping.found_modules import Files, files_of, find
 from datarax_mp.shipping.need import Need
 from datarax_mp.shipping.pickler import ProgramPickler
 from datarax_mp.shipping.unpicklable import explain
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 
 log = logging.getLogger("datarax_mp")
 

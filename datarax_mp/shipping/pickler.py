@@ -14,7 +14,7 @@ from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import cached_functions, open_files
 from datarax_mp.shipping.out_of_band import OutOfBand
 from datarax_mp.sources.columns import ArrayColumn
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 
 _SMALL = 512  # bytes, below which a buffer of its own costs more than it saves
 

@@ -8,5 +8,5 @@ from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
 from datarax_mp.sources.decode import ImageError as ImageError
 from datarax_mp.sources.decode import decode_image as decode_image
 from datarax_mp.sources.images import ImageFolderSource as ImageFolderSource
-from datarax_mp.sources.memory import MemorySource as MemorySource
+from datarax_mp.sources.memory_source import MemorySource as MemorySource
 from datarax_mp.sources.packing import PackedSource as PackedSource

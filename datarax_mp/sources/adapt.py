@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from datarax_mp.sources.config import MemorySourceConfig
-from datarax_mp.sources.memory import MemorySource
+from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.tables import columns_of, is_array
 
 

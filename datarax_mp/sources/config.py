@@ -16,18 +16,23 @@ class MemorySourceConfig:
             are the pipeline's ``num_workers``.
         track_metadata: give every element a ``Metadata.key`` ("name:record") and name the source in its
             ``source_info``.
+        cache_size: datarax's; every value has the same effect, for the records are in memory already.
+        prefetch_size: datarax's; every value has the same effect, for it is the pipeline that works ahead, by its own
+            ``prefetch_size``.
 
     Raises:
-        ValueError: there are several shards and no ``shard_id`` in range.
+        ValueError: there are several shards and no ``shard_id`` in range, or a size is negative.
 
-    >>> MemorySourceConfig(shard_id=1, num_workers=4)
-    MemorySourceConfig(shuffle=False, shard_id=1, num_workers=4, track_metadata=False)
+    >>> MemorySourceConfig(shard_id=1, num_workers=4).num_workers
+    4
     """
 
     shuffle: bool = False
     shard_id: int | None = None
     num_workers: int = 1
     track_metadata: bool = False
+    cache_size: int = 0
+    prefetch_size: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_workers, int) or self.num_workers < 1:
@@ -42,3 +47,6 @@ class MemorySourceConfig:
                 )
         elif not 0 <= self.shard_id < self.num_workers:
             raise ValueError(f"shard_id must be in [0, {self.num_workers}), got {self.shard_id}")
+        for name, size in (("cache_size", self.cache_size), ("prefetch_size", self.prefetch_size)):
+            if not isinstance(size, int) or size < 0:
+                raise ValueError(f"{name} must be an int of at least 0, got {size!r}")

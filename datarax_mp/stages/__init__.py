@@ -1,1 +1,43 @@
 """What happens to records: ``host`` stages run on NumPy in the workers, ``device`` stages on JAX after the transfer."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datarax_mp.stages.device import DeviceStage as DeviceStage
+    from datarax_mp.stages.device import RandomDeviceStage as RandomDeviceStage
+    from datarax_mp.stages.filter import Filter as Filter
+    from datarax_mp.stages.image import CenterCrop as CenterCrop
+    from datarax_mp.stages.image import ColorJitter as ColorJitter
+    from datarax_mp.stages.image import RandomCrop as RandomCrop
+    from datarax_mp.stages.image import RandomFlip as RandomFlip
+    from datarax_mp.stages.image import RandomResizedCrop as RandomResizedCrop
+    from datarax_mp.stages.image import Resize as Resize
+    from datarax_mp.stages.map_batch import MapBatch as MapBatch
+    from datarax_mp.stages.map_element import MapElement as MapElement
+    from datarax_mp.stages.normalize import IMAGENET_MEAN as IMAGENET_MEAN
+    from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
+    from datarax_mp.stages.normalize import Normalize as Normalize
+    from datarax_mp.stages.pad import Pad as Pad
+    from datarax_mp.stages.random_map import RandomMapElement as RandomMapElement
+else:
+    from datarax_mp.core.public import offer
+
+    _HOME = {
+        "CenterCrop": "stages.image",
+        "ColorJitter": "stages.image",
+        "DeviceStage": "stages.device",
+        "Filter": "stages.filter",
+        "IMAGENET_MEAN": "stages.normalize",
+        "IMAGENET_STD": "stages.normalize",
+        "MapBatch": "stages.map_batch",
+        "MapElement": "stages.map_element",
+        "Normalize": "stages.normalize",
+        "Pad": "stages.pad",
+        "RandomCrop": "stages.image",
+        "RandomDeviceStage": "stages.device",
+        "RandomFlip": "stages.image",
+        "RandomMapElement": "stages.random_map",
+        "RandomResizedCrop": "stages.image",
+        "Resize": "stages.image",
+    }
+    __getattr__, __dir__, __all__ = offer(__name__, _HOME)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from types import FrameType
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from datarax_mp.core.lazy_module import LazyModule, raw
+from datarax_mp.core.batch.lazy_module import LazyModule, raw
 
 _UNPACKS = {dis.opmap["UNPACK_SEQUENCE"], dis.opmap["UNPACK_EX"]}
 
@@ -34,12 +34,7 @@ class Fields(LazyModule):
         return f"no field {name!r}; this batch has {arrays}{beside}"
 
     def __setitem__(self, name: str, value: Any) -> None:
-        rows = self._rows()
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(value)]
-        if not shapes or any(shape[:1] != (rows,) for shape in shapes):
-            found = shapes[0] if shapes else type(value).__name__
-            raise ValueError(f"field {name!r} must be of shape ({rows}, ...), one row per element, found {found}")
-        self._replace({**raw(self._data), name: value})
+        self.update({name: value})
 
     def __delitem__(self, name: str) -> None:
         self.pop(name)
@@ -85,6 +80,20 @@ class Fields(LazyModule):
         self._rows()
         self._replace({field: array for field, array in raw(self._data).items() if field != name})
         return value
+
+    def update(self, fields: Mapping[str, Any]) -> None:
+        """Add arrays ``(batch_size, ...)`` as fields, or replace what these names have.
+
+        Raises:
+            ValueError: one has another number of rows; then the batch stays as it was.
+        """
+        rows = self._rows()
+        for name, value in fields.items():
+            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(value)]
+            if not shapes or any(shape[:1] != (rows,) for shape in shapes):
+                found = shapes[0] if shapes else type(value).__name__
+                raise ValueError(f"field {name!r} must be of shape ({rows}, ...), one row per element, found {found}")
+        self._replace({**raw(self._data), **fields})
 
     def get_data(self) -> dict[str, Any]:
         """The stacked arrays as a plain dict."""

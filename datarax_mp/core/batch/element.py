@@ -42,5 +42,7 @@ class Element:
         return self.replace(metadata=metadata)  # type: ignore[attr-defined, no-any-return]
 
     def transform(self, fn: Callable[[Any], Any]) -> Element:
-        """A copy with ``fn`` applied to every array of the data."""
+        """A copy with ``fn`` applied to every array of the data; it may be traced and differentiated."""
         return self.replace(data=jax.tree.map(fn, self.data))  # type: ignore[attr-defined, no-any-return]
+
+    apply_to_data = transform

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from datarax_mp.core.element import Element
-from datarax_mp.core.metadata import Metadata
+from datarax_mp.core.batch.element import Element
+from datarax_mp.core.metadata import UNKNOWN, Metadata
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
@@ -33,11 +33,21 @@ def map_lists(fn: Callable[..., list[Any]], *trees: Mapping[str, Any]) -> dict[s
     }
 
 
+def known(metadata: Iterable[Metadata | None]) -> list[Metadata]:
+    """One Metadata per element; of one that was given none, nothing is known."""
+    return [UNKNOWN if item is None else item for item in metadata]
+
+
 def rows_of(data: Any) -> int:
     """The batch size that stacked arrays have: the first one's leading axis, or 0 when there is none."""
     for leaf in jax.tree.leaves(data):
         return int(leaf.shape[0])
     return 0
+
+
+def cut_states(states: Any, cut: Callable[[Any], Any], cut_list: Callable[[list[Any]], list[Any]]) -> Any:
+    """Some rows of per-element state, which is arrays of as many rows, or a list with one state for each."""
+    return cut_list(states) if type(states) is list else jax.tree.map(cut, states)
 
 
 def same_arrays(ours: Any, theirs: Any) -> bool:
@@ -58,7 +68,7 @@ def stack_elements(
     Raises:
         ValueError: an element differs from the first; the message names it and the field.
     """
-    metadata = [element.metadata or Metadata() for element in elements]
+    metadata = known(element.metadata for element in elements)
     if not elements:
         return {}, {}, metadata
     parts = [(element.data, element.state) for element in elements]
@@ -90,9 +100,7 @@ def _signature(element: Element) -> dict[str, str]:
     return found
 
 
-def check_parts(
-    data: Mapping[str, Any], states: Mapping[str, Any], metadata: Sequence[Metadata] | None, mask: Any
-) -> None:
+def check_parts(data: Mapping[str, Any], states: Any, metadata: Sequence[Metadata | None] | None, mask: Any) -> None:
     """Make sure that the parts of a batch have one size.
 
     Raises:
@@ -102,14 +110,17 @@ def check_parts(
     if not fields:
         raise ValueError("data holds no array; a batch needs at least one, such as {'image': images}")
     sizes: dict[str, int] = {}
-    for name, leaf in [*fields.items(), *((f"states/{name}", leaf) for name, leaf in named_leaves(states).items())]:
+    by_element = type(states) is list
+    stacked = {} if by_element else named_leaves(states)
+    for name, leaf in [*fields.items(), *((f"states/{name}", leaf) for name, leaf in stacked.items())]:
         if not np.shape(leaf):
             raise ValueError(f"'{name}' has no batch axis: expected an array (batch_size, ...), found {leaf!r}")
         sizes[name] = np.shape(leaf)[0]
     if len(set(sizes.values())) > 1:
         raise ValueError(f"leading axes must be equal, found {sizes}")
     size = next(iter(sizes.values()))
-    if metadata is not None and len(metadata) != size:
-        raise ValueError(f"metadata_list must have one entry per element: expected {size}, found {len(metadata)}")
+    for called, entries in (("states, a list,", states if by_element else None), ("metadata_list", metadata)):
+        if entries is not None and len(entries) != size:
+            raise ValueError(f"{called} must have one entry per element: expected {size}, found {len(entries)}")
     if mask is not None and np.shape(mask) != (size,):
         raise ValueError(f"valid_mask must have shape ({size},), found {np.shape(mask)}")

@@ -37,7 +37,7 @@ class LazyModule(nnx.Module, metaclass=_LazyMeta):
 
     def _variable(self, name: str) -> Any:
         value = self.__dict__[name]
-        if isinstance(value, dict):
+        if isinstance(value, (dict, list)):
             value = self.__dict__[name] = nnx.Variable(value)
         return value
 
@@ -125,8 +125,8 @@ def fill(
 
 
 def raw(part: Any) -> Any:
-    """A part as the dict that it is or holds."""
+    """A part as the dict that it is or holds, or the list, where states are one for each element."""
     # Exact types first: NNX's isinstance check for Variables takes ten microseconds.
-    if type(part) is dict:
+    if type(part) is dict or type(part) is list:
         return part
     return part.get_raw_value() if type(part) is nnx.Variable or isinstance(part, nnx.Variable) else part
