@@ -20,6 +20,7 @@ from datarax_mp.crews.base import Answer, Ticket
 from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.randomness import put_back
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.work import Failed, Written
 from datarax_mp.ring import Ring
 
@@ -33,13 +34,13 @@ class LocalCrew:
     """Does the work in the calling process.
 
     Args:
-        executor: carries out what is done.
+        recipe: what is done.
         epoch: the epoch that begins.
     """
 
-    def __init__(self, executor: Executor, epoch: int) -> None:
-        self._executor, self._epoch = executor, epoch
-        executor.user_code.begin()
+    def __init__(self, recipe: Recipe, epoch: int) -> None:
+        self._executor, self._epoch = Executor(recipe), epoch
+        self._executor.user_code.begin()
         self._answers: list[tuple[Ticket, Answer]] = []
         self._background: _Background | None = None
 

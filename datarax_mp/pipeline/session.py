@@ -28,7 +28,6 @@ from datarax_mp.feed.feed import Feed, HostBatch
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order import Order
-from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
@@ -88,7 +87,6 @@ class Session:
         self._process = os.getpid()
         self._shipment: Shipment | None = None
         self._layouts: Layouts | None = None
-        self._executor: Executor | None = None  # of this process, if it does the work
         self._environment: Environment | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
@@ -164,9 +162,7 @@ class Session:
     def _crew(self, epoch: int, waker: Waker) -> CrewLike:
         options = self._options
         if options.num_workers == 0:
-            if self._executor is None:
-                self._executor = Executor(self._program)
-            return LocalCrew(self._executor, epoch)
+            return LocalCrew(self._program, epoch)
         return Crew(
             self._program,
             self._shipped(),

@@ -48,7 +48,7 @@ class Executor:
         """Write batches as the layouts say from now on."""
         self._maker = compile(self.recipe, layouts)
         self._block_bytes = layouts.delivered.block_bytes
-        self.user_code.draws |= layouts.draws
+        self.user_code.draws = layouts.draws
 
     @property
     def only_copies(self) -> bool:

@@ -60,6 +60,8 @@ class Maker:
     def __init__(self, fill: Fill, layout: Layout, *, pad: bool, varies: bool, only_copies: bool) -> None:
         self._fill, self._layout, self._pad, self._varies = fill, layout, pad, varies
         self._paths = [spec.path for spec in layout.fields]
+        self._memory: Any = None
+        self._blocks: dict[int, Arrays] = {}  # the arrays of whole batches in that memory, by where they begin
         self.only_copies = only_copies
 
     def make(self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64]) -> Made:
@@ -75,7 +77,7 @@ class Maker:
             Exception: what the source or a stage raised, with notes that say where.
         """
         layout = self._layout
-        targets: Arrays = dict(zip(self._paths, layout.rows(memory, start, len(numbers)), strict=True))
+        targets = self._targets(memory, start, len(numbers))
         if not len(numbers):  # nothing was left for this shard
             self._fill_up(memory, start, 0, None)
             return _NOTHING
@@ -87,6 +89,19 @@ class Maker:
         if infos is None and shapes is None and not skips:
             return _NOTHING
         return Made(None if infos is None else dumps(infos), tuple(skips[place] for place in sorted(skips)), shapes)
+
+    def _targets(self, memory: Any, start: int, rows: int) -> Arrays:
+        """The arrays to write to. A ring's blocks come again and again, and to map one costs a microsecond a field."""
+        if memory is not self._memory:
+            self._memory = memory
+            self._blocks.clear()
+        whole = rows == self._layout.batch_size
+        known = self._blocks.get(start) if whole else None
+        if known is None:
+            known = dict(zip(self._paths, self._layout.rows(memory, start, rows), strict=True))
+            if whole:
+                self._blocks[start] = known
+        return known
 
     def _fill_up(self, memory: Any, start: int, rows: int, shapes: Shapes | None) -> None:
         if self._pad:

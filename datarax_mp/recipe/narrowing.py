@@ -39,11 +39,15 @@ class Narrowed:
         filled = self._fill(epoch, numbers, {**targets, **own})
         rows = len(numbers) - len(filled.skips)
         delivered = dict(filled.arrays)
-        fits = np.ones(rows, np.bool_)
+        fits: NDArray[np.bool_] | None = None
         for spec in self._specs:
-            found = filled.arrays[spec.path]
-            delivered[spec.path] = target = shrunk(targets[spec.path], found.shape[1:])
-            fits &= spec.convert(found[:rows], target[:rows])
+            found, target = filled.arrays[spec.path], targets[spec.path]
+            if found.shape != target.shape:
+                target = shrunk(target, found.shape[1:])
+            delivered[spec.path] = target
+            kept = spec.convert(found[:rows], target[:rows])
+            fits = kept if fits is None else fits & kept
+        assert fits is not None
         if fits.all():
             return Filled(delivered, filled.infos, filled.skips)
         skips = filled.skips | self._misfits(fits, filled, numbers)

@@ -24,6 +24,8 @@ from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.sources.memory_source import MemorySource
 
 T = TypeVar("T")
+
+_drawing: weakref.WeakSet[Recipe] = weakref.WeakSet()  # found out once in a process, not once an epoch
 Seeder: TypeAlias = Callable[[int, int], object]  # epoch, position
 
 
@@ -35,7 +37,6 @@ class UserCode:
 
     Attributes:
         there: whether there is any. What this package reads and does alone needs none of the following.
-        draws: whether it is known to draw from global generators, so that they are seeded for each step.
     """
 
     # Whose code was told an epoch last in this process, and which; it must not keep a program's memory.
@@ -45,7 +46,20 @@ class UserCode:
         self._source, self._stages, self._init = recipe.source, recipe.stages, recipe.init
         self._seed = recipe.order.seed
         self.there = recipe.user_code
-        self.draws = not can_glance()
+        self._recipe = weakref.ref(recipe)
+        self._draws = recipe in _drawing or not can_glance()
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is known to draw from global generators, so that they are seeded for each step."""
+        return self._draws
+
+    @draws.setter
+    def draws(self, known: bool) -> None:
+        if known and not self._draws:
+            self._draws = True
+            if (recipe := self._recipe()) is not None:
+                _drawing.add(recipe)
 
     def enter(self, epoch: int) -> None:
         """Before a record is read: make the process ready, and tell of the epoch.
@@ -80,7 +94,7 @@ class UserCode:
         try:
             return work()
         finally:
-            self.draws |= glance() != before
+            self.draws = glance() != before
 
     def try_out(self, work: Callable[[], T]) -> T:
         """Do work with the generators seeded only as far as need be, and find out whether that was enough.
