@@ -19,7 +19,7 @@ from datarax_mp.recipe.work import Skip
 
 if TYPE_CHECKING:
     from datarax_mp.core.metadata import Metadata
-    from datarax_mp.feed.feed import HostBatch
+    from datarax_mp.feed.host_batch import HostBatch
     from datarax_mp.pipeline.session import Deliver, HandOver, Work
     from datarax_mp.stages.device import DeviceStages
 
@@ -85,8 +85,7 @@ class BatchDelivery:
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move the arrays to their place and make a Batch of them."""
-        data = work.transfer(batch.arrays) if batch.group is None else batch.group.next()
-        size = work.order.batch_size if self._padded else batch.rows
+        data, size = work.move(batch), batch.size
         draws = None
         if self._stages is not None:
             if self._stages.random:
@@ -147,7 +146,7 @@ class ElementDelivery:
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move one element to its place; what is no array stays beside its arrays."""
         if self._stages is None:
-            data = work.transfer([array[0, ...] for array in batch.arrays])
+            data = work.transfer([array[0, ...] for array in batch.arrays()])
         else:
             data = self._staged(self._stages, batch, work, epoch)
         if batch.info is not None:
@@ -164,7 +163,7 @@ class ElementDelivery:
             put = make_put(None)
             words = put(batch_words(work.order, epoch, batch.step, apart=True))
             draws = Draws(words, put(record_words(work.order, epoch, batch.step, (), 1)))
-        return jax.tree.map(lambda array: array[0], _apply(stages, work.transfer(batch.arrays), draws))
+        return jax.tree.map(lambda array: array[0], _apply(stages, work.transfer(batch.arrays()), draws))
 
 
 def batch_metadata(

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.spec import Layout
+from datarax_mp.feed.host_batch import HostBatch
 
 _MOST = 8  # batches in one call; twice as many take twice as long to compile, and gain little
 _MOST_COPIES = 9  # in one call, that XLA makes without its threads
@@ -53,8 +54,12 @@ class Together:
         self._seen = 0
 
     def worthwhile(self, batches: int) -> bool:
-        """Count batches that are about to be moved, and say whether to move them together."""
-        self._seen += batches
+        """Count a batch that is about to be moved, and say whether to move it with those behind it.
+
+        Args:
+            batches: how many there are, this one included.
+        """
+        self._seen += 1
         return self._seen > _PATIENCE and batches >= self.size
 
     def move(self, stacked: list[np.ndarray]) -> deque[dict[str, Any]]:
@@ -77,25 +82,24 @@ class Together:
         return deque(map(self._tree, zip(*columns, strict=True)))
 
 
-class Group:
-    """Some batches of a run, that are moved when the first of them is asked for.
+class Groups:
+    """The way to the device for the batches of one epoch, which come in order.
 
     Args:
-        together: what moves them.
-        stacked: as ``Together.move`` takes them.
+        together: decides which are moved together.
+        transfer: moves those that are not.
     """
 
-    __slots__ = ("_moved", "_stacked", "_together")
+    def __init__(self, together: Together, transfer: Callable[[list[np.ndarray]], dict[str, Any]]) -> None:
+        self._together, self._transfer = together, transfer
+        self._moved: deque[dict[str, Any]] = deque()  # of the batches that come next
 
-    def __init__(self, together: Together, stacked: list[np.ndarray]) -> None:
-        self._together, self._stacked = together, stacked
-        self._moved: deque[dict[str, Any]] | None = None
-
-    def next(self) -> dict[str, Any]:
-        """The arrays of the next batch, on the device."""
-        if self._moved is None:
-            self._moved = self._together.move(self._stacked)
-            self._stacked = []  # and with it the slot
+    def __call__(self, batch: HostBatch) -> dict[str, Any]:
+        """A batch's arrays on the device, by name."""
+        if not self._moved:
+            if not self._together.worthwhile(batch.alike):
+                return self._transfer(batch.arrays())
+            self._moved = self._together.move(batch.stacked(self._together.size))
         return self._moved.popleft()
 
 

@@ -20,40 +20,17 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from datarax_mp.core.patience import Patience
-from datarax_mp.core.spec import ALIGNMENT, Layout, align
+from datarax_mp.core.spec import Layout
 from datarax_mp.crews.base import Answer, CrewLike, Ticket
-from datarax_mp.delivery.grouped import Group, Together
+from datarax_mp.feed.host_batch import CopiedBatch, HostBatch, MappedBatch, aligned_copy
 from datarax_mp.feed.tuning import WorkerTuner
-from datarax_mp.order import Order
-from datarax_mp.recipe.work import Done, Failed, Run, Skip
+from datarax_mp.order.epoch import Epoch
+from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.ring import Ring
 
 _RUN_SECONDS = 0.004  # a message costs some 0.1 ms; at this length that is little, and the first batch is not late
 _SLOW_SECONDS = 0.020  # from here on a round trip to main costs nothing, and a straggler much
-
-
-@dataclass(slots=True)
-class HostBatch:
-    """A batch in host memory.
-
-    Attributes:
-        step: its step in the epoch.
-        rows: how many records it has.
-        arrays: one array ``(rows, ...)`` per field of the layout, in its order (``(batch_size, ...)`` when padded).
-        info: the pickled info of its records, or None.
-        skips: the records that were left out of it.
-        group: the batches that it is to be moved to the device together with, or None.
-    """
-
-    step: int
-    rows: int
-    arrays: list[np.ndarray]
-    info: bytes | None
-    skips: tuple[Skip, ...]
-    group: Group | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +45,12 @@ class Failure:
 
 
 class Feed:
-    """Hands the steps ``[start, order.steps(epoch))`` of one epoch to a crew and gives their batches back in order.
+    """Hands the steps ``[start, epoch.steps)`` of an epoch to a crew and gives their batches back in order.
 
     Args:
         crew: who does the work.
         ring: where batches are written.
         layout: what is in a batch.
-        order: which records make a step.
         epoch: the epoch.
         start: the first step.
         lendable: how many slots may be with the user at one time.
@@ -83,7 +59,6 @@ class Feed:
         adaptive: whether runs grow to that only as far as steps turn out to be quick.
         timeout: seconds that a batch may take once it is waited for, or None.
         tuner: decides how many workers there are, or None.
-        together: decides whether batches are moved to the device several at a time, or None.
     """
 
     def __init__(
@@ -91,9 +66,8 @@ class Feed:
         crew: CrewLike,
         ring: Ring,
         layout: Layout,
-        order: Order,
+        epoch: Epoch,
         *,
-        epoch: int,
         start: int,
         lendable: int,
         pad: bool,
@@ -101,12 +75,11 @@ class Feed:
         adaptive: bool,
         timeout: float | None,
         tuner: WorkerTuner | None,
-        together: Together | None,
     ) -> None:
-        self._crew, self._ring, self._layout, self._order = crew, ring, layout, order
-        self._epoch, self._lendable, self._pad = epoch, lendable, pad
-        self._timeout, self._tuner, self._together = timeout, tuner, together
-        self._next, self._stop = start, order.steps(epoch)
+        self._crew, self._ring, self._layout, self._epoch = crew, ring, layout, epoch
+        self._lendable, self._pad = lendable, pad
+        self._timeout, self._tuner = timeout, tuner
+        self._next, self._stop = start, epoch.steps
         self._handed_out: deque[Ticket] = deque()  # in the order of their steps
         self._finished: dict[Ticket, Answer] = {}
         # What is left of the run that is being delivered.
@@ -145,10 +118,7 @@ class Feed:
             if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, ticket.run.steps):
                 self._crew.grow(self._tuner.workers)
             lend = self._ring.leased < self._lendable
-            together = self._together
-            if together is not None and not (together.worthwhile(ticket.run.steps) and lend):
-                together = None
-            self._run = _batches(self._ring, self._layout, self._order, ticket, answer, lend, self._pad, together)
+            self._run = _batches(self._ring, self._layout, self._epoch, ticket, answer, lend, self._pad)
             self._left_in_run = ticket.run.steps
             self._left = time.perf_counter()
         self._left_in_run -= 1
@@ -206,59 +176,37 @@ class Feed:
             if slot is None:
                 return
             steps = min(self._steps, self._stop - self._next)
-            ticket = Ticket(Run(self._epoch, self._next, steps, slot), self._ring)
+            ticket = Ticket(Run(self._epoch.number, self._next, steps, slot), self._ring)
             self._crew.submit(ticket)
             self._handed_out.append(ticket)
             self._next += steps
 
 
 def _batches(
-    ring: Ring,
-    layout: Layout,
-    order: Order,
-    ticket: Ticket,
-    answer: Answer,
-    lend: bool,
-    pad: bool,
-    together: Together | None,
+    ring: Ring, layout: Layout, epoch: Epoch, ticket: Ticket, answer: Answer, lend: bool, pad: bool
 ) -> Generator[HostBatch | Failure, None, None]:
     """The batches of one finished run, one by one.
 
-    The lease lives here for as long as there is something to read, and in every array that was read.
+    The lease lives here for as long as there is something to read, and in every batch and array that was read.
     """
     run, written = ticket.run, answer.written
     memory: Any = ring.lease(run.slot)
-    group: Group | None = None
-    last = order.steps(run.epoch) - 1  # the only step that may have fewer rows
-    size, grouped = 0, 0
-    if together is not None and not written.skips and not written.shapes and layout.batch_size == order.batch_size:
-        size = together.size
-        grouped = min(len(written.infos), last - run.step) // size * size  # the run's batches that make whole groups
+    last, most = epoch.steps - 1, epoch.batch_size  # only the last step may have fewer rows
+    alike = 0
+    if lend and layout.batch_size == most and not written.skips and not written.shapes:
+        alike = min(len(written.infos), last - run.step)
     for place, info in enumerate(written.infos):
-        step = run.step + place
-        if place < grouped:
-            if together is not None and place % size == 0:
-                group = Group(together, layout.stacked_rows(memory, place * layout.block_bytes, size))
-            yield HostBatch(step, order.batch_size, [], info, (), group)
-            continue
-        skips = written.skips.get(place, ())
-        rows = (order.batch_size if step < last else order.rows(run.epoch, step)) - len(skips)
-        arrays = layout.rows(
-            memory, place * layout.block_bytes, layout.batch_size if pad else rows, written.shapes.get(place)
-        )
-        if not lend:
-            arrays = [aligned_copy(array) for array in arrays]
-        yield HostBatch(step, rows, arrays, info, skips)
+        step, skips = run.step + place, written.skips.get(place, ())
+        rows = (most if step < last else epoch.rows(step)) - len(skips)
+        size, start, shapes = layout.batch_size if pad else rows, place * layout.block_bytes, written.shapes.get(place)
+        if lend:
+            yield MappedBatch(
+                epoch, step, rows, size, info, skips, max(alike - place, 1), layout, memory, start, shapes
+            )
+        else:
+            copies = [aligned_copy(array) for array in layout.rows(memory, start, size, shapes)]
+            yield CopiedBatch(epoch, step, rows, size, info, skips, 1, copies)
     if isinstance(answer, Failed):
         # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the slot.
-        memory, arrays, group = None, [], None
+        memory = None
         yield Failure(answer.error.restore())
-
-
-def aligned_copy(array: np.ndarray) -> np.ndarray:
-    """A copy in ordinary memory that begins at a multiple of 64 bytes, so that JAX can alias it too."""
-    memory = np.empty(align(array.nbytes) + ALIGNMENT, np.uint8)
-    start = -memory.__array_interface__["data"][0] % ALIGNMENT
-    copy = np.ndarray(array.shape, array.dtype, memory, start)
-    np.copyto(copy, array)
-    return copy

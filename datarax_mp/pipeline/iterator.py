@@ -280,7 +280,7 @@ class PipelineIterator:
             self._error = batch.error
             return False
         # A batch without any record is left out, unless it is padded to the size of the others.
-        empty = batch.group is None and len(batch.arrays[0]) == 0
+        empty = batch.size == 0
         try:
             item = None if empty else self._session.deliver(batch, work, self._epoch)
         except Exception as error:

@@ -30,7 +30,7 @@ from datarax_mp.stages.base import Stage
 from datarax_mp.stages.map_element import MapElement
 
 if TYPE_CHECKING:
-    from datarax_mp.feed.feed import HostBatch
+    from datarax_mp.feed.host_batch import HostBatch
 
 log = logging.getLogger("datarax_mp")
 
@@ -137,7 +137,7 @@ def _passes(
     def deliver(batch: HostBatch, work: Work, _: int) -> Any:
         numbers = work.order.records(0, batch.step)
         there = np.delete(np.arange(len(numbers)), [skip.row for skip in batch.skips])
-        return numbers, batch.arrays[0][: len(there)].copy(), there
+        return numbers, batch.arrays()[0][: len(there)].copy(), there
 
     order = Order(length=len(source), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.

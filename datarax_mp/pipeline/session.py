@@ -21,13 +21,15 @@ from datarax_mp.crews.local import LocalCrew
 from datarax_mp.crews.processes.crew import Crew
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.pool import pool, program_numbers
-from datarax_mp.delivery.grouped import Together
+from datarax_mp.delivery.grouped import Groups, Together
 from datarax_mp.delivery.placement import check_fields
 from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
-from datarax_mp.feed.feed import Feed, HostBatch
+from datarax_mp.feed.feed import Feed
+from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order import Order
+from datarax_mp.order.epoch import Epoch
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
@@ -116,8 +118,7 @@ class Session:
             crew,
             ring,
             layout,
-            program.order,
-            epoch=epoch,
+            Epoch(program.order, epoch),
             start=step,
             lendable=plan.lendable,
             pad=program.pad,
@@ -125,10 +126,12 @@ class Session:
             adaptive=options.run_steps is None,
             timeout=options.timeout,
             tuner=self._tuner,
-            together=self._together,
         )
-        assert self._transfer is not None
-        return Work(self, crew, ring, layout, program.order, feed, self._transfer)
+        transfer = self._transfer
+        assert transfer is not None
+        together = self._together
+        move = (lambda batch: transfer(batch.arrays())) if together is None else Groups(together, transfer)
+        return Work(self, crew, ring, layout, program.order, feed, transfer, move)
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""
@@ -247,6 +250,7 @@ class Work:
         order: which records make a step.
         feed: the epoch's batches in order.
         transfer: the way to the device.
+        move: the same for whole batches, maybe several at a time.
         whole: whether all that was begun has come to its end. Whoever talks to the crew or hands slots on makes this
             False until that is through, so that it is False after an exception, wherever it came from.
     """
@@ -258,6 +262,7 @@ class Work:
     order: Order
     feed: Feed
     transfer: Transfer
+    move: Callable[[HostBatch], dict[str, Any]]
     whole: bool = True
 
     def close(self) -> None:
