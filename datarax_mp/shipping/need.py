@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_EVERYWHERE = sys.stdlib_module_names | {"__main__", "datarax_mp", "numpy", "cloudpickle"}  # no worker lacks these
+EVERYWHERE = sys.stdlib_module_names | {"__main__", "datarax_mp", "numpy", "cloudpickle"}  # no worker lacks these
 
 # Bytes of pickle: below that, unpickling takes some 20 ms, and what it makes some 15 MB.
 _LARGE = 2_000_000
@@ -29,7 +29,7 @@ class Need:
     @classmethod
     def of(cls, program: int, named: Iterable[str], size: int) -> Need:
         """That of a program whose pickle has so many bytes, and names these modules."""
-        modules = frozenset(name for name in named if name.partition(".")[0] not in _EVERYWHERE)
+        modules = frozenset(name for name in named if name.partition(".")[0] not in EVERYWHERE)
         return cls(program, modules, size > _LARGE)
 
     @property

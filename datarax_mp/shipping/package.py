@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from datarax_mp.core.compare import same_bytes
+from datarax_mp.core.compare import address_of, same_bytes
 from datarax_mp.core.edits import code_version, trust_files
 from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
@@ -32,8 +32,8 @@ from datarax_mp.shipping import heavy
 from datarax_mp.shipping.found_modules import Files, files_of, find
 from datarax_mp.shipping.need import Need
 from datarax_mp.shipping.pickler import ProgramPickler
+from datarax_mp.shipping.snapshot import Snapshot
 from datarax_mp.shipping.unpicklable import explain
-from datarax_mp.sources.memory_source import MemorySource
 
 log = logging.getLogger("datarax_mp")
 
@@ -67,8 +67,9 @@ class Shipment:
     def __init__(self, program: Any, number: int) -> None:
         self.number = number
         self._code = code_version()
+        self._snapshot = Snapshot.of(program)
         cargo = _Cargo(program)
-        self._homes = _homes(program)
+        self._bind(cargo)
         self._spans, self._found, self.kinds = cargo.spans, cargo.found, cargo.kinds
         self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
         heavy.tell(program, cargo.pieces[0][1].nbytes)
@@ -88,18 +89,24 @@ class Shipment:
         """
         if code_version() != self._code:
             return False
-        if self._homes is not None:
-            program.source.place()  # looks for changes in the arrays
-            return _homes(program) == self._homes
-        cargo = _Cargo(program)
         payload, *others = self.segments
+        memory = memoryview(payload.map())
+        if self._snapshot is not None:
+            if self._snapshot.same(memory):
+                return True
+            self._snapshot = Snapshot.of(program)
+        cargo = _Cargo(program)
         if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
             one is other or os.path.samestat(os.fstat(one.fd), os.fstat(other.fd))
             for one, other in zip(cargo.segments, others, strict=True)
         ):
             return False
-        memory = memoryview(payload.map())
+        self._bind(cargo)
         return all(same_bytes(piece, memory[start : start + piece.nbytes]) for start, piece in cargo.pieces)
+
+    def _bind(self, cargo: _Cargo) -> None:
+        if self._snapshot is not None and not self._snapshot.bind(cargo.addresses()):
+            self._snapshot = None
 
     def intact(self) -> bool:
         """Whether it can still be sent; other code may have closed descriptors that it does not know."""
@@ -114,13 +121,6 @@ class Shipment:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
         return Load(self.number, sizes, tuple(self._spans), probe, self._found, template)
-
-
-def _homes(program: Any) -> tuple[Any, ...] | None:
-    """Where the data of a program lies that has nothing else which the user could change; None for all others."""
-    if program.user_code or type(program.source) is not MemorySource:
-        return None
-    return program.source.homes()
 
 
 class _Cargo:
@@ -148,6 +148,10 @@ class _Cargo:
             if id(part) not in known:
                 known[id(part)] = self._add(part if isinstance(part, Segment) else part.raw())
             self.spans.append(known[id(part)])
+
+    def addresses(self) -> dict[tuple[int, int], int]:
+        """Where each piece begins, by its address in this process and its bytes."""
+        return {(address_of(piece), piece.nbytes): start for start, piece in self.pieces}
 
     def _add(self, part: memoryview | Segment) -> tuple[int, int]:
         if isinstance(part, Segment):

@@ -12,6 +12,7 @@ import contextlib
 import enum
 import importlib.util
 import logging
+import operator
 import os
 import pickle
 import sys
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.importable import importable
 from datarax_mp.core.pickling import dumps_for_workers
 from datarax_mp.core.strays import is_chance
@@ -31,6 +33,9 @@ from datarax_mp.crews.processes.logs import Levels
 _NO_DEVICE = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 # One thread per worker: eight workers with eight BLAS threads each fight over the same cores.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+
+_NO_SUCH_OPTION = object()
+_NO_FUNCTION = pickle.dumps(None)
 
 # What changes the values that JAX computes, or when it raises.
 _JAX_OPTIONS = (
@@ -51,11 +56,21 @@ _JAX_OPTIONS = (
 )
 
 
-def variables_for_workers() -> dict[str, str]:
-    """The environment variables of a worker."""
-    variables = {**os.environ, **_NO_DEVICE}
-    for name in _ONE_THREAD:
-        variables.setdefault(name, "1")
+# What has been made out of what, for the next epoch: most of the time nothing has changed.
+_variables: tuple[dict[Any, Any], dict[str, str]] = ({}, {})
+_filters: tuple[tuple[int, list[str]], list[Any], bytes] = ((-1, []), [], b"")
+
+
+def variables_for_workers() -> Mapping[str, str]:
+    """The environment variables of a worker; the same mapping as before where none has changed."""
+    global _variables
+    raw = getattr(os.environ, "_data", os.environ)  # to decode them all takes longer than all else of ``here``
+    known, variables = _variables
+    if raw != known or not variables:
+        known, variables = dict(raw), {**os.environ, **_NO_DEVICE}
+        for name in _ONE_THREAD:
+            variables.setdefault(name, "1")
+        _variables = known, variables
     return variables
 
 
@@ -76,7 +91,7 @@ class Environment(NamedTuple):
         levels: which records the log takes.
     """
 
-    variables: dict[str, str]
+    variables: Mapping[str, str]
     path: tuple[str, ...]
     directory: str | None
     arguments: tuple[str, ...]
@@ -95,15 +110,10 @@ class Environment(NamedTuple):
         Raises:
             TypeError: a warning filter or the function for NumPy's errors does not pickle.
         """
-        dumps = dumps_for_workers()
-
-        def settings() -> tuple[bytes, bytes]:
-            return dumps(_named(warnings.filters)), dumps(np.geterrcall())
-
         try:
-            filters, on_error = settings()
+            filters, on_error = _settings()
         except Exception as error:
-            if is_chance(settings):
+            if is_chance(_settings):
                 raise
             raise TypeError(
                 f"a warning filter or the function of np.seterrcall cannot be sent to worker processes: {error}"
@@ -164,6 +174,18 @@ def _working_directory() -> str | None:
         return None
 
 
+def _settings() -> tuple[bytes, bytes]:
+    """The warning filters and the function for NumPy's errors, pickled."""
+    global _filters
+    function = np.geterrcall()
+    importable_as_of, known, pickled = _filters
+    now, as_of = list(warnings.filters), (last_code_version(), sys.path[:])
+    if as_of != importable_as_of or len(now) != len(known) or not all(map(operator.is_, now, known)):
+        pickled = dumps_for_workers()(_named(now))
+        _filters = as_of, now, pickled
+    return pickled, _NO_FUNCTION if function is None else dumps_for_workers()(function)
+
+
 def _named(filters: Sequence[Any]) -> list[tuple[Any, ...]]:
     named = []
     for action, message, category, module, line in filters:
@@ -186,9 +208,13 @@ def _jax_options() -> dict[str, Any] | None:
     config = getattr(sys.modules.get("jax"), "config", None)
     if config is None:
         return None
-    values = {name: getattr(config, name) for name in _JAX_OPTIONS if hasattr(config, name)}
+    values = {name: getattr(config, name, _NO_SUCH_OPTION) for name in _JAX_OPTIONS}
     # By its name: an object of JAX's would make every worker import JAX.
-    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
+    return {
+        name: value.value if isinstance(value, enum.Enum) else value
+        for name, value in values.items()
+        if value is not _NO_SUCH_OPTION
+    }
 
 
 class _Jax:

@@ -53,10 +53,14 @@ class Levels(NamedTuple):
     @classmethod
     def here(cls) -> Levels:
         """Those of this process."""
-        loggers = dict(_loggers())
+        loggers = [
+            logger
+            for logger in [logging.root, *logging.root.manager.loggerDict.values()]
+            if isinstance(logger, logging.Logger) and (logger.level or logger.disabled)
+        ]
         return cls(
-            {name: logger.level for name, logger in loggers.items() if logger.level},
-            frozenset(name for name, logger in loggers.items() if logger.disabled),
+            {logger.name: logger.level for logger in loggers if logger.level},
+            frozenset(logger.name for logger in loggers if logger.disabled),
             logging.root.manager.disable,
         )
 
