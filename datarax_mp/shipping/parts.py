@@ -25,6 +25,7 @@ from datarax_mp.shipping.cached_functions import is_dispatcher
 from datarax_mp.shipping.need import EVERYWHERE
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.sources.position import Number
 
 _HEAP_TYPE = 1 << 9  # a class that was made by a ``class`` statement, or could have been (Py_TPFLAGS_HEAPTYPE)
 _MISSING = object()
@@ -221,6 +222,7 @@ _BY_KIND: dict[type, Callable[[Any], Parts | None]] = {
     OrderedDict: lambda items: Parts(_mapping, (vars(items),) if vars(items) else ()),
     Counter: lambda items: Parts(_mapping),
     defaultdict: lambda items: Parts(lambda now: [now.default_factory, *_mapping(now)]),
+    Number: lambda number: Parts(lambda now: [now.get()]),
     types.SimpleNamespace: lambda space: Parts(lambda now: _mapping(vars(now))),
     types.ModuleType: _of_module,
     types.BuiltinFunctionType: _of_builtin,

@@ -283,15 +283,6 @@ class MemorySource:
         """
         place(list(self._columns.values()), f"the data of source '{self.name}'")
 
-    def homes(self) -> tuple[Any, ...]:
-        """Where the data lies for workers; other values where it has been placed anew."""
-        parts = [
-            part
-            for column in self._columns.values()
-            for part in (column.packed or () if isinstance(column, ObjectColumn) else (column,))
-        ]
-        return tuple(part.home for part in parts)
-
     def refresh(self) -> None:
         """If the data has been moved, look for changes in the user's arrays."""
         if any(isinstance(column, ArrayColumn) and column.original is not None for column in self._columns.values()):
