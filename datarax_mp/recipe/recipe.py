@@ -9,9 +9,6 @@ from typing import Any
 from datarax_mp.order import Order
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.adapt import Source
-from datarax_mp.sources.images import ImageFolderSource
-from datarax_mp.sources.memory_source import MemorySource
-from datarax_mp.sources.packing import PackedSource
 from datarax_mp.stages.base import Rank, Stage
 
 
@@ -81,6 +78,11 @@ def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:
 
 def _foreign(source: Any) -> bool:
     """Whether reading a record runs code of the user's."""
-    if type(source) is PackedSource:
-        return source.tokenize is not None or _foreign(source.documents)
-    return type(source) not in (MemorySource, ImageFolderSource)
+    # By the name of its class's module, so that no worker imports sources that it does not read.
+    package, _, module = type(source).__module__.rpartition(".")
+    if package != _SOURCES:
+        return True
+    return module == "packing" and (source.tokenize is not None or _foreign(source.documents))
+
+
+_SOURCES = Source.__module__.rpartition(".")[0]

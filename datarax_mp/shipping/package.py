@@ -15,8 +15,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-import pickle
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,7 @@ from datarax_mp.core.strays import is_chance
 from datarax_mp.crews.processes.protocol import Load
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import heavy
-from datarax_mp.shipping.found_modules import Files, files_of, find
+from datarax_mp.shipping.found_modules import Files, files_of
 from datarax_mp.shipping.need import Need
 from datarax_mp.shipping.pickler import ProgramPickler
 from datarax_mp.shipping.snapshot import Snapshot
@@ -191,13 +190,3 @@ def _attempt(program: Any, *, without_handles: bool) -> tuple[ProgramPickler, me
     with by_value() as unknown:
         pickler.dump(program)
     return pickler, stream.getbuffer(), unknown
-
-
-def unpack(message: Load, descriptors: Sequence[int]) -> Any:
-    """Make the program out of what arrived, in the worker."""
-    payload, *others = [Segment(fd, size) for fd, size in zip(descriptors, message.sizes, strict=True)]
-    memory = memoryview(payload.map(private=True))
-    parts = [others[-start - 1] if start < 0 else memory[start : start + size] for start, size in message.spans[1:]]
-    payload.close()  # the mapping lives on in the buffers
-    find(message.found)
-    return pickle.loads(memory[: message.spans[0][1]], buffers=parts)

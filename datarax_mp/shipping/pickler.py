@@ -12,6 +12,7 @@ from datarax_mp.core.pickling import Pickler, Reducer
 from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import cached_functions, open_files
+from datarax_mp.shipping.arrival import arrived
 from datarax_mp.shipping.out_of_band import OutOfBand
 from datarax_mp.sources.columns import ArrayColumn
 from datarax_mp.sources.memory_source import MemorySource
@@ -95,11 +96,6 @@ class ProgramPickler(Pickler):
             if reduced is not NotImplemented:
                 return reduced
         return self.reduce_definition(function)
-
-
-def arrived(part: Any) -> Any:
-    """What came beside the pickle."""
-    return part
 
 
 def _placed(source: MemorySource) -> Any:

@@ -3,10 +3,26 @@
 A source is anything with ``__len__`` and ``__getitem__(int) -> mapping | array | scalar``; see ``as_source``.
 """
 
-from datarax_mp.sources.adapt import as_source as as_source
-from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
-from datarax_mp.sources.decode import ImageError as ImageError
-from datarax_mp.sources.decode import decode_image as decode_image
-from datarax_mp.sources.images import ImageFolderSource as ImageFolderSource
-from datarax_mp.sources.memory_source import MemorySource as MemorySource
-from datarax_mp.sources.packing import PackedSource as PackedSource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datarax_mp.sources.adapt import as_source as as_source
+    from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
+    from datarax_mp.sources.decode import ImageError as ImageError
+    from datarax_mp.sources.decode import decode_image as decode_image
+    from datarax_mp.sources.images import ImageFolderSource as ImageFolderSource
+    from datarax_mp.sources.memory_source import MemorySource as MemorySource
+    from datarax_mp.sources.packing import PackedSource as PackedSource
+else:
+    from datarax_mp.core.public import offer
+
+    _HOME = {
+        "ImageError": "sources.decode",
+        "ImageFolderSource": "sources.images",
+        "MemorySource": "sources.memory_source",
+        "MemorySourceConfig": "sources.config",
+        "PackedSource": "sources.packing",
+        "as_source": "sources.adapt",
+        "decode_image": "sources.decode",
+    }
+    __getattr__, __dir__, __all__ = offer(__name__, _HOME)

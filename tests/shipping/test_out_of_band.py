@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from datarax_mp import Pipeline
-from datarax_mp.shipping.package import Shipment, unpack
+from datarax_mp.shipping.arrival import unpack
+from datarax_mp.shipping.package import Shipment
 
 BIG = np.arange(200_000)
 

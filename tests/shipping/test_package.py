@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
-from datarax_mp.shipping.package import Shipment, unpack
+from datarax_mp.shipping.arrival import unpack
+from datarax_mp.shipping.package import Shipment
 
 ARRAY = np.arange(1_000_000)
 

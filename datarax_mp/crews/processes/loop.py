@@ -37,7 +37,7 @@ from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.recipe.work import Done, Failed, Run, Written
 from datarax_mp.ring import Segment, SharedMemoryError
-from datarax_mp.shipping.package import unpack
+from datarax_mp.shipping.arrival import unpack
 
 _TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
 

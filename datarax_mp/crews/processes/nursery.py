@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from datarax_mp.core.descriptors import pipe, readable, receive
+from datarax_mp.core.edits import users_files
 from datarax_mp.core.patience import Patience
 from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.forking import Heritage
@@ -232,6 +233,7 @@ def main(control_fd: int, board_fd: int) -> None:
     os.set_inheritable(control_fd, False)
     board = Board(board_fd)
     board.close()  # the mapping is enough
+    users_files()  # for all its workers
     nursery = _Nursery(socket.socket(fileno=control_fd), board, Heritage())
     nursery.watch()
     nursery.end()
