@@ -9,6 +9,7 @@ from typing import Any
 from datarax_mp.crews.processes.protocol import Load
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping.found_modules import find
+from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 
 
 def unpack(message: Load, descriptors: Sequence[int]) -> Any:
@@ -24,3 +25,8 @@ def unpack(message: Load, descriptors: Sequence[int]) -> Any:
 def arrived(part: Any) -> Any:
     """What came beside the pickle."""
     return part
+
+
+def column_at(home: InSegment | InFile) -> ArrayColumn:
+    """A column that lies in shared memory or in a file."""
+    return ArrayColumn.at(home)

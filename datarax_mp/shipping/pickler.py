@@ -9,13 +9,13 @@ from types import FunctionType
 from typing import Any
 
 from datarax_mp.core.pickling import Pickler, Reducer
-from datarax_mp.core.strays import is_chance
+from datarax_mp.core.strays import is_chance, is_from_handler
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import cached_functions, open_files
-from datarax_mp.shipping.arrival import arrived
+from datarax_mp.shipping.arrival import arrived, column_at
 from datarax_mp.shipping.out_of_band import OutOfBand
 from datarax_mp.sources.columns import ArrayColumn
-from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.sources.memory_source import MemorySource, place_together
 
 _SMALL = 512  # bytes, below which a buffer of its own costs more than it saves
 
@@ -63,13 +63,14 @@ class ProgramPickler(Pickler):
         self.parts = self._beside.parts
         self._without_handles = without_handles
         self._out_of_band = OutOfBand()
+        self._program: Any = None
 
     def reducer_for(self, kind: type) -> Reducer | None:
         """See ``Pickler``."""
         if issubclass(kind, Segment):
             return self._beside.reduce_segment
         if issubclass(kind, MemorySource):
-            return _placed
+            return self._place
         if issubclass(kind, ArrayColumn):
             return _reduce_column
         if kind is FunctionType:
@@ -83,6 +84,16 @@ class ProgramPickler(Pickler):
         if reducer is None and self._without_handles and (names := cached_functions.properties(kind)):
             return partial(cached_functions.reduce_without, names, _pickles)
         return reducer
+
+    def dump(self, obj: Any) -> None:
+        """Write the pickle of a program."""
+        self._program = obj
+        super().dump(obj)
+
+    def _place(self, source: MemorySource) -> Any:
+        # All that wait for it together, since each segment takes descriptors.
+        place_together([source] if source.is_placed() else _sources(self._program, source))
+        return NotImplemented
 
     def _reducer_of_memory(self, kind: type) -> Reducer | None:
         reducer = self._out_of_band.reducer_for(kind)
@@ -98,13 +109,34 @@ class ProgramPickler(Pickler):
         return self.reduce_definition(function)
 
 
-def _placed(source: MemorySource) -> Any:
-    source.place()
-    return NotImplemented
-
-
 def _reduce_column(column: ArrayColumn) -> Any:
-    return NotImplemented if column.home is None else (ArrayColumn.at, (column.home,))
+    return NotImplemented if column.home is None else (column_at, (column.home,))
+
+
+class _Finder(ProgramPickler):
+    """Finds the MemorySources in a program by pickling it without them."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO())
+        self.sources: dict[int, MemorySource] = {}
+
+    def reducer_for(self, kind: type) -> Reducer | None:
+        return self._note if issubclass(kind, MemorySource) else super().reducer_for(kind)
+
+    def _note(self, source: MemorySource) -> Any:
+        self.sources[id(source)] = source
+        return arrived, (None,)
+
+
+def _sources(program: Any, one: MemorySource) -> list[MemorySource]:
+    """That one, and the others in the program as far as they are found."""
+    finder = _Finder()
+    try:
+        finder.dump(program)
+    except Exception:  # of which is told where the program itself is pickled
+        if is_from_handler():
+            raise
+    return list({**finder.sources, id(one): one}.values())
 
 
 def _pickles(value: Any) -> bool:

@@ -26,7 +26,7 @@ from datarax_mp.core.pickling import found_by_name
 from datarax_mp.core.strays import is_from_handler
 from datarax_mp.ring.mapped import is_mapped
 from datarax_mp.shipping.parts import ATOMS, Parts, parts_of
-from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.sources.memory_source import MemorySource, place_together
 
 _LONG = 64  # items, from which on a container is looked through by the types that are in it
 _MOST_OBJECTS = 20_000  # which take some 10 ms; with more of them pickling is about as quick
@@ -59,7 +59,7 @@ class Snapshot:
         """That of a program, or None where something in it cannot be looked into."""
         snapshot = cls()
         try:
-            snapshot._walk(program)
+            snapshot._walk([program])
         except _OpaqueError:
             return None
         except TypeError:  # a record of a source in it does not pickle, which is told where the program is pickled
@@ -78,8 +78,8 @@ class Snapshot:
         Args:
             memory: the segment.
         """
-        for source in self._sources:
-            source.place()  # looks for changes in the user's arrays
+        if self._sources:
+            place_together(self._sources)  # looks for changes in the user's arrays
         return (
             _around() == self._around
             and all(starmap(_is_same, self._held))
@@ -87,10 +87,16 @@ class Snapshot:
             and all(array.same(memory) for array in self._arrays)
         )
 
-    def _walk(self, program: Any) -> None:
+    def _walk(self, todo: list[Any]) -> None:
         seen: dict[int, Any] = {}  # keeps them alive, so that no two of them have one id
-        todo = [program]
-        while todo:
+        sources: list[MemorySource] = []
+        while todo or sources:
+            if not todo:  # now that all have been met
+                place_together(sources)
+                self._sources += sources
+                todo += [part for source in sources for part in self._take(source)]
+                sources = []
+                continue
             value = todo.pop()
             if type(value) in ATOMS or id(value) in seen:
                 continue
@@ -101,8 +107,8 @@ class Snapshot:
                 self._arrays.append(_Array(value))
                 continue
             if isinstance(value, MemorySource):
-                self._sources.append(value)
-                value.place()
+                sources.append(value)
+                continue
             todo += self._take(value)
 
     def _take(self, value: Any) -> Iterable[Any]:

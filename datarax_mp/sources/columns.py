@@ -25,7 +25,7 @@ from datarax_mp.core.record import Path, RecordError, field_name
 from datarax_mp.core.spec import align
 from datarax_mp.core.values import read
 from datarax_mp.ring.mapped import MappedFile, Mappings, is_mapped
-from datarax_mp.ring.segment import Segment
+from datarax_mp.ring.segment import Segment, megabytes
 from datarax_mp.sources.originals import Original
 
 
@@ -99,6 +99,10 @@ class ArrayColumn:
         row.flags.writeable = False
         return row
 
+    def is_placed(self) -> bool:
+        """Whether workers can map it."""
+        return self.home is not None
+
     def take(self, rows: NDArray[np.int64] | slice, out: np.ndarray) -> None:
         """Gather rows into ``out`` of the same dtype."""
         if isinstance(rows, slice):
@@ -134,20 +138,44 @@ class ObjectColumn:
         data, offsets = self.packed[0].array, self.packed[1].array
         return pickle.loads(data[offsets[number] : offsets[number + 1]].data)
 
+    def is_placed(self) -> bool:
+        """Whether workers can map it."""
+        return self.packed is not None and all(part.is_placed() for part in self.packed)
+
     def pack(self) -> None:
         """Pickle the values into one buffer and let go of the objects."""
         if self.values is None:
             return
         dumps = dumps_for_workers()
-        pickles = [_pickle(dumps, self.values[number], number) for number in range(len(self.values))]
-        offsets = np.zeros(len(pickles) + 1, np.int64)
-        np.cumsum([len(pickled) for pickled in pickles], out=offsets[1:])
-        data = np.frombuffer(b"".join(pickles), np.uint8)
-        self.packed, self.values = (ArrayColumn(data), ArrayColumn(offsets)), None
+        offsets = np.zeros(len(self.values) + 1, np.int64)
+        chunks: list[bytes] = []
+        for start in range(0, len(self.values), _CHUNK):
+            numbers = range(start, min(start + _CHUNK, len(self.values)))
+            pickles = [_pickle(dumps, self.values[number], number) for number in numbers]
+            offsets[start + 1 : start + 1 + len(pickles)] = [len(pickled) for pickled in pickles]
+            chunks.append(b"".join(pickles))
+        np.cumsum(offsets, out=offsets)
+        self.packed, self.values = (ArrayColumn(_joined(chunks)), ArrayColumn(offsets)), None
+
+
+def _joined(chunks: list[bytes]) -> np.ndarray:
+    """The bytes of all chunks as one array; each chunk goes when it is in there."""
+    data = np.empty(sum(map(len, chunks)), np.uint8)
+    end = data.size
+    while chunks:
+        chunk = chunks.pop()
+        data[end - len(chunk) : end] = np.frombuffer(chunk, np.uint8)
+        end -= len(chunk)
+    return data
 
 
 Column = ArrayColumn | ObjectColumn
 
+
+_CHUNK = 4096  # values that are pickled at a time
+# Of the columns of one segment there are two copies for a moment; a segment takes two descriptors in each process.
+_LEAST_SEGMENT = 1 << 25  # bytes
+_MOST_SEGMENTS = 16  # about, whatever the number of columns
 
 _RECORDS = range(sys.maxsize)  # in a whole column, a value's place is its record's number
 
@@ -183,46 +211,66 @@ def _objects(array: np.ndarray, path: Path) -> list[Any]:
 
 
 def place(columns: Sequence[Column], purpose: str) -> None:
-    """Move all columns that are not placed yet into one shared segment.
+    """Move all columns that are not placed yet into shared memory, one after the other.
+
+    What has been copied is let go before more memory is taken, so that nothing exists twice but the columns of one
+    segment, and what somebody else holds as well. There are few segments, for each takes descriptors.
 
     Raises:
-        SharedMemoryError: there is too little shared memory for them.
+        SharedMemoryError: there is too little shared memory for them. Those that were placed stay so.
     """
-    pending: list[ArrayColumn] = []
-    for column in columns:
-        if isinstance(column, ObjectColumn):
-            column.pack()
-            assert column.packed is not None
-            pending += column.packed
-        else:
-            pending.append(column)
-    for column in pending:
-        if column.original is not None and (now := column.original.changed(column.array)) is not None:
-            column.array, column.home, column.original = now, None, None
-        if column.home is not None and not column.home.intact():
-            column.home = None
-    pending = [column for column in pending if column.home is None]
+    pending = [part for column in columns for part in _parts(column) if _is_pending(part)]
     if mapped := [column for column in pending if is_mapped(column.array)]:
         mappings = Mappings()
         for column in mapped:
             column.home = _in_file(column.array, mappings)
         pending = [column for column in pending if column.home is None]
-    if not pending:
-        return
     for column in pending:
         if column.array.dtype.hasobject:  # addresses in this process would crash another
             raise TypeError(f"{purpose}: an array of dtype {column.array.dtype} holds objects, which cannot be shared")
     size = sum(align(column.array.nbytes) for column in pending)
+    least = max(_LEAST_SEGMENT, size // _MOST_SEGMENTS)
+    together: list[ArrayColumn] = []
+    part = 0
+    for number, column in enumerate(pending, 1):
+        together.append(column)
+        part += align(column.array.nbytes)
+        if part >= least or number == len(pending):
+            _move(together, part, purpose if part == size else f"{purpose}, {megabytes(size)} in all")
+            together, part = [], 0
+
+
+def _move(columns: Sequence[ArrayColumn], size: int, purpose: str) -> None:
+    """Move columns into one segment of their size."""
     segment = Segment.create(size, purpose, "Give the largest columns as np.memmap, which needs no shared memory")
     memory = segment.map()
     offset = 0
-    for column in pending:
+    for column in columns:
         array = column.array
         np.copyto(np.ndarray(array.shape, array.dtype, memory, offset), array)
-        column.home = InSegment(segment, offset, array.shape, array.dtype)
-        column.original = Original(array)
-        column.array = column.home.open()
+        home = InSegment(segment, offset, array.shape, array.dtype)
+        column.original = column.original or Original(array)
+        column.array = home.open()
+        column.home = home  # last, so that a column that an exception came to is placed again, from what it holds
         offset += align(array.nbytes)
+
+
+def _parts(column: Column) -> Sequence[ArrayColumn]:
+    """The arrays that a column consists of for workers."""
+    if isinstance(column, ArrayColumn):
+        return (column,)
+    column.pack()
+    assert column.packed is not None
+    return column.packed
+
+
+def _is_pending(column: ArrayColumn) -> bool:
+    """Whether it is to be placed: it is new, the user has changed it, or other code has closed a descriptor."""
+    if column.original is not None and (now := column.original.changed(column.array)) is not None:
+        column.array, column.home, column.original = now, None, None
+    if column.home is not None and not column.home.intact():
+        column.home = None
+    return column.home is None
 
 
 def _pickle(dumps: Callable[[Any], bytes], value: Any, number: int) -> bytes:

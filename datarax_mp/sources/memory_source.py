@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -281,7 +281,16 @@ class MemorySource:
             SharedMemoryError: there is too little shared memory.
             TypeError: a record does not pickle.
         """
-        place(list(self._columns.values()), f"the data of source '{self.name}'")
+        place(self.columns, f"the data of source '{self.name}'")
+
+    @property
+    def columns(self) -> list[Column]:
+        """What the records are made of."""
+        return list(self._columns.values())
+
+    def is_placed(self) -> bool:
+        """Whether all of it lies where worker processes can map it."""
+        return all(column.is_placed() for column in self.columns)
 
     def refresh(self) -> None:
         """If the data has been moved, look for changes in the user's arrays."""
@@ -336,3 +345,16 @@ class MemorySource:
             offset=self.config.shard_id or 0,
             stride=self.config.num_workers,
         )
+
+
+def place_together(sources: Sequence[MemorySource]) -> None:
+    """``place`` for several sources, whose columns come to lie in few segments.
+
+    Raises:
+        SharedMemoryError: there is too little shared memory.
+        TypeError: a record does not pickle.
+    """
+    if len(sources) == 1:
+        sources[0].place()
+    else:
+        place([column for source in sources for column in source.columns], f"the data of {len(sources)} sources")

@@ -100,10 +100,12 @@ def test_an_answer_is_never_taken_for_that_to_another_question(ends: tuple[Chann
 
 
 class Many:
-    """A data set of so many MemorySources."""
+    """A data set of so many MemorySources, each in a segment of its own."""
 
     def __init__(self, count: int) -> None:
         self.parts = [MemorySource(MemorySourceConfig(), {"x": np.full(4, part)}) for part in range(count)]
+        for part in self.parts:
+            part.place()
 
     def __len__(self) -> int:
         return 2 * len(self.parts)

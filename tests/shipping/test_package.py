@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,79 @@ def test_a_source_inside_another_is_placed_too() -> None:
     shipment = shipped(Doubled())
     assert len(shipment.segments) == 2
     assert loaded(shipment).source[4]["x"] == 8
+
+
+SOURCES = """
+import os, resource
+import numpy as np
+from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+class Parts:
+    def __init__(self, count):
+        columns = [{"x": np.full(2, part), "text": [str(part)] * 2} for part in range(count)]
+        self.parts = [MemorySource(MemorySourceConfig(), column) for column in columns]
+    def __len__(self):
+        return 2 * len(self.parts)
+    def __getitem__(self, number):
+        return self.parts[number // 2][number % 2]
+
+class Opaque(Parts):
+    def __getstate__(self):
+        return vars(self)
+
+for kind in (Parts, Opaque):
+    for count in (1, 63, 64, 253, 1000):
+        with Pipeline(source=kind(count), batch_size=16, num_workers=2, output="numpy") as pipeline:
+            for _ in range(2):
+                assert [n for batch in pipeline for n in batch["x"].tolist()] == [n // 2 for n in range(2 * count)]
+"""
+
+
+def test_a_data_set_of_a_thousand_sources_takes_few_descriptors(run_script: Callable[..., Any]) -> None:
+    run_script(SOURCES)
+
+
+PLACED = """
+import os, threading
+import numpy as np
+from datarax_mp import MemorySource, MemorySourceConfig
+
+def used():  # of its own, and in shared memory
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file if ":" in line)
+    shared = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target, found = os.readlink(f"/proc/self/fd/{name}"), os.stat(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith(("/dev/shm/", "/memfd:")):
+            shared[found.st_dev, found.st_ino] = 512 * found.st_blocks
+    return 1024 * int(fields["RssAnon"].split()[0]) + sum(shared.values())
+
+size = 40_000_000
+source = MemorySource(MemorySourceConfig(), {name: np.full(size // 8, 1.5) for name in "abcdef"})
+before, most, done = used(), [0], threading.Event()
+
+def watch():
+    while not done.wait(0.0005):
+        most[0] = max(most[0], used() - before)
+
+thread = threading.Thread(target=watch)
+thread.start()
+source.place()
+done.set()
+thread.join()
+assert size / 2 < most[0] < 2.5 * size, most
+assert used() - before < size
+"""
+
+
+@pytest.mark.needs("proc")
+def test_while_data_is_placed_one_column_exists_twice_and_no_more(run_script: Callable[..., Any]) -> None:
+    run_script(PLACED)
 
 
 def test_a_stage_writing_to_the_shared_data_is_an_error() -> None:
