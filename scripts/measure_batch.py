@@ -52,7 +52,7 @@ from flax import nnx
 
 from datarax_mp.core.element_batch import Batch, make_batch
 from datarax_mp.delivery.deliver import batch_metadata
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Shuffled
 
 ROWS = 64
 LOOP = 200
@@ -121,7 +121,7 @@ jax_function, nnx_function = jax.jit(step), nnx.jit(step)
 
 def one_round(data: dict[str, jax.Array], mask: jax.Array) -> list[Row]:
     """Every measurement once."""
-    order = Order(10 * ROWS, ROWS, shuffle=True)
+    order = Order(Shuffled(10 * ROWS), ROWS)
 
     def make() -> Batch:
         return make_batch(data, ROWS, partial(batch_metadata, order, 0, 3, (), ROWS, None, None))

@@ -29,7 +29,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
@@ -48,7 +48,7 @@ from datarax_mp import (
     WorkerError,
 )
 from datarax_mp.crews.processes.pool import pool
-from datarax_mp.order import Order
+from datarax_mp.order import Among
 
 met: Counter[str] = Counter()  # what the run has met
 
@@ -164,8 +164,7 @@ class Checked:
         }
         self.pipeline = Pipeline(**self.options)
         mine = self.pipeline._all
-        places = length if kept is None else len(kept)
-        self.order = Order(places, batch, mine.shuffle, mine.seed, self.drop, kept=kept)
+        self.order = mine if kept is None else replace(mine, choice=Among.those(mine.choice, kept))
         self.workers = workers
 
     def expected(self, epoch: int, step: int) -> list[int]:

@@ -22,7 +22,8 @@ class Epoch:
         order: which records make a step.
         number: the epoch's number, from 0.
 
-    >>> epoch = Epoch(Order(length=10, batch_size=4), 0)
+    >>> from datarax_mp.order.sequential import Sequential
+    >>> epoch = Epoch(Order(Sequential(10), batch_size=4), 0)
     >>> epoch.steps, [epoch.rows(step) for step in range(epoch.steps)], epoch.records(2).tolist()
     (3, [4, 4, 2], [8, 9])
     """

@@ -7,9 +7,8 @@ digit's range. Every round can be undone, so the whole is a bijection of ``range
 ``range(length)`` is sent through again until it falls inside, which keeps it a bijection of ``range(length)``. Because
 ``a * b`` exceeds ``length`` by less than ``2 * sqrt(length)``, hardly any value walks twice.
 
-The hash is the finaliser of SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA
-2014; constants of Stafford's variant 13). It is written out here, not taken from NumPy, so that an order recorded today
-is the same order under every later version. This is a shuffle, not cryptography.
+``permute_each`` asks many permutations at once, each for one position: what a mixture of sources needs, whose batch has
+a few records of each. It says just what ``permute`` says, without its tables.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.order.hashing import GOLDEN, MASK, Words, key_of, keyed, keys_of, mix64, mix64_each
+
 # Six rounds already pass the statistical tests from a few hundred records up; twelve make tiny lengths, whose digits
 # carry only a bit or two, uniform over their permutations too, and cost nothing there.
 _ROUNDS = 6
@@ -32,25 +33,7 @@ _SMALL_LENGTH = 1024
 # of 65. That is every source below 268 million records.
 _TABLED = 1 << 14
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-_MIX_1 = 0xBF58476D1CE4E5B9
-_MIX_2 = 0x94D049BB133111EB
-
-_U1, _U2 = np.uint64(_MIX_1), np.uint64(_MIX_2)
-_S30, _S27, _S32 = np.uint64(30), np.uint64(27), np.uint64(32)
-
-
-def mix64(value: int) -> int:
-    """Hash one 64-bit integer to another: the finaliser of SplitMix64 (a bijection).
-
-    >>> mix64(0), mix64(1) != mix64(2)
-    (0, True)
-    """
-    value &= _MASK
-    value = ((value ^ (value >> 30)) * _MIX_1) & _MASK
-    value = ((value ^ (value >> 27)) * _MIX_2) & _MASK
-    return value ^ (value >> 31)
+_ROUND_KEYS = np.array([(number + 1) * GOLDEN & MASK for number in range(_ROUNDS_SMALL)], np.uint64)[:, None]
 
 
 def permute(positions: NDArray[np.int64], length: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -85,6 +68,41 @@ def permute(positions: NDArray[np.int64], length: int, *, seed: int, epoch: int)
     return values.view(np.int64)
 
 
+def permute_each(
+    positions: NDArray[np.int64], lengths: NDArray[np.int64], seeds: Words, epochs: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Map each position to its record by a permutation of its own.
+
+    Args:
+        positions: int64 ``(n,)``, each in ``[0, length)`` of its own length.
+        lengths: int64 ``(n,)``, each at least 1 and below 2**62.
+        seeds: uint64 ``(n,)``, hashed: ``mix64(seed + GOLDEN)``.
+        epochs: int64 ``(n,)``.
+
+    Returns:
+        int64 ``(n,)``: ``permute(position, length, seed=seed, epoch=epoch)`` for each of them.
+
+    >>> seeds = np.full(6, mix64(7 + GOLDEN), np.uint64)
+    >>> permute_each(np.arange(6), np.full(6, 6), seeds, np.zeros(6, np.int64)).tolist()
+    [5, 4, 1, 0, 3, 2]
+    """
+    lefts = _ceil_of_root(lengths)
+    rights = -(-lengths // lefts)
+    spans = lefts.view(np.uint64), rights.view(np.uint64)
+    keys = keys_of(seeds, epochs)
+    values = np.where(lengths == 1, 0, positions).view(np.uint64)
+    walking = np.flatnonzero(lengths > 1)
+    small = lengths < _SMALL_LENGTH
+    while walking.size:
+        whole = walking.size == len(values)
+        few = small if whole else small[walking]
+        span_left, span_right = spans if whole else (spans[0][walking], spans[1][walking])
+        walked = _feistel_each(values if whole else values[walking], span_left, span_right, keys[walking], few)
+        values[walking] = walked
+        walking = walking[walked >= lengths.view(np.uint64)[walking]]
+    return values.view(np.int64)
+
+
 Digits: TypeAlias = NDArray[np.uint64]
 Round: TypeAlias = Callable[[Digits], Digits]
 
@@ -92,11 +110,11 @@ Round: TypeAlias = Callable[[Digits], Digits]
 @lru_cache(maxsize=16)
 def _rounds(seed: int, epoch: int, range_left: int, range_right: int, count: int) -> tuple[Round, ...]:
     """Of each round the function that says, for one digit, what is added to the other."""
-    key = mix64(mix64(seed + _GOLDEN) ^ mix64((epoch + 1) * _GOLDEN))
+    key = key_of(seed, epoch)
     functions: list[Round] = []
     for number in range(count):
         source, target = (range_left, range_right) if number % 2 else (range_right, range_left)
-        function = partial(_hash, key=np.uint64(mix64(key + (number + 1) * _GOLDEN)), span=np.uint64(target))
+        function = partial(keyed, key=np.uint64(mix64(key + (number + 1) * GOLDEN)), span=np.uint64(target))
         if source <= _TABLED:
             function = partial(_look_up, function(np.arange(source, dtype=np.uint64)))
         functions.append(function)
@@ -116,24 +134,39 @@ def _feistel(values: Digits, range_left: int, range_right: int, rounds: tuple[Ro
     return left
 
 
-def _add(target: Digits, increment: Digits, span: np.uint64) -> None:
+def _add(target: Digits, increment: Digits, span: Digits | np.uint64) -> None:
     """``target = (target + increment) mod span``, where both are below ``span``; ``increment`` is used up."""
     target += increment
     np.subtract(target, span, out=increment)  # wraps around to something huge where there was nothing to subtract
     np.minimum(target, increment, out=target)
 
 
-def _hash(digit: Digits, *, key: np.uint64, span: np.uint64) -> Digits:
-    """A keyed hash of the digit: its top 32 bits, scaled to ``span`` by a multiplication."""
-    hashed = digit ^ key
-    hashed ^= hashed >> _S30
-    hashed *= _U1
-    hashed ^= hashed >> _S27
-    hashed *= _U2
-    hashed >>= _S32
-    hashed *= span
-    hashed >>= _S32
-    return hashed
+def _feistel_each(values: Digits, lefts: Digits, rights: Digits, keys: Words, small: NDArray[np.bool_]) -> Digits:
+    """One pass of ``_feistel`` for each value, with ranges and keys of its own."""
+    left, right = np.divmod(values, rights)
+    all_keys = mix64_each(keys + _ROUND_KEYS[: _ROUNDS_SMALL if small.any() else _ROUNDS])
+    for number in range(_ROUNDS):
+        source, target, span = (left, right, rights) if number % 2 else (right, left, lefts)
+        _add(target, keyed(source, all_keys[number], span), span)
+    if len(all_keys) > _ROUNDS:
+        some = slice(None) if small.all() else np.flatnonzero(small)
+        few_left, few_right = left[some], right[some]
+        for number in range(_ROUNDS, _ROUNDS_SMALL):
+            odd = number % 2
+            source, target, span = (few_left, few_right, rights) if odd else (few_right, few_left, lefts)
+            _add(target, keyed(source, all_keys[number, some], span[some]), span[some])
+        left[some], right[some] = few_left, few_right
+    left *= rights
+    left += right
+    return left
+
+
+def _ceil_of_root(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``math.isqrt(length - 1) + 1`` for each; a float's root may be one off where lengths have more than 52 bits."""
+    roots = np.sqrt(lengths - 1.0).astype(np.int64)
+    roots -= roots * roots > lengths - 1
+    roots += (roots + 1) * (roots + 1) <= lengths - 1
+    return roots + 1
 
 
 def _look_up(table: Digits, digit: Digits) -> Digits:

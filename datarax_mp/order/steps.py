@@ -4,7 +4,7 @@ place in the epoch  0 1 2 3 | 4 5 6 7 | 8 9           counted over all shards; "
 shard 0 of 2        0 1     | 4 5     | 8 9           batch_size 2: each shard has its own rows of a global batch of 4
 shard 1 of 2            2 3 |     6 7 |                the last step has as many rows as are left, maybe none
 
-    place  --(offset + place * stride)-->  position  --permute, if shuffled-->  number  --kept, if filtered-->  record
+    place  --(offset + place * stride)-->  position  --Choice-->  record
 
 The steps before step s have used up exactly the places before ``s * global_batch``, whatever the number of shards. So a
 place is a position in the epoch that one can go on from with other shards and another batch size: the epoch then has a
@@ -13,12 +13,11 @@ place is a position in the epoch that one can go on from with other shards and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datarax_mp.order.permutation import permute
+from datarax_mp.order.choice import Choice, Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +25,9 @@ class Order:
     """The order of one shard of a source: an arithmetic description, never a list.
 
     Attributes:
-        length: records in the whole source, or as many as filters have kept of them.
+        choice: which record stands at each position of an epoch.
         batch_size: records in a batch of one shard.
-        shuffle: whether positions are permuted anew every epoch.
-        seed: the permutation's seed; only counts when ``shuffle`` is set.
+        seed: what all that is random is made of.
         drop_last: whether a last step that is not full, over all shards, is left out.
         shard_index: which rows of each global batch are this shard's, from 0.
         shard_count: how many shards make a global batch.
@@ -37,18 +35,17 @@ class Order:
         stride: from each of its positions to the next.
         start: the place where epoch ``start_epoch`` begins; all others begin at 0.
         start_epoch: the epoch that was entered in the middle.
-        kept: int64 ``(length,)``, the numbers of the records that filters have kept, or None where there are none.
 
-    >>> order = Order(length=10, batch_size=4)
+    >>> from datarax_mp.order.sequential import Sequential
+    >>> order = Order(Sequential(10), batch_size=4)
     >>> order.steps(epoch=0), [order.rows(epoch=0, step=step) for step in range(3)]
     (3, [4, 4, 2])
     >>> order.records(epoch=0, step=1).tolist()
     [4, 5, 6, 7]
     """
 
-    length: int
+    choice: Choice
     batch_size: int
-    shuffle: bool = False
     seed: int = 0
     drop_last: bool = False
     shard_index: int = 0
@@ -57,7 +54,6 @@ class Order:
     stride: int = 1
     start: int = 0
     start_epoch: int = 0
-    kept: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.length < 0 or self.batch_size < 1:
@@ -68,6 +64,11 @@ class Order:
             raise ValueError(f"offset must be in [0, {self.stride}), got {self.offset}")
         if not 0 <= self.start <= self.places:
             raise ValueError(f"start must be in [0, {self.places}], got {self.start}")
+
+    @property
+    def length(self) -> int:
+        """The positions of an epoch, those that other parts of the source serve among them."""
+        return self.choice.length
 
     @property
     def places(self) -> int:
@@ -118,7 +119,7 @@ class Order:
         left = self.places - self.first(epoch) - step * self.global_batch - self.shard_index * self.batch_size
         return max(0, min(self.batch_size, left))
 
-    def records(self, epoch: int, step: int, steps: int = 1) -> NDArray[np.int64]:
+    def records(self, epoch: int, step: int, steps: int = 1) -> Numbers:
         """Record numbers of ``steps`` consecutive steps, as int64 ``(rows,)``, one step after the other."""
         begin = self.first(epoch) + step * self.global_batch
         if self.shard_count == 1:
@@ -129,9 +130,13 @@ class Order:
             places = places[places < self.places]
         return self.at(epoch, places)
 
-    def at(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    def at(self, epoch: int, places: Numbers) -> Numbers:
         """The records at places of an epoch, both int64 ``(n,)``."""
-        numbers = places if self.stride == 1 else self.offset + places * self.stride
-        if self.shuffle:
-            numbers = permute(numbers, self.length, seed=self.seed, epoch=epoch)
-        return numbers if self.kept is None else self.kept[numbers]
+        return self.choice.at(self.seed, epoch, self._positions(places))
+
+    def examples(self, most: int) -> list[int]:
+        """The first of those records from which it is learnt what records are like; the same for all shards."""
+        return self.choice.examples(self._positions(np.arange(min(most, self.places)))).tolist()
+
+    def _positions(self, places: Numbers) -> Numbers:
+        return places if self.stride == 1 else self.offset + places * self.stride

@@ -13,7 +13,7 @@ from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.delivery.placement import resolve_device, resolve_sharding
 from datarax_mp.delivery.transfer import Output
-from datarax_mp.order import Order, ShardOptions
+from datarax_mp.order import Among, Order, ShardOptions, in_order_or_shuffled
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
@@ -195,9 +195,8 @@ class Pipeline:
         self._session: Session | None = None
         self._survivors: Survivors | None = None
         self._all = Order(
-            length=len(source),
+            in_order_or_shuffled(len(source), shuffle=shuffle),
             batch_size=batch_size if enforce_batch else 1,
-            shuffle=shuffle,
             seed=arguments.resolve_seed(seed, rngs, facts.rngs, self._recipe.why_a_seed(shuffle, rngs)),
             drop_last=drop_last,
             shard_index=part.index,
@@ -234,7 +233,8 @@ class Pipeline:
                 )
             self._net()  # closes the session; iterators that still use it free it when they end
         self._start(
-            dataclasses.replace(order, length=len(found.numbers), kept=found.numbers, start=0, start_epoch=0), epoch
+            dataclasses.replace(order, choice=Among.those(self._all.choice, found.numbers), start=0, start_epoch=0),
+            epoch,
         )
 
     def _start(self, order: Order, epoch: int = 0) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Sequential
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.session import Options, Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
@@ -139,7 +139,7 @@ def _passes(
         there = np.delete(np.arange(len(numbers)), [skip.row for skip in batch.skips])
         return numbers, batch.arrays()[0][: len(there)].copy(), there
 
-    order = Order(length=len(source), batch_size=_RECORDS)
+    order = Order(Sequential(len(source)), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
     program = Recipe(source, (stage,), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
     session = Session(program, options, deliver)

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Sequential
 
 VERSION = 2
 
@@ -79,11 +79,10 @@ def fingerprint(order: Order, source: str, stages: Sequence[str]) -> dict[str, A
     """What must be alike for a position to mean the same records."""
     return {
         "source": source,
-        "length": order.length,
+        **order.choice.facts(),
         "source_shard": [order.offset, order.stride],
         "batch_size": order.batch_size,
         "shards": order.shard_count,
-        "shuffle": order.shuffle,
         "drop_last": order.drop_last,
         "stages": list(stages),
     }
@@ -143,7 +142,7 @@ def _place(theirs: Mapping[str, Any], order: Order, epoch: int, start: int, step
         raise ValueError(f"record {start} of epoch {epoch} does not exist: by its state, an epoch has {places} records")
     before = dataclasses.replace(
         order,
-        length=theirs["length"],
+        choice=Sequential(theirs["length"]),  # how many they are is all that counts
         batch_size=theirs["batch_size"],
         shard_count=theirs["shards"],
         shard_index=0,

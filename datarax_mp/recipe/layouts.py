@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +45,7 @@ def probe(recipe: Recipe) -> Layouts:
         RecordError: the record is of no known kind or holds no array.
         Exception: what the source or a stage raised.
     """
-    numbers = _first_numbers(recipe)
+    numbers = recipe.order.examples(_PROBES if recipe.skip else 1)
     for tried, number in enumerate(numbers, 1):
         here.step(0, 0)
         try:
@@ -57,13 +56,6 @@ def probe(recipe: Recipe) -> Layouts:
                     add_note(error, f"(on_error='skip': each of the first {tried} records fails)")
                 raise
     raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
-
-
-def _first_numbers(recipe: Recipe) -> Sequence[int]:
-    order = recipe.order
-    positions = list(range(order.offset, order.length, order.stride)[: _PROBES if recipe.skip else 1])
-    numbers: list[int] = positions if order.kept is None else order.kept[positions].tolist()
-    return numbers
 
 
 def _layouts_of(recipe: Recipe, number: int) -> Layouts:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from datarax_mp.core.record import VALUE_FIELD, Arrays, Infos, Path, field_name, nest, split_record
 from datarax_mp.core.values import as_info
-from datarax_mp.order import Order
+from datarax_mp.order import Order, in_order_or_shuffled
 from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_rows, place
 from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
 from datarax_mp.sources.data import as_columns
@@ -338,10 +338,9 @@ class MemorySource:
                 raise ValueError("shuffle=True needs rngs: MemorySource(..., rngs=nnx.Rngs(0))")
             self._seed = draw_seed(self.rngs)
         return Order(
-            self._length,
-            1,
-            self.config.shuffle,
-            self._seed or 0,
+            in_order_or_shuffled(self._length, shuffle=self.config.shuffle),
+            batch_size=1,
+            seed=self._seed or 0,
             offset=self.config.shard_id or 0,
             stride=self.config.num_workers,
         )

@@ -13,12 +13,12 @@ from datarax_mp.crews.base import Ticket
 from datarax_mp.feed.depth import SLOW_SECONDS, Depth
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.feed.window import Window
-from datarax_mp.order import Epoch, Order
+from datarax_mp.order import Epoch, Order, Sequential
 from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.ring import Ring
 from tests.fakes import FakeClock, FakeCrew, Points, backwards, in_order, layout, nobody, shuffled
 
-ORDER = Order(length=61, batch_size=3)  # 21 steps, of which the last has one row
+ORDER = Order(Sequential(61), batch_size=3)  # 21 steps, of which the last has one row
 STEPS = list(range(21))
 
 

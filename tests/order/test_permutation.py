@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datarax_mp.order import permutation, permute
+from datarax_mp.order.hashing import GOLDEN, key_of, mix64, mix64_each, uniform
+from datarax_mp.order.permutation import permute_each
 
 JUST_ABOVE_POWERS_OF_TWO = [2**bits + 1 for bits in (5, 8, 10, 12)]
 
@@ -60,6 +62,36 @@ def test_tables_change_nothing_about_the_order(length: int, seed: int, epoch: in
             orders.append(permute(positions, length, seed=seed, epoch=epoch).tolist())
             permutation._rounds.cache_clear()
     assert orders[0] == orders[1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2**61) | st.integers(1, 3000), st.integers(0, 2**64 - 1), st.integers(0, 2**40)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(0, 2**62),
+)
+def test_many_permutations_asked_at_once_say_what_each_says_alone(cases: list[tuple[int, int, int]], at: int) -> None:
+    lengths, seeds, epochs = (list(column) for column in zip(*cases, strict=True))
+    positions = np.array([at % length for length in lengths])
+    hashed = np.array([mix64(seed + GOLDEN) for seed in seeds], np.uint64)
+    together = permute_each(positions, np.array(lengths), hashed, np.array(epochs))
+    assert together.tolist() == [
+        int(permute(positions[n : n + 1], lengths[n], seed=seeds[n], epoch=epochs[n])[0]) for n in range(len(cases))
+    ]
+
+
+def test_hashes_of_many_words_are_those_of_each() -> None:
+    words = np.array([0, 1, 2**63, 2**64 - 1], np.uint64)
+    assert mix64_each(words).tolist() == [mix64(int(word)) for word in words]
+
+
+def test_random_numbers_are_uniform() -> None:
+    numbers = uniform(key_of(3, 0), np.arange(100_000))
+    assert 0 <= numbers.min() <= numbers.max() < 1
+    assert np.abs(np.histogram(numbers, 20, (0, 1))[0] - 5000).max() < 5 * math.sqrt(5000)
+    assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 0.02
 
 
 def test_seeds_and_epochs_give_different_orders() -> None:

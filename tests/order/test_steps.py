@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Sequential, Shuffled, in_order_or_shuffled
 
 orders = st.builds(
     Order,
-    length=st.integers(1, 300),
+    choice=st.builds(Sequential, st.integers(1, 300)) | st.builds(Shuffled, st.integers(1, 300)),
     batch_size=st.integers(1, 40),
-    shuffle=st.booleans(),
     seed=st.integers(0, 2**32),
     drop_last=st.booleans(),
 )
@@ -83,29 +82,30 @@ def test_global_steps_only_grow(order: Order, count: int, data: st.DataObject) -
 
 @given(length=st.integers(1, 200), stride=st.integers(1, 9), shuffle=st.booleans())
 def test_parts_of_a_source_together_are_the_epoch(length: int, stride: int, shuffle: bool) -> None:
-    parts = [Order(length, 7, shuffle=shuffle, seed=3, offset=offset, stride=stride) for offset in range(stride)]
+    choice = in_order_or_shuffled(length, shuffle=shuffle)
+    parts = [Order(choice, 7, seed=3, offset=offset, stride=stride) for offset in range(stride)]
     assert sorted(n for part in parts for n in epoch_of(part)) == list(range(length))
 
 
 def test_part_k_serves_positions_k_and_every_nth_after_it() -> None:
-    assert epoch_of(Order(10, 4, offset=1, stride=3)) == [1, 4, 7]
+    assert epoch_of(Order(Sequential(10), 4, offset=1, stride=3)) == [1, 4, 7]
 
 
 def test_a_shard_for_which_nothing_is_left_has_a_step_without_rows() -> None:
-    order = Order(9, 4, shard_index=1, shard_count=2)
+    order = Order(Sequential(9), 4, shard_index=1, shard_count=2)
     assert [order.rows(0, step) for step in range(len(order))] == [4, 0]
     assert order.records(0, 1).tolist() == []
 
 
 def test_without_shuffle_every_epoch_is_in_order() -> None:
-    order = Order(10, 3)
+    order = Order(Sequential(10), 3)
     assert np.array_equal(order.records(5, 0), [0, 1, 2])
     assert order.rows(5, 3) == 1
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"length": -1}, {"shard_index": 2, "shard_count": 2}, {"offset": 3}, {"start": 6}]
+    "wrong", [{"batch_size": 0}, {"shard_index": 2, "shard_count": 2}, {"offset": 3}, {"start": 6}]
 )
 def test_what_makes_no_order_is_an_error(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
-        Order(**{"length": 5, "batch_size": 2, **wrong})
+        Order(**{"choice": Sequential(5), "batch_size": 2, **wrong})

@@ -24,7 +24,7 @@ from datarax_mp import (
     RecordError,
 )
 from datarax_mp.core.errors import RemoteError, WorkerTimeoutError
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Sequential
 from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.padding import close_up
 from datarax_mp.recipe.recipe import Recipe
@@ -440,7 +440,7 @@ def test_lengths_that_vary_compile_nothing_on_the_way_to_the_device(caplog: pyte
 @pytest.mark.parametrize(("to", "told"), [("fixed", {}), ("longest", {0: ((), (2, 3)), 2: ((), (1, 3))})])
 def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, told: Any) -> None:
     source = [{"n": number, "x": np.ones((length, 3))} for number, length in enumerate((1, 2, 3, 4, 1, 0))]
-    executor = Executor(Recipe(source, (Pad("x", 4, to=to),), Order(length=6, batch_size=2), x64=None))
+    executor = Executor(Recipe(source, (Pad("x", 4, to=to),), Order(Sequential(6), batch_size=2), x64=None))
     layouts = executor.probe(epoch=0)
     executor.settle(layouts)
     memory = bytearray(3 * layouts.delivered.block_bytes)
