@@ -1,4 +1,4 @@
-"""A program's arrival in a worker. Nothing of what is needed to send one is imported here."""
+"""A recipe's arrival in a worker. Nothing of what is needed to send one is imported here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 
 
 def unpack(message: Load, descriptors: Sequence[int]) -> Any:
-    """Make the program out of what arrived, in the worker."""
-    payload, *others = [Segment(fd, size) for fd, size in zip(descriptors, message.sizes, strict=True)]
-    memory = memoryview(payload.map(private=True))
-    parts = [others[-start - 1] if start < 0 else memory[start : start + size] for start, size in message.spans[1:]]
-    payload.close()  # the mapping lives on in the buffers
+    """Make the recipe out of what arrived, in the worker."""
+    own, *others = [Segment(fd, size) for fd, size in zip(descriptors, message.sizes, strict=True)]
+    memory = memoryview(own.map(private=True))
+    own.close()  # the mapping lives on in the buffers
+    parts: list[Any] = [
+        others[part.segment - 1] if part.segment else memory[part.start : part.start + part.size]
+        for part in message.parts
+    ]
     find(message.found)
-    return pickle.loads(memory[: message.spans[0][1]], buffers=parts)
+    return pickle.loads(parts[0], buffers=parts[1:])
 
 
 def arrived(part: Any) -> Any:

@@ -16,16 +16,16 @@ _KINDS: tuple[type, ...] = (np.random.Generator, np.random.RandomState, np.rando
 _FOREIGN = {("torch._C", "Generator"), ("flax.nnx.rnglib", "Rngs"), ("flax.nnx.rnglib", "RngStream")}
 
 
-def warn_of_generators(program: Any, kinds: Iterable[type]) -> None:
-    """Warn if there are generators in a program that goes to workers.
+def warn_of_generators(recipe: Any, kinds: Iterable[type]) -> None:
+    """Warn if there are generators in a recipe that goes to workers.
 
     Args:
-        program: the program.
+        recipe: the recipe.
         kinds: the types of the objects in it.
     """
     if not any(map(_is_generator, kinds)):
         return
-    found = find(named_parts(program.source, program.stages), lambda value: _is_generator(type(value)))
+    found = find(named_parts(recipe.source, recipe.stages), lambda value: _is_generator(type(value)))
     names = ", ".join(f"{name} ({type(value).__name__})" for name, value in found) or "a random generator"
     warnings.warn(
         f"{names}: a random generator inside of the source or a stage is copied into every worker, so that workers "

@@ -12,7 +12,7 @@ from datarax_mp.core.pickling import Reducer, by_value
 from datarax_mp.core.strays import is_chance
 from datarax_mp.ring.mapped import MappedFile
 from datarax_mp.ring.segment import Segment
-from datarax_mp.shipping.pickler import ProgramPickler
+from datarax_mp.shipping.pickler import RecipePickler
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 from datarax_mp.sources.memory_source import MemorySource
 
@@ -37,7 +37,7 @@ def digest(value: Any) -> bytes:
     return hashed.digest()
 
 
-class _Pickler(ProgramPickler):
+class _Pickler(RecipePickler):
     """Takes data as it is, without moving it to shared memory."""
 
     def reducer_for(self, kind: type) -> Reducer | None:

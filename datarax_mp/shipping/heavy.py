@@ -1,4 +1,4 @@
-"""What makes a program's pickle large, in words for the log.
+"""What makes a recipe's pickle large, in words for the log.
 
 The pickle holds what cannot lie in memory that workers share: lists and dicts of Python objects, text. They are made
 anew out of it, by each worker or by the process that workers are forked of; and then a worker makes a copy of every
@@ -33,16 +33,16 @@ _PLAIN = 8  # bytes for a number or another small thing
 _told: set[str] = set()
 
 
-def tell(program: Any, size: int) -> None:
+def tell(recipe: Any, size: int) -> None:
     """Log what is copied into each worker if that is much; the same only once.
 
     Args:
-        program: what was pickled.
+        recipe: what was pickled.
         size: bytes of its pickle.
     """
     if size < LARGE:
         return
-    where, value, share = _largest(program)
+    where, value, share = _largest(recipe)
     if where in _told:
         return
     _told.add(where)
@@ -59,12 +59,12 @@ def _items(value: Any) -> str:
     return f" of {len(value)} items" if isinstance(value, _CONTAINERS) else ""
 
 
-def _largest(program: Any) -> tuple[str, Any, int]:
+def _largest(recipe: Any) -> tuple[str, Any, int]:
     """The innermost thing that makes up more than half of what is around it: its name, itself and its bytes."""
     sizes = _Sizes()
-    parts = [(f"source ({type(program.source).__name__})", program.source)]
-    parts += [(f"stages[{place}] ({stage.name})", stage) for place, stage in enumerate(program.stages)]
-    name, value, size = "", program, sum(sizes.of(part) for _, part in parts)
+    parts = [(f"source ({type(recipe.source).__name__})", recipe.source)]
+    parts += [(f"stages[{place}] ({stage.name})", stage) for place, stage in enumerate(recipe.stages)]
+    name, value, size = "", recipe, sum(sizes.of(part) for _, part in parts)
     while parts:
         label, part = max(parts, key=lambda item: sizes.of(item[1]))
         if sizes.of(part) <= size / 2:

@@ -1,4 +1,4 @@
-"""What a worker has to have before it can work for a program, and what that costs it."""
+"""What a worker has to have before it can work on a recipe, and what that costs it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LARGE = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What loading a program takes.
+    """What loading a recipe takes.
 
     Attributes:
-        program: the program's number.
+        program: the recipe's number.
         modules: what has to be imported that no worker has as it is.
         large: whether its objects take so much time and memory that workers had better share them.
     """
@@ -28,7 +28,7 @@ class Need:
 
     @classmethod
     def of(cls, program: int, named: Iterable[str], size: int) -> Need:
-        """That of a program whose pickle has so many bytes, and names these modules."""
+        """That of a recipe whose pickle has so many bytes, and names these modules."""
         modules = frozenset(name for name in named if name.partition(".")[0] not in EVERYWHERE)
         return cls(program, modules, size > _LARGE)
 

@@ -1,10 +1,10 @@
 """Large memory inside a user's objects travels beside the pickle, once for all workers.
 
     array, tensor, Arrow buffer --- in a mapped file ----> the file's name (or a descriptor): mapped by every worker
-                                --- in ordinary memory --> a buffer: copied into the program's segment, mapped by
+                                --- in ordinary memory --> a buffer: copied into the recipe's segment, mapped by
                                                            every worker copy-on-write
 
-Copy-on-write: a worker sees what main had when the program was serialised, exists once on the host, and what a worker
+Copy-on-write: a worker sees what main had when the recipe was serialised, exists once on the host, and what a worker
 writes is its own, as if it had a copy. A file that main has mapped with mode "r+" is the file in the workers, too.
 
 What is rebuilt has the type, the strides and the flags of the original. Views are serialised each for itself, as pickle
@@ -35,7 +35,7 @@ class OutOfBand:
 
     def __init__(self) -> None:
         self._mappings: Mappings | None = None
-        self._spans: dict[tuple[int, int], pickle.PickleBuffer] = {}
+        self._buffers: dict[tuple[int, int], pickle.PickleBuffer] = {}
         self._files: dict[MappedFile, _Whole] = {}
 
     def reducer_for(self, kind: type) -> Reducer | None:
@@ -126,11 +126,11 @@ class OutOfBand:
 
     def _memory(self, address: int, size: int, owner: Any) -> pickle.PickleBuffer:
         """The bytes as a buffer; the same one for the same bytes, so that they travel once."""
-        found = self._spans.get((address, size))
+        found = self._buffers.get((address, size))
         if found is None:
             memory: Any = (ctypes.c_ubyte * size).from_address(address)
             memory.owner = owner  # so that it lives as long as the buffer
-            found = self._spans[address, size] = pickle.PickleBuffer(memory)
+            found = self._buffers[address, size] = pickle.PickleBuffer(memory)
         return found
 
 

@@ -1,8 +1,8 @@
-"""Serialising a program once for all workers.
+"""Serialising a recipe once for all workers.
 
-    program --> pickle ---------------------------> first part of the segment   --- mapped by every worker,
+    recipe ---> pickle ---------------------------> first part of the segment   --- mapped by every worker,
                 large memory, beside the pickle --> the rest of it              --/ copy-on-write
-                what has a segment of its own ----> a descriptor (a MemorySource's columns outlive the program)
+                what has a segment of its own ----> a descriptor (a MemorySource's columns outlive the recipe)
                 what lies in a mapped file -------> its name, or a descriptor
 
 So arrays, tensors, Arrow buffers and data frames exist once on the host however many workers there are, and yet behave
@@ -25,12 +25,12 @@ from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_chance
-from datarax_mp.crews.processes.protocol import Load
+from datarax_mp.crews.processes.protocol import Load, Part
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import heavy
 from datarax_mp.shipping.found_modules import Files, files_of
 from datarax_mp.shipping.need import Need
-from datarax_mp.shipping.pickler import ProgramPickler
+from datarax_mp.shipping.pickler import RecipePickler
 from datarax_mp.shipping.snapshot import Snapshot
 from datarax_mp.shipping.unpicklable import explain
 
@@ -43,14 +43,14 @@ _EDITED = (
 
 
 class Shipment:
-    """A serialised program, ready to be sent to any number of workers.
+    """A serialised recipe, ready to be sent to any number of workers.
 
     Attributes:
         number: how messages call it.
         need: what loading it takes.
 
     Args:
-        program: what to serialise.
+        recipe: what to serialise.
         number: how messages call it.
 
     Raises:
@@ -63,48 +63,46 @@ class Shipment:
         kinds: the types of the objects in it.
     """
 
-    def __init__(self, program: Any, number: int) -> None:
+    def __init__(self, recipe: Any, number: int) -> None:
         self.number = number
         self._code = code_version()
-        self._snapshot = Snapshot.of(program)
-        cargo = _Cargo(program)
-        self._bind(cargo)
-        self._spans, self._found, self.kinds = cargo.spans, cargo.found, cargo.kinds
-        self.need = Need.of(number, cargo.modules, cargo.pieces[0][1].nbytes)
-        heavy.tell(program, cargo.pieces[0][1].nbytes)
-        payload = Segment.create(
-            cargo.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
+        self._snapshot = Snapshot.of(recipe)
+        pickled = _Pickled(recipe)
+        self._bind(pickled)
+        self._parts, self._found, self.kinds = pickled.parts, pickled.found, pickled.kinds
+        self.need = Need.of(number, pickled.modules, pickled.pickle_bytes)
+        heavy.tell(recipe, pickled.pickle_bytes)
+        own = Segment.create(
+            pickled.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
         )
-        memory = payload.map()
-        for start, piece in cargo.pieces:
-            memory[start : start + piece.nbytes] = piece
-        self.segments = [payload, *cargo.segments]
+        pickled.write(own.map())
+        self.segments = [own, *pickled.segments]
 
-    def holds(self, program: Any) -> bool:
-        """Whether this is still what the program is, down to its code and to the bytes of its arrays.
+    def holds(self, recipe: Any) -> bool:
+        """Whether this is still what the recipe is, down to its code and to the bytes of its arrays.
 
         Raises:
             TypeError: it does not pickle any more.
         """
         if code_version() != self._code:
             return False
-        payload, *others = self.segments
-        memory = memoryview(payload.map())
+        own, *others = self.segments
+        memory = memoryview(own.map())
         if self._snapshot is not None:
             if self._snapshot.same(memory):
                 return True
-            self._snapshot = Snapshot.of(program)
-        cargo = _Cargo(program)
-        if (cargo.spans, cargo.found) != (self._spans, self._found) or not all(
+            self._snapshot = Snapshot.of(recipe)
+        pickled = _Pickled(recipe)
+        if (pickled.parts, pickled.found) != (self._parts, self._found) or not all(
             one is other or os.path.samestat(os.fstat(one.fd), os.fstat(other.fd))
-            for one, other in zip(cargo.segments, others, strict=True)
+            for one, other in zip(pickled.segments, others, strict=True)
         ):
             return False
-        self._bind(cargo)
-        return all(same_bytes(piece, memory[start : start + piece.nbytes]) for start, piece in cargo.pieces)
+        self._bind(pickled)
+        return pickled.is_in(memory)
 
-    def _bind(self, cargo: _Cargo) -> None:
-        if self._snapshot is not None and not self._snapshot.bind(cargo.addresses()):
+    def _bind(self, pickled: _Pickled) -> None:
+        if self._snapshot is not None and not self._snapshot.bind(pickled.addresses()):
             self._snapshot = None
 
     def intact(self) -> bool:
@@ -119,53 +117,67 @@ class Shipment:
     def message(self, *, probe: int | None, template: bool = False) -> Load:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
-        return Load(self.number, sizes, tuple(self._spans), probe, self._found, template)
+        return Load(self.number, sizes, tuple(self._parts), probe, self._found, template)
 
 
-class _Cargo:
-    """A pickled program, and where each part of it lies.
+class _Pickled:
+    """A recipe's pickle with what goes beside it, and where each part of that is to lie.
 
     Attributes:
-        pieces: what the first segment is filled with, the pickle first, and where each piece begins.
+        buffers: what the recipe's own segment is filled with, the pickle first, and where each buffer begins.
         size: bytes of that segment.
-        spans: as in ``Load``.
-        segments: those that come along.
+        segments: the others, which come along.
+        parts: as in ``Load``.
         found: the modules that workers are to be told of.
         modules: those that they import.
-        kinds: the types of the objects in the program.
+        kinds: the types of the objects in the recipe.
     """
 
-    def __init__(self, program: Any) -> None:
-        pickler, pickled, self.found = _pickled(program)
-        parts, self.modules, self.kinds = pickler.parts, pickler.modules, pickler.kinds
-        self.segments: list[Segment] = []
-        self.pieces: list[tuple[int, memoryview]] = []
+    def __init__(self, recipe: Any) -> None:
+        pickler, pickled, self.found = _pickled(recipe)
+        self.modules, self.kinds = pickler.modules, pickler.kinds
+        self.buffers: list[tuple[int, memoryview]] = []
         self.size = 0
-        self.spans = [self._add(pickled)]
-        known: dict[int, tuple[int, int]] = {}
-        for part in parts:
+        self.segments: list[Segment] = []
+        self.parts = [self._add(pickled)]
+        known: dict[int, Part] = {}
+        for part in pickler.parts:
             if id(part) not in known:
                 known[id(part)] = self._add(part if isinstance(part, Segment) else part.raw())
-            self.spans.append(known[id(part)])
+            self.parts.append(known[id(part)])
 
-    def addresses(self) -> dict[tuple[int, int], int]:
-        """Where each piece begins, by its address in this process and its bytes."""
-        return {(address_of(piece), piece.nbytes): start for start, piece in self.pieces}
-
-    def _add(self, part: memoryview | Segment) -> tuple[int, int]:
+    def _add(self, part: memoryview | Segment) -> Part:
         if isinstance(part, Segment):
             self.segments.append(part)
-            return -len(self.segments), 0
+            return Part(len(self.segments), 0, part.size)
         start = self.size
-        self.pieces.append((start, part))
+        self.buffers.append((start, part))
         self.size += align(part.nbytes)
-        return start, part.nbytes
+        return Part(0, start, part.nbytes)
+
+    @property
+    def pickle_bytes(self) -> int:
+        """How large the pickle alone is."""
+        return self.parts[0].size
+
+    def addresses(self) -> dict[tuple[int, int], int]:
+        """Where each buffer begins, by its address in this process and its bytes."""
+        return {(address_of(buffer), buffer.nbytes): start for start, buffer in self.buffers}
+
+    def write(self, memory: Any) -> None:
+        """Fill the recipe's own segment."""
+        for start, buffer in self.buffers:
+            memory[start : start + buffer.nbytes] = buffer
+
+    def is_in(self, memory: memoryview) -> bool:
+        """Whether it is what that segment holds."""
+        return all(same_bytes(buffer, memory[start : start + buffer.nbytes]) for start, buffer in self.buffers)
 
 
-def _pickled(program: Any) -> tuple[ProgramPickler, memoryview, Files]:
+def _pickled(recipe: Any) -> tuple[RecipePickler, memoryview, Files]:
     """The pickler with what goes beside the pickle, the pickle, and the modules that workers are to be told of."""
     for without_handles in (False, True):
-        attempt = partial(_attempt, program, without_handles=without_handles)
+        attempt = partial(_attempt, recipe, without_handles=without_handles)
         try:
             pickler, pickle_, unknown = attempt()
         except (OSError, MemoryError):
@@ -175,9 +187,9 @@ def _pickled(program: Any) -> tuple[ProgramPickler, memoryview, Files]:
                 raise
             if without_handles:
                 if not (edited := trust_files()):
-                    raise TypeError(explain(program, error)) from error
+                    raise TypeError(explain(recipe, error)) from error
                 log.warning(_EDITED, ", ".join(edited), error)
-                return _pickled(program)
+                return _pickled(recipe)
         else:
             break
     # Those that are not the main script alone: then functions may import still more of them.
@@ -185,8 +197,8 @@ def _pickled(program: Any) -> tuple[ProgramPickler, memoryview, Files]:
     return pickler, pickle_, found
 
 
-def _attempt(program: Any, *, without_handles: bool) -> tuple[ProgramPickler, memoryview, Collection[str]]:
-    pickler = ProgramPickler(stream := io.BytesIO(), without_handles=without_handles)
+def _attempt(recipe: Any, *, without_handles: bool) -> tuple[RecipePickler, memoryview, Collection[str]]:
+    pickler = RecipePickler(stream := io.BytesIO(), without_handles=without_handles)
     with by_value() as unknown:
-        pickler.dump(program)
+        pickler.dump(recipe)
     return pickler, stream.getbuffer(), unknown

@@ -1,4 +1,4 @@
-"""How a program is pickled: by value what workers cannot import, beside the pickle what is large."""
+"""How a recipe is pickled: by value what workers cannot import, beside the pickle what is large."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Beside:
         return arrived, (token,)
 
 
-class ProgramPickler(Pickler):
+class RecipePickler(Pickler):
     """Pickles a source and stages.
 
     Args:
@@ -63,7 +63,7 @@ class ProgramPickler(Pickler):
         self.parts = self._beside.parts
         self._without_handles = without_handles
         self._out_of_band = OutOfBand()
-        self._program: Any = None
+        self._recipe: Any = None
 
     def reducer_for(self, kind: type) -> Reducer | None:
         """See ``Pickler``."""
@@ -86,13 +86,13 @@ class ProgramPickler(Pickler):
         return reducer
 
     def dump(self, obj: Any) -> None:
-        """Write the pickle of a program."""
-        self._program = obj
+        """Write the pickle of a recipe."""
+        self._recipe = obj
         super().dump(obj)
 
     def _place(self, source: MemorySource) -> Any:
         # All that wait for it together, since each segment takes descriptors.
-        place_together([source] if source.is_placed() else _sources(self._program, source))
+        place_together([source] if source.is_placed() else _sources(self._recipe, source))
         return NotImplemented
 
     def _reducer_of_memory(self, kind: type) -> Reducer | None:
@@ -113,8 +113,8 @@ def _reduce_column(column: ArrayColumn) -> Any:
     return NotImplemented if column.home is None else (column_at, (column.home,))
 
 
-class _Finder(ProgramPickler):
-    """Finds the MemorySources in a program by pickling it without them."""
+class _Finder(RecipePickler):
+    """Finds the MemorySources in a recipe by pickling it without them."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO())
@@ -128,12 +128,12 @@ class _Finder(ProgramPickler):
         return arrived, (None,)
 
 
-def _sources(program: Any, one: MemorySource) -> list[MemorySource]:
-    """That one, and the others in the program as far as they are found."""
+def _sources(recipe: Any, one: MemorySource) -> list[MemorySource]:
+    """That one, and the others in the recipe as far as they are found."""
     finder = _Finder()
     try:
-        finder.dump(program)
-    except Exception:  # of which is told where the program itself is pickled
+        finder.dump(recipe)
+    except Exception:  # of which is told where the recipe itself is pickled
         if is_from_handler():
             raise
     return list({**finder.sources, id(one): one}.values())
@@ -141,9 +141,9 @@ def _sources(program: Any, one: MemorySource) -> list[MemorySource]:
 
 def _pickles(value: Any) -> bool:
     try:
-        ProgramPickler(io.BytesIO(), without_handles=True).dump(value)
-    except Exception:  # whatever it is, it is said of the program if that does not pickle without the value either
-        if is_chance(lambda: ProgramPickler(io.BytesIO(), without_handles=True).dump(value)):
+        RecipePickler(io.BytesIO(), without_handles=True).dump(value)
+    except Exception:  # whatever it is, it is said of the recipe if that does not pickle without the value either
+        if is_chance(lambda: RecipePickler(io.BytesIO(), without_handles=True).dump(value)):
             raise
         return False
     return True

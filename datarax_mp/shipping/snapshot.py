@@ -1,10 +1,10 @@
-"""Whether a program still is what has been pickled, found out without pickling it again.
+"""Whether a recipe still is what has been pickled, found out without pickling it again.
 
     walk, once          each part that can be changed in place ---> a copy of what it held, one level deep
     ``same``, at every  does each part hold the very same objects as then, and each array the same bytes?
     epoch
 
-A part that holds another object, be it an equal one, counts as changed: then the program is pickled again, and the
+A part that holds another object, be it an equal one, counts as changed: then the recipe is pickled again, and the
 pickles are compared. So "changed" may be wrong and costs time; "the same" must not be. Whatever cannot be looked into
 in this way (a tensor, a data frame, an object with a way of its own to be pickled) means that there is no snapshot.
 """
@@ -45,7 +45,7 @@ class _Held(NamedTuple):
 
 
 class Snapshot:
-    """What the parts of a program held at one moment. Make it with ``of``, before the program is pickled."""
+    """What the parts of a recipe held at one moment. Make it with ``of``, before the recipe is pickled."""
 
     def __init__(self) -> None:
         self._around = _around()
@@ -55,14 +55,14 @@ class Snapshot:
         self._arrays: list[_Array] = []
 
     @classmethod
-    def of(cls, program: Any) -> Snapshot | None:
-        """That of a program, or None where something in it cannot be looked into."""
+    def of(cls, recipe: Any) -> Snapshot | None:
+        """That of a recipe, or None where something in it cannot be looked into."""
         snapshot = cls()
         try:
-            snapshot._walk([program])
+            snapshot._walk([recipe])
         except _OpaqueError:
             return None
-        except TypeError:  # a record of a source in it does not pickle, which is told where the program is pickled
+        except TypeError:  # a record of a source in it does not pickle, which is told where the recipe is pickled
             if is_from_handler():
                 raise
             return None

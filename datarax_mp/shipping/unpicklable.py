@@ -1,8 +1,8 @@
-"""Which part of a program does not pickle, in words: the attribute, global or variable that holds it.
+"""Which part of a recipe does not pickle, in words: the attribute, global or variable that holds it.
 
     source (Words).index['handle']      stages[1] (MapElement(parse)), in parse: global 'table'
 
-The program is pickled once more by the pickler that Python has in Python, which can be watched: where it fails, the
+The recipe is pickled once more by the pickler that Python has in Python, which can be watched: where it fails, the
 objects that it is at, one inside the other, say the way. It is slow, but nobody waits for anything else any more.
 """
 
@@ -19,22 +19,22 @@ from typing import Any, ClassVar
 import cloudpickle
 
 from datarax_mp.core.pickling import by_value
-from datarax_mp.shipping.pickler import ProgramPickler
+from datarax_mp.shipping.pickler import RecipePickler
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
-def explain(program: Any, error: Exception) -> str:
+def explain(recipe: Any, error: Exception) -> str:
     """Say what does not pickle, where it is, and what to do.
 
     Args:
-        program: what does not pickle.
+        recipe: what does not pickle.
         error: what pickling it raised.
     """
-    path = _path_to_failure(program)
+    path = _path_to_failure(recipe)
     if not path:
         return f"the pipeline cannot be sent to worker processes: {error}"
-    where = _in_words(program, path)
+    where = _in_words(recipe, path)
     return (
         f"{where} cannot be sent to worker processes: an object of type {type(path[-1]).__name__} does not pickle "
         f"({error}). Make it in the worker, when it is first used (a functools.cache function or a cached_property "
@@ -57,7 +57,7 @@ class _Tracer(pickle._Pickler):  # type: ignore[name-defined]
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), 5, buffer_callback=lambda buffer: False)
-        self._reduce = ProgramPickler(io.BytesIO()).reducer_override
+        self._reduce = RecipePickler(io.BytesIO()).reducer_override
         self.path: list[Any] = []
 
     def reducer_override(self, obj: Any) -> Any:
@@ -69,11 +69,11 @@ class _Tracer(pickle._Pickler):  # type: ignore[name-defined]
         self.path.pop()  # left where it is if that has failed
 
 
-def _path_to_failure(program: Any) -> list[Any]:
+def _path_to_failure(recipe: Any) -> list[Any]:
     tracer = _Tracer()
     try:
         with by_value():
-            tracer.dump(program)
+            tracer.dump(recipe)
     except Exception:  # the one that is being explained, or one more reason for it
         path = tracer.path
         roles = _roles(path)
@@ -112,14 +112,14 @@ def _roles(path: Sequence[Any]) -> list[Role]:
     return roles
 
 
-def _in_words(program: Any, path: Sequence[Any]) -> str:
+def _in_words(recipe: Any, path: Sequence[Any]) -> str:
     words = ""
     function: Any = None  # the innermost so far
     for outer, inner, role in zip(path, path[1:], _roles(path), strict=False):
         if not words:
-            if inner is program.source:
+            if inner is recipe.source:
                 words = f"source ({type(inner).__name__})"
-            elif (number := _index(program.stages, inner)) is not None:
+            elif (number := _index(recipe.stages, inner)) is not None:
                 words = f"stages[{number}] ({inner.name})"
         else:
             words += _step(role, outer, inner, function)

@@ -43,13 +43,13 @@ def shipped(value: Any) -> Shipment:
 
 
 def load(shipment: Shipment) -> Any:
-    return unpack(shipment.message(probe=False), [os.dup(fd) for fd in shipment.descriptors]).source.value
+    return unpack(shipment.message(probe=None), [os.dup(fd) for fd in shipment.descriptors]).source.value
 
 
 def travelled(value: Any, *, segment: int) -> Any:
     """What arrives; ``segment`` is about how large the program's segment may be."""
     shipment = shipped(value)
-    assert shipment.message(probe=False).spans[0][1] < 10_000  # the pickle itself
+    assert shipment.message(probe=None).parts[0].size < 10_000  # the pickle itself
     assert shipment.segments[0].size < segment + 20_000
     return load(shipment)
 

@@ -51,14 +51,27 @@ class Settle(NamedTuple):
     worker: WorkerInfo
 
 
+class Part(NamedTuple):
+    """Where a part of a serialised recipe lies.
+
+    Attributes:
+        segment: in which segment; 0 is the recipe's own, and of the others a part is the whole.
+        start: its first byte there.
+        size: its bytes.
+    """
+
+    segment: int
+    start: int
+    size: int
+
+
 class Load(NamedTuple):
     """Unpickle this program; the descriptors of its segments come along.
 
     Attributes:
         program: the program's number.
         sizes: bytes of each segment; the first holds the pickle and its buffers, the rest belong to the source.
-        spans: (start, size) of the pickle in the first segment, then of each part beside it, as unpickling asks for
-            them; (-k, 0) is segment k itself.
+        parts: where the pickle lies, then each part beside it, as unpickling asks for them.
         probe: the epoch in which to read the first record and answer with its layout, or None.
         found: modules that the worker finds in the files given here alone.
         template: whether to answer with the process's fitness for forking; nothing of the program is run then.
@@ -66,7 +79,7 @@ class Load(NamedTuple):
 
     program: int
     sizes: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
+    parts: tuple[Part, ...]
     probe: int | None
     found: Files
     template: bool = False
