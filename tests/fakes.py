@@ -19,7 +19,7 @@ import numpy as np
 
 from datarax_mp.core.errors import RemoteError, WorkerError, WorkerTimeoutError
 from datarax_mp.core.spec import Layout
-from datarax_mp.crews.base import Answer, Ticket
+from datarax_mp.crews.base import Abilities, Answer, Assignment
 from datarax_mp.order import Order
 from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
 from datarax_mp.ring import Ring
@@ -85,26 +85,26 @@ def layout(batch_size: int) -> Layout:
     return Layout.of({"value": np.int64(0)}, number=0, batch_size=batch_size, x64=None)
 
 
-def in_order(crew: FakeCrew) -> list[Ticket]:
+def in_order(crew: FakeCrew) -> list[Assignment]:
     """The first run in hand is done."""
-    return sorted(crew.in_hand(), key=lambda ticket: ticket.run.step)[:1]
+    return sorted(crew.in_hand(), key=lambda assignment: assignment.run.step)[:1]
 
 
-def backwards(crew: FakeCrew) -> list[Ticket]:
+def backwards(crew: FakeCrew) -> list[Assignment]:
     """Of all that the workers are at, the last one is done."""
-    return sorted((hand[0] for hand in crew.hands if hand), key=lambda ticket: ticket.run.step)[-1:]
+    return sorted((hand[0] for hand in crew.hands if hand), key=lambda assignment: assignment.run.step)[-1:]
 
 
-def nobody(crew: FakeCrew) -> list[Ticket]:
+def nobody(crew: FakeCrew) -> list[Assignment]:
     """Nothing is done."""
     return []
 
 
-def shuffled(seed: int, deaths: float = 0.0) -> Callable[[FakeCrew], list[Ticket]]:
+def shuffled(seed: int, deaths: float = 0.0) -> Callable[[FakeCrew], list[Assignment]]:
     """Some of the workers have done what they were at, in any order; a share of them dies in the middle of it."""
     random = Random(seed)
 
-    def turn(crew: FakeCrew) -> list[Ticket]:
+    def turn(crew: FakeCrew) -> list[Assignment]:
         for worker, hand in enumerate(crew.hands):
             if hand and random.random() < deaths:
                 crew.die(worker)
@@ -140,7 +140,7 @@ class FakeCrew:
     def __init__(
         self,
         order: Order,
-        turn: Callable[[FakeCrew], list[Ticket]] = in_order,
+        turn: Callable[[FakeCrew], list[Assignment]] = in_order,
         *,
         workers: int = 2,
         concurrent: bool = True,
@@ -150,40 +150,41 @@ class FakeCrew:
         clock: FakeClock | None = None,
         points: Points | None = None,
     ) -> None:
-        self.order, self.turn, self.concurrent = order, turn, concurrent
+        self.order, self.turn = order, turn
+        self.abilities = Abilities(concurrent, times_out=True, grows=True)
         self.seconds, self.errors, self.skips = seconds, dict(errors or {}), dict(skips or {})
         self.clock = FakeClock() if clock is None else clock
         self.points = Points() if points is None else points
-        self.hands: list[list[Ticket]] = [[] for _ in range(workers)]
-        self.again: deque[Ticket] = deque()
+        self.hands: list[list[Assignment]] = [[] for _ in range(workers)]
+        self.again: deque[Assignment] = deque()
         self.submitted: list[Run] = []
         self.asked = 0
         self.deaths_left = 1 << 30
         self.state = "new"
 
-    def in_hand(self) -> list[Ticket]:
+    def in_hand(self) -> list[Assignment]:
         """All runs that some worker has."""
-        return [ticket for hand in self.hands for ticket in hand]
+        return [assignment for hand in self.hands for assignment in hand]
 
     def die(self, worker: int) -> None:
         """A worker dies, and another takes its place: what it had in hand is done again."""
         if not self.deaths_left:
             raise WorkerError("workers keep dying")
         self.deaths_left -= 1
-        for ticket in self.hands[worker]:
-            if ticket.wanted:
-                block = ticket.ring.slot_bytes
-                ticket.ring.memory[ticket.run.slot * block : (ticket.run.slot + 1) * block] = b"\xff" * block
-                self.again.append(ticket)
+        for assignment in self.hands[worker]:
+            if assignment.wanted:
+                ring, slot = assignment.ring, assignment.run.slot
+                ring.memory[slot * ring.slot_bytes : (slot + 1) * ring.slot_bytes] = b"\xff" * ring.slot_bytes
+                self.again.append(assignment)
             else:
-                ticket.discard()
+                assignment.discard()
         self.hands[worker] = []
 
     def layout(self) -> Layout:
         return layout(self.order.batch_size)
 
     def holds(self, ring: Ring) -> int:
-        return sum(ticket.ring is ring for ticket in self.in_hand())
+        return sum(assignment.ring is ring for assignment in self.in_hand())
 
     @interruptible
     def attach(self, ring: Ring, layout: Layout) -> None:
@@ -192,27 +193,27 @@ class FakeCrew:
 
     def has_room(self, depth: int) -> bool:
         assert depth in (1, 2)
-        if not self.concurrent:
+        if not self.abilities.concurrent:
             return not self.in_hand()
         return any(len(hand) < depth for hand in self.hands)
 
     @interruptible
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, assignment: Assignment) -> None:
         assert self.state == "at work" and self.has_room(2)
-        assert ticket.run.slot not in [other.run.slot for other in self.in_hand() if other.ring is ticket.ring]
-        assert ticket.run.steps >= 1
-        self.submitted.append(ticket.run)
-        self._give(ticket)
+        assert assignment.run.slot not in [other.run.slot for other in self.in_hand() if other.ring is assignment.ring]
+        assert assignment.run.steps >= 1
+        self.submitted.append(assignment.run)
+        self._give(assignment)
 
-    def _give(self, ticket: Ticket) -> None:
-        min(self.hands, key=len).append(ticket)
+    def _give(self, assignment: Assignment) -> None:
+        min(self.hands, key=len).append(assignment)
 
     @interruptible
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
         assert self.state == "at work"
         self.asked += 1
-        done = self.turn(self) if self.concurrent else self.in_hand()
-        answers = [(ticket, answer) for ticket in done if (answer := self._answer(ticket)) is not None]
+        done = self.turn(self) if self.abilities.concurrent else self.in_hand()
+        answers = [(assignment, answer) for assignment in done if (answer := self._answer(assignment)) is not None]
         while self.again and self.has_room(2):
             self._give(self.again.popleft())
         if not answers and seconds is None:
@@ -221,13 +222,13 @@ class FakeCrew:
             self.clock.now += seconds
         return answers
 
-    def _answer(self, ticket: Ticket) -> Answer | None:
-        [hand] = [hand for hand in self.hands if ticket in hand]
-        hand.remove(ticket)
-        if not ticket.wanted:
-            ticket.discard()
+    def _answer(self, assignment: Assignment) -> Answer | None:
+        [hand] = [hand for hand in self.hands if assignment in hand]
+        hand.remove(assignment)
+        if not assignment.wanted:
+            assignment.discard()
             return None
-        run, written = ticket.run, Written.nothing()
+        run, written = assignment.run, Written.nothing()
         block = layout(self.order.batch_size).block_bytes
         for place in range(run.steps):
             step = run.step + place
@@ -235,15 +236,15 @@ class FakeCrew:
                 return Failed(Raised(self.errors[step]), written)
             records, rows = self.order.records(run.epoch, step), self.skips.get(step, ())
             values = np.delete(records, rows)
-            start = run.slot * ticket.ring.slot_bytes + place * block
-            np.ndarray(len(values), np.int64, ticket.ring.memory, start)[:] = values
+            start = run.slot * assignment.ring.slot_bytes + place * block
+            np.ndarray(len(values), np.int64, assignment.ring.memory, start)[:] = values
             written.infos.append(None)
             if rows:
                 written.skips[place] = tuple(Skip(int(records[row]), row, "no good") for row in rows)
         return Done(self.seconds * run.steps, written)
 
-    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
-        at = "an earlier epoch" if ticket is None else f"step {ticket.run.step}"
+    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
+        at = "an earlier epoch" if assignment is None else f"step {assignment.run.step}"
         return WorkerTimeoutError(f"no batch came within {seconds:g} s: at {at}")
 
     def grow(self, size: int) -> None:
@@ -261,8 +262,8 @@ class FakeCrew:
 
     def _end(self, state: str) -> None:
         self.state = state
-        for ticket in self.in_hand():
-            ticket.wanted = False
+        for assignment in self.in_hand():
+            assignment.wanted = False
         while self.again:
             self.again.popleft().discard()
 

@@ -1,6 +1,27 @@
-"""What a feed hands in to a crew, what it gets back, and what it may count on.
+"""Who does the work of an epoch: what a feed hands in, what it gets back, and what it may count on.
 
-``crew.Crew`` is worker processes, ``local.LocalCrew`` the calling process; a feed cannot tell which it has.
+    engine = choose(...)                      one for a pipeline: what its crews have in common
+    crew = engine.crew(epoch, ...)            one for an epoch
+    crew.layouts()                            if it was asked to probe; at most once
+    crew.holds(ring)                          to find out whether a ring can be used again
+    crew.attach(ring, layouts)                once; its ``abilities`` hold from here on
+      crew.has_room(depth) -> crew.submit(assignment) ....> crew.answers(seconds)      in any order, each any
+      crew.grow(size), crew.stuck(...)                                                 number of times
+    crew.leave()   or   crew.kill()           the last call; either may come at any time
+
+An *assignment* is a run of consecutive steps, and the slot that they are to be written into. What a crew owes for it:
+
+* One answer, ``Done`` or ``Failed``, however many workers die of it; or an exception out of ``answers``.
+* The same bytes whoever does it, and however often: which records make a step is arithmetic.
+* Nothing is written to the slot after the answer has been given, or after ``discard``. Until then the slot is the
+  crew's, also when it has left: it discards the assignment when the worker in question is known to write no more.
+
+What it may assume: one thread calls it, and does not call it again out of a call. A signal handler may raise in the
+middle of any call; then all that follows is ``kill``. Nothing is submitted beyond ``has_room``, nor in two assignments
+of one slot, and ``grow`` and ``stuck`` are called only where its abilities say so.
+
+An exception of the user's code, over a record or before the first one, is data: it travels in a ``Failed``, or comes
+out of ``layouts``. What comes out of any other call ends the epoch.
 """
 
 from __future__ import annotations
@@ -8,6 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from datarax_mp.core.waker import Waker
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.ring import Ring
@@ -15,9 +37,25 @@ from datarax_mp.ring import Ring
 Answer: TypeAlias = Done | Failed
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What can be had of a crew.
+
+    Attributes:
+        concurrent: work goes on while the caller does something else. Otherwise ``submit`` does it, so that nothing is
+            submitted before there is need of it.
+        times_out: it can be said of a worker that it takes too long, and it can be ended; see ``Crew.stuck``.
+        grows: there can be more workers; see ``Crew.grow``.
+    """
+
+    concurrent: bool = False
+    times_out: bool = False
+    grows: bool = False
+
+
 @dataclass(slots=True, eq=False)
-class Ticket:
-    """A run that has been handed in.
+class Assignment:
+    """A run that has been handed in. It is itself what an answer is found by: two are never equal.
 
     Attributes:
         run: what is to be done.
@@ -38,20 +76,30 @@ class Ticket:
         self.ring.take_back(self._slots)
 
 
-class CrewLike(Protocol):
-    """Who does the work of one epoch. Used by one thread; ``layouts`` and ``attach`` come first, in this order."""
+class Crew(Protocol):
+    """Who does the work of one epoch; see the module for the order of calls.
 
-    @property
-    def concurrent(self) -> bool:
-        """Whether work goes on while the caller does something else; otherwise ``submit`` does it."""
-        ...
+    Attributes:
+        abilities: what else it can do; known when it is attached.
+    """
+
+    abilities: Abilities
 
     def layouts(self) -> Layouts:
-        """Read the first record and say what a batch holds; raises what the user's code raised."""
+        """Read the first record and say what a batch holds.
+
+        Raises:
+            Exception: what the source or a stage raised, or ``RecordError``.
+            WorkerError: workers die of it, or it takes longer than the time limit.
+            Closed: another thread wants this one to stop.
+        """
         ...
 
     def holds(self, ring: Ring) -> int:
-        """How many slots of a ring are still being written to, for an epoch that was left early."""
+        """How many slots of a ring are still being written to, for an epoch that was left early.
+
+        They come free while this crew works. A ring of which more slots are taken cannot be attached.
+        """
         ...
 
     def attach(self, ring: Ring, layouts: Layouts) -> None:
@@ -62,28 +110,80 @@ class CrewLike(Protocol):
         """Whether somebody has less than ``depth`` runs in hand; only then may one be submitted."""
         ...
 
-    def submit(self, ticket: Ticket) -> None:
-        """Take a run in hand. Its slot is the crew's until the answer comes, or until nobody wants it."""
+    def submit(self, assignment: Assignment) -> None:
+        """Take a run in hand. It does not wait for a worker, unless the caller is one."""
         ...
 
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
-        """What has been finished since the last call, in any order; waits up to ``seconds``, or without a limit."""
+    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
+        """What has been finished since the last call, in any order.
+
+        Args:
+            seconds: how long to wait for something to happen, which need not bring an answer; None is without a limit.
+
+        Raises:
+            WorkerError: workers keep dying, or none can be had.
+            Closed: another thread wants this one to stop.
+        """
         ...
 
-    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
-        """The error for a run that is waited for, or for the layout, and has not come within ``seconds``."""
-        ...
+    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
+        """The error for what has not come in time. Whoever is at it is ended. Only where ``abilities.times_out``.
+
+        Args:
+            assignment: what is waited for, or None if nothing could be handed in.
+            seconds: how long that took.
+        """
+        raise RuntimeError(f"that needs another crew: {self.abilities}")
 
     def grow(self, size: int) -> None:
-        """Have so many workers from now on, or as many as can be had."""
-        ...
+        """Have so many workers from now on, or as many as can be had. Only where ``abilities.grows``."""
+        raise RuntimeError(f"that needs another crew: {self.abilities}")
 
     def leave(self) -> None:
         """End in an orderly way; what is still being worked on is discarded when it is done."""
         ...
 
     def kill(self) -> None:
-        """End at once, in the middle of anything."""
+        """End at once, in the middle of anything; nothing is written any more, or its slot never comes free."""
+        ...
+
+
+class Engine(Protocol):
+    """One way of making batches, for one recipe: makes a crew for each epoch, and keeps what the next can use again.
+
+    Attributes:
+        shared: whether a ring has to lie in memory that other processes can map.
+    """
+
+    shared: bool
+
+    def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> Crew:
+        """Have workers for an epoch. What the user has changed in the recipe since the last one holds for them.
+
+        Args:
+            epoch: the epoch that begins.
+            size: how many workers.
+            probe: whether ``layouts`` will be asked for.
+            waker: readable when another thread wants whoever waits for workers to stop.
+
+        Raises:
+            TypeError: the recipe cannot be sent to workers; the message names the attribute.
+            SharedMemoryError: there is too little memory for it.
+            WorkerError: no worker can be had.
+            Exception: with ``probe``, what the user's code raised when it was set up.
+        """
+        ...
+
+    def finish(self, deadline: float) -> None:
+        """Wait until no code of the recipe's runs for an epoch that was left; what does at the deadline is ended.
+
+        Args:
+            deadline: by ``time.monotonic``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept for the next epoch. A crew that is at work still works, and this is called again."""
         ...
 
 

@@ -1,6 +1,6 @@
 """A crew without processes: what ``num_workers=0`` means.
 
-    submit(ticket) ---> done at once, in the calling thread              user code in it, or small batches
+    submit(assignment) ---> done at once, in the calling thread              user code in it, or small batches
                    ---> queue ---> background thread ---> answers()      nothing but copying rows of large arrays
 
 The user's functions always run in the calling thread, where a debugger finds them. Copying rows is NumPy's work alone,
@@ -16,7 +16,8 @@ from contextlib import nullcontext
 
 from datarax_mp.core.errors import RemoteError
 from datarax_mp.core.undisturbed import undisturbed
-from datarax_mp.crews.base import Answer, Ticket
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Crew
 from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.randomness import put_back
@@ -30,8 +31,31 @@ log = logging.getLogger("datarax_mp")
 _THREAD_BYTES = 256 * 1024
 
 
-class LocalCrew:
-    """Does the work in the calling process.
+class LocalEngine:
+    """The calling process, as ``crews.base.Engine`` says.
+
+    Args:
+        recipe: what is done.
+    """
+
+    shared = False
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> LocalCrew:
+        """What the user has changed in the recipe is there as it is."""
+        return LocalCrew(self._recipe, epoch)
+
+    def finish(self, deadline: float) -> None:
+        """Whoever has left is not at work any more."""
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class LocalCrew(Crew):
+    """Does the work in the calling process. It is concurrent where there is nothing but rows of large arrays to copy.
 
     Args:
         recipe: what is done.
@@ -41,13 +65,9 @@ class LocalCrew:
     def __init__(self, recipe: Recipe, epoch: int) -> None:
         self._executor, self._epoch = Executor(recipe), epoch
         self._executor.user_code.begin()
-        self._answers: list[tuple[Ticket, Answer]] = []
+        self._answers: list[tuple[Assignment, Answer]] = []
         self._background: _Background | None = None
-
-    @property
-    def concurrent(self) -> bool:
-        """Whether work goes on while the caller does something else."""
-        return self._background is not None
+        self.abilities = Abilities()
 
     def layouts(self) -> Layouts:
         """Read the first record and see what a batch holds."""
@@ -60,46 +80,40 @@ class LocalCrew:
         return 0
 
     def attach(self, ring: Ring, layouts: Layouts) -> None:
-        """Write batches as the layouts say; a ticket brings its ring along."""
+        """Write batches as the layouts say; an assignment brings its ring along."""
         self._executor.settle(layouts)
         if self._executor.only_copies and layouts.delivered.block_bytes >= _THREAD_BYTES:
             try:
                 self._background = _Background(self._executor)
             except RuntimeError as error:  # there can be no further thread
                 log.info("batches are made in the calling thread: %s", error)
+            else:
+                self.abilities = Abilities(concurrent=True)
 
     def has_room(self, depth: int) -> bool:
         """Whether the thread has less than ``depth`` runs in hand; without one, whether no answer waits to be taken."""
         return not self._answers if self._background is None else self._background.pending < depth
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, assignment: Assignment) -> None:
         """Do the run, or have it done."""
         if self._background is not None:
-            self._background.submit(ticket)
+            self._background.submit(assignment)
         else:
-            self._answers.append((ticket, _perform(self._executor, ticket)))
+            self._answers.append((assignment, _perform(self._executor, assignment)))
 
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
         """What has been done since the last call; a thread is waited for, for so many seconds."""
         if self._background is not None:
             return self._background.answers(seconds)
         answers, self._answers = self._answers, []
         return answers
 
-    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
-        """There is no time limit without processes, hence nothing to be stuck."""
-        raise AssertionError
-
-    def grow(self, size: int) -> None:
-        """There is nobody to add."""
-        raise AssertionError
-
     def leave(self) -> None:
         """Let go of what has been done and not been taken."""
         if self._background is not None:
             self._background.close()
-        for ticket, _ in self.answers(0):
-            ticket.discard()
+        for assignment, _ in self.answers(0):
+            assignment.discard()
 
     kill = leave
 
@@ -108,8 +122,8 @@ class _Background:
     """A thread that does runs, one after the other."""
 
     def __init__(self, executor: Executor) -> None:
-        self._todo: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[Ticket, Answer]] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Assignment, Answer]] = queue.SimpleQueue()
         self.pending = 0
         # A daemon, because Python waits for others before it lets anybody close what is open.
         self._thread = threading.Thread(
@@ -123,12 +137,12 @@ class _Background:
         if failure is not None:
             raise failure
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, assignment: Assignment) -> None:
         self.pending += 1
-        self._todo.put(ticket)
+        self._todo.put(assignment)
 
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
-        found: list[tuple[Ticket, Answer]] = []
+    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
+        found: list[tuple[Assignment, Answer]] = []
         try:
             while self.pending:
                 found.append(self._done.get(block=not found and seconds != 0, timeout=seconds))
@@ -144,19 +158,19 @@ class _Background:
 
 
 def _work(
-    executor: Executor, todo: queue.SimpleQueue[Ticket | None], done: queue.SimpleQueue[tuple[Ticket, Answer]]
+    executor: Executor, todo: queue.SimpleQueue[Assignment | None], done: queue.SimpleQueue[tuple[Assignment, Answer]]
 ) -> None:
-    while (ticket := todo.get()) is not None:
+    while (assignment := todo.get()) is not None:
         try:
-            answer = _perform(executor, ticket)
+            answer = _perform(executor, assignment)
         except BaseException as error:  # somebody waits for an answer, whatever it is
             answer = Failed(_Raised(error), Written.nothing())
-        done.put((ticket, answer))
+        done.put((assignment, answer))
 
 
-def _perform(executor: Executor, ticket: Ticket) -> Answer:
+def _perform(executor: Executor, assignment: Assignment) -> Answer:
     with put_back(quick=not executor.user_code.draws) if executor.user_code.there else nullcontext():
-        return executor.perform(ticket.run, ticket.ring.memory, ticket.ring.slot_bytes, _Raised)
+        return executor.perform(assignment.run, assignment.ring.memory, assignment.ring.slot_bytes, _Raised)
 
 
 class _Raised(RemoteError):

@@ -22,7 +22,7 @@ from typing import Any
 
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.spec import Layout
-from datarax_mp.crews.base import Answer, CrewLike, Ticket
+from datarax_mp.crews.base import Answer, Assignment, Crew
 from datarax_mp.feed.host_batch import CopiedBatch, HostBatch, MappedBatch, aligned_copy
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order.epoch import Epoch
@@ -63,7 +63,7 @@ class Feed:
 
     def __init__(
         self,
-        crew: CrewLike,
+        crew: Crew,
         ring: Ring,
         layout: Layout,
         epoch: Epoch,
@@ -78,10 +78,11 @@ class Feed:
     ) -> None:
         self._crew, self._ring, self._layout, self._epoch = crew, ring, layout, epoch
         self._lendable, self._pad = lendable, pad
-        self._timeout, self._tuner = timeout, tuner
+        self._timeout = timeout if crew.abilities.times_out else None
+        self._tuner = tuner if crew.abilities.grows else None
         self._next, self._stop = start, epoch.steps
-        self._handed_out: deque[Ticket] = deque()  # in the order of their steps
-        self._finished: dict[Ticket, Answer] = {}
+        self._handed_out: deque[Assignment] = deque()  # in the order of their steps
+        self._finished: dict[Assignment, Answer] = {}
         # What is left of the run that is being delivered.
         self._run: Generator[HostBatch | Failure, None, None] | None = None
         self._left_in_run = 0
@@ -95,7 +96,7 @@ class Feed:
         """Whether ``next_batch`` has a batch without waiting for another process."""
         if self._left_in_run:
             return True
-        if not self._crew.concurrent:
+        if not self._crew.abilities.concurrent:
             return self._next < self._stop or bool(self._handed_out)
         self._turn(0)
         return self._head_finished()
@@ -113,13 +114,13 @@ class Feed:
             self._hand_out()
             if not self._wait_for_head():
                 return None
-            ticket = self._handed_out.popleft()
-            answer = self._finished.pop(ticket)
-            if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, ticket.run.steps):
+            assignment = self._handed_out.popleft()
+            answer = self._finished.pop(assignment)
+            if self._tuner is not None and self._tuner.observe(time.perf_counter() - now, assignment.run.steps):
                 self._crew.grow(self._tuner.workers)
             lend = self._ring.leased < self._lendable
-            self._run = _batches(self._ring, self._layout, self._epoch, ticket, answer, lend, self._pad)
-            self._left_in_run = ticket.run.steps
+            self._run = _batches(self._ring, self._layout, self._epoch, assignment, answer, lend, self._pad)
+            self._left_in_run = assignment.run.steps
             self._left = time.perf_counter()
         self._left_in_run -= 1
         batch = next(self._run)
@@ -130,8 +131,8 @@ class Feed:
     def close(self) -> None:
         """Forget what is not delivered. Runs in hand are discarded when their answers come."""
         self._run, self._left_in_run = None, 0
-        for ticket in self._finished:
-            ticket.discard()
+        for assignment in self._finished:
+            assignment.discard()
         self._finished.clear()
         self._next = self._stop
         self._handed_out.clear()
@@ -149,13 +150,13 @@ class Feed:
         return True
 
     def _turn(self, seconds: float | None) -> None:
-        for ticket, answer in self._crew.answers(seconds):
-            self._finished[ticket] = answer
+        for assignment, answer in self._crew.answers(seconds):
+            self._finished[assignment] = answer
             if isinstance(answer, Done):
                 self._run_seconds = answer.seconds
                 if self._adaptive:
-                    self._adapt(ticket.run.steps, answer.seconds)
-        if self._crew.concurrent or not self._head_finished():
+                    self._adapt(assignment.run.steps, answer.seconds)
+        if self._crew.abilities.concurrent or not self._head_finished():
             self._hand_out()  # so that nobody idles while the caller is away
 
     def _head_finished(self) -> bool:
@@ -176,20 +177,20 @@ class Feed:
             if slot is None:
                 return
             steps = min(self._steps, self._stop - self._next)
-            ticket = Ticket(Run(self._epoch.number, self._next, steps, slot), self._ring)
-            self._crew.submit(ticket)
-            self._handed_out.append(ticket)
+            assignment = Assignment(Run(self._epoch.number, self._next, steps, slot), self._ring)
+            self._crew.submit(assignment)
+            self._handed_out.append(assignment)
             self._next += steps
 
 
 def _batches(
-    ring: Ring, layout: Layout, epoch: Epoch, ticket: Ticket, answer: Answer, lend: bool, pad: bool
+    ring: Ring, layout: Layout, epoch: Epoch, assignment: Assignment, answer: Answer, lend: bool, pad: bool
 ) -> Generator[HostBatch | Failure, None, None]:
     """The batches of one finished run, one by one.
 
     The lease lives here for as long as there is something to read, and in every batch and array that was read.
     """
-    run, written = ticket.run, answer.written
+    run, written = assignment.run, answer.written
     memory: Any = ring.lease(run.slot)
     last, most = epoch.steps - 1, epoch.batch_size  # only the last step may have fewer rows
     alike = 0

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from datarax_mp.core.patience import Patience
-from datarax_mp.crews.base import Answer, CrewLike, Ticket
+from datarax_mp.crews.base import Answer, Assignment, Crew
 from datarax_mp.feed.depth import Depth
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.order.epoch import Epoch
@@ -47,7 +47,7 @@ class Window:
 
     def __init__(
         self,
-        crew: CrewLike,
+        crew: Crew,
         ring: Ring,
         epoch: Epoch,
         *,
@@ -58,14 +58,14 @@ class Window:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._crew, self._ring, self._length, self._depth = crew, ring, length, depth
-        self._timeout, self._clock = timeout, clock
+        self._timeout, self._clock = timeout if crew.abilities.times_out else None, clock
         self._epoch, self._next, self._stop = epoch.number, start, epoch.steps
-        self._handed_out: deque[Ticket] = deque()  # in the order of their steps
-        self._answers: dict[Ticket, Answer] = {}
+        self._handed_out: deque[Assignment] = deque()  # in the order of their steps
+        self._answers: dict[Assignment, Answer] = {}
 
     def ready(self) -> bool:
         """Whether ``take`` has a run without waiting for another process."""
-        if not self._crew.concurrent:
+        if not self._crew.abilities.concurrent:
             return self._next < self._stop or bool(self._handed_out)
         self._turn(0)
         return self._head_finished()
@@ -80,13 +80,13 @@ class Window:
         self._hand_out()
         if not self._wait_for_head():
             return None
-        ticket = self._handed_out.popleft()
-        return Finished(ticket.run, self._answers.pop(ticket))
+        assignment = self._handed_out.popleft()
+        return Finished(assignment.run, self._answers.pop(assignment))
 
     def close(self) -> None:
         """Forget what has not been taken. Runs in hand are discarded when their answers come."""
-        for ticket in self._answers:
-            ticket.discard()
+        for assignment in self._answers:
+            assignment.discard()
         self._answers.clear()
         self._next = self._stop
         self._handed_out.clear()
@@ -104,12 +104,12 @@ class Window:
         return True
 
     def _turn(self, seconds: float | None) -> None:
-        for ticket, answer in self._crew.answers(seconds):
-            self._answers[ticket] = answer
+        for assignment, answer in self._crew.answers(seconds):
+            self._answers[assignment] = answer
             if isinstance(answer, Done):
                 self._depth.took(answer.seconds)
-                self._length.observe(ticket.run.steps, answer.seconds)
-        if self._crew.concurrent or not self._head_finished():
+                self._length.observe(assignment.run.steps, answer.seconds)
+        if self._crew.abilities.concurrent or not self._head_finished():
             self._hand_out()  # so that nobody idles while the caller is away
 
     def _head_finished(self) -> bool:
@@ -122,7 +122,7 @@ class Window:
             if slot is None:
                 return
             steps = min(self._length.steps, self._stop - self._next)
-            ticket = Ticket(Run(self._epoch, self._next, steps, slot), self._ring)
-            self._crew.submit(ticket)
-            self._handed_out.append(ticket)
+            assignment = Assignment(Run(self._epoch, self._next, steps, slot), self._ring)
+            self._crew.submit(assignment)
+            self._handed_out.append(assignment)
             self._next += steps

@@ -12,7 +12,7 @@ import numpy as np
 from datarax_mp.core.cores import usable_cores
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
-from datarax_mp.crews.processes.launch import missing
+from datarax_mp.crews.choose import missing
 from datarax_mp.delivery.hosts import shard_of_sharding
 from datarax_mp.order import ShardOptions
 from datarax_mp.recipe.worker_init import WorkerInit
@@ -26,7 +26,7 @@ def resolve_workers(value: Any) -> tuple[int, bool]:
     if isinstance(value, str) and not auto:
         raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
     number = usable_cores() if auto else integer("num_workers", value, least=0)
-    if number and (lacking := missing()):
+    if lacking := missing(number):
         raise ValueError(f"worker processes need what this system lacks ({', '.join(lacking)}); use num_workers=0")
     return number, auto
 

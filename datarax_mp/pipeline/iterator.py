@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
 import threading
@@ -16,6 +15,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from datarax_mp.core.errors import WorkerError
+from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
@@ -253,7 +253,9 @@ class PipelineIterator:
     def _fill(self, work: Work, *, wait: bool = True) -> None:
         ready, feed = self._ready, work.feed
         # Without workers every batch is made right here, so the queue fills over several calls, not all in the first.
-        most = self._prefetch_size + 1 if work.crew.concurrent else min(self._prefetch_size + 1, len(ready) + 2)
+        most = self._prefetch_size + 1
+        if not work.crew.abilities.concurrent:
+            most = min(most, len(ready) + 2)
         work.whole = False
         try:
             while len(ready) < most and ((wait and not ready) or feed.ready()):
@@ -360,7 +362,7 @@ def _is_later(one: Position, other: Position) -> bool:
     return one.order is other.order and one[1:] > other[1:]
 
 
-@atexit.register
+@at_exit(Turn.ITERATORS)
 def _close_all() -> None:
     """What a program leaves open is closed while everything that closing needs is still there."""
     for iterator in list(_alive):

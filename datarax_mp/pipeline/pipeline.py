@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
-from datarax_mp.crews.processes.pool import pool
+from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.placement import resolve_device, resolve_sharding
 from datarax_mp.delivery.transfer import Output
 from datarax_mp.order import Among, Order, ShardOptions, in_order_or_shuffled
@@ -204,8 +204,7 @@ class Pipeline:
             offset=facts.shard_id,
             stride=facts.shards,
         )
-        if num_workers:
-            pool().prepare()  # it starts up while the caller builds a model
+        prepare(num_workers)  # it starts up while the caller builds a model
         if not self._recipe.filters:
             self._start(self._all)
 

@@ -24,7 +24,6 @@ from datarax_mp.pipeline.session import Options, Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Reading, Recipe
 from datarax_mp.recipe.worker_init import WorkerInit
-from datarax_mp.shipping.digest import digest
 from datarax_mp.sources import as_source
 from datarax_mp.stages.base import Stage
 from datarax_mp.stages.map_element import MapElement
@@ -104,6 +103,8 @@ def survivors(
     Raises:
         ValueError: none is left.
     """
+    from datarax_mp.shipping.digest import digest  # delayed: only filters need it
+
     filters = max(place for place, stage in enumerate(stages) if stage.decides)
     stages = tuple(stages[: filters + 1])
     key = digest((source, stages)), skip, reading

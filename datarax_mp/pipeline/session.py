@@ -7,7 +7,6 @@ workers are parked in the process-wide pool with the program still loaded, so th
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +15,8 @@ from typing import Any
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import CrewLike
-from datarax_mp.crews.local import LocalCrew
-from datarax_mp.crews.processes.crew import Crew
-from datarax_mp.crews.processes.environment import Environment
-from datarax_mp.crews.processes.pool import pool, program_numbers
+from datarax_mp.crews.base import Crew
+from datarax_mp.crews.choose import choose
 from datarax_mp.delivery.grouped import Groups, Together
 from datarax_mp.delivery.placement import check_fields
 from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
@@ -33,10 +29,6 @@ from datarax_mp.order.epoch import Epoch
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
-from datarax_mp.shipping.copied_generators import warn_of_generators
-from datarax_mp.shipping.package import Shipment
-
-_KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
 
 Deliver = Callable[[HostBatch, "Work", int], Any]
 HandOver = Callable[[Any], Any]
@@ -85,11 +77,15 @@ class Session:
 
     def __init__(self, program: Recipe, options: Options, deliver: Deliver, hand_over: HandOver | None = None) -> None:
         self._program, self._options, self.deliver, self.hand_over = program, options, deliver, hand_over
-        self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
+        self._engine = choose(
+            program,
+            num_workers=options.num_workers,
+            fewer=options.auto,
+            restart=options.restart_workers,
+            timeout=options.timeout,
+        )
         self._process = os.getpid()
-        self._shipment: Shipment | None = None
         self._layouts: Layouts | None = None
-        self._environment: Environment | None = None
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._transfer: Transfer | None = None
         self._together: Together | None = None
@@ -102,7 +98,8 @@ class Session:
         if self._process != os.getpid():  # forked by the user: the ring that lies ready is the parent's
             self._process = os.getpid()
             self._idle_rings.clear()
-        crew = self._crew(epoch, waker)
+        workers = self._options.num_workers if self._tuner is None else self._tuner.workers
+        crew = self._engine.crew(epoch, size=workers, probe=self._layouts is None, waker=waker)
         try:
             layouts = self._find_layouts(crew)
             layout = layouts.delivered
@@ -138,66 +135,24 @@ class Session:
         self._idle_rings.append(ring)
         self._keep_rings(0 if self._closed else 1)
         if self._closed:  # meanwhile, by a signal handler say; then the workers had not been parked yet
-            self._unload()
+            self._engine.close()
 
     def close(self) -> None:
         """Free everything that no iterator is using; an iterator frees the rest when it ends."""
         self._closed = True
         self._keep_rings(0)
-        shipment, self._shipment = self._shipment, None
-        if shipment is not None and self._process == os.getpid():
-            self._unload()
-
-    def _unload(self) -> None:
-        for number in list(self._numbers):
-            pool().unload(number)
+        self._engine.close()
 
     def finish(self, deadline: float) -> None:
-        """Wait until no parked worker is busy with this program; those that still are at the deadline are killed."""
-        for number in list(self._numbers):
-            pool().finish(number, max(0.0, deadline - time.monotonic()))
+        """Wait until nobody is busy with this program; workers that still are at the deadline are killed."""
+        self._engine.finish(deadline)
 
     def _keep_rings(self, most: int) -> None:
         while len(self._idle_rings) > most:
             with suppress(IndexError):  # another thread was quicker
                 self._idle_rings.popleft().close()
 
-    def _crew(self, epoch: int, waker: Waker) -> CrewLike:
-        options = self._options
-        if options.num_workers == 0:
-            return LocalCrew(self._program, epoch)
-        return Crew(
-            self._program,
-            self._shipped(),
-            self._tuner.workers if self._tuner is not None else options.num_workers,
-            most=options.num_workers,
-            fewer=options.auto,
-            probe=epoch if self._layouts is None else None,
-            restart=options.restart_workers,
-            timeout=options.timeout,
-            environment=self._environment_now(),
-            waker=waker,
-        )
-
-    def _environment_now(self) -> Environment:
-        """What the user's code is to find in a worker; where there is none, it does not matter what has changed."""
-        if self._environment is None or self._program.user_code:
-            self._environment = Environment.here()
-        return self._environment
-
-    def _shipped(self) -> Shipment:
-        """The program as the user has it now: what was changed between two epochs reaches the workers."""
-        known = self._shipment  # which may be closed at any time, see ``close``
-        if known is None or not (known.intact() and known.holds(self._program)):
-            number = next(program_numbers)
-            self._numbers.append(number)
-            fresh = known is None
-            known = self._shipment = Shipment(self._program, number)
-            if fresh:
-                warn_of_generators(self._program, known.kinds)
-        return known
-
-    def _find_layouts(self, crew: CrewLike) -> Layouts:
+    def _find_layouts(self, crew: Crew) -> Layouts:
         if self._layouts is None:
             layouts = crew.layouts()
             layout = layouts.delivered
@@ -226,7 +181,7 @@ class Session:
             self._layouts = layouts
         return self._layouts
 
-    def _ring(self, layout: Layout, crew: CrewLike) -> tuple[RingPlan, Ring]:
+    def _ring(self, layout: Layout, crew: Crew) -> tuple[RingPlan, Ring]:
         plan = self._plan
         assert plan is not None
         with suppress(IndexError):
@@ -235,7 +190,7 @@ class Session:
             if ring.filling <= crew.holds(ring) and (ring.segment is None or ring.segment.intact()):
                 return plan, ring
             ring.close()
-        return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=self._options.num_workers > 0)
+        return plan, Ring(plan.slots, plan.steps * layout.block_bytes, shared=self._engine.shared)
 
 
 @dataclass(slots=True)
@@ -256,7 +211,7 @@ class Work:
     """
 
     session: Session
-    crew: CrewLike
+    crew: Crew
     ring: Ring
     layout: Layout
     order: Order

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from datarax_mp import Pipeline
-from datarax_mp.crews.base import Ticket
+from datarax_mp.crews.base import Assignment
 from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.protocol import Channel
 from datarax_mp.crews.processes.worker import Worker, bury
@@ -107,7 +107,7 @@ def test_what_a_worker_has_in_hand_is_free_when_it_is_dead_and_not_before(proces
     slot = ring.acquire()
     assert slot is not None
     with theirs:
-        worker.ask(Ticket(Run(0, 0, 1, slot), ring), Run(0, 0, 1, slot))
+        worker.ask(Assignment(Run(0, 0, 1, slot), ring), Run(0, 0, 1, slot))
         worker.kill(0.05)
     bury()
     assert worker.closed
@@ -122,8 +122,8 @@ def test_a_slot_goes_back_once_however_often_it_is_given_back() -> None:
     ring = Ring(2, 4096, shared=False)
     slot = ring.acquire()
     assert slot is not None
-    ticket = Ticket(Run(0, 0, 1, slot), ring)
-    ticket.discard()
-    ticket.discard()
+    assignment = Assignment(Run(0, 0, 1, slot), ring)
+    assignment.discard()
+    assignment.discard()
     assert sorted([ring.acquire(), ring.acquire()]) == [0, 1]  # type: ignore[type-var]
     assert ring.acquire() is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
-from datarax_mp.crews.base import Ticket
+from datarax_mp.crews.base import Assignment
 from datarax_mp.feed.depth import SLOW_SECONDS, Depth
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.feed.window import Window
@@ -199,7 +199,7 @@ def test_while_workers_are_busy_with_an_epoch_that_was_left_the_time_limit_says_
     for step in (7, 8):
         slot = setting.ring.acquire()
         assert slot is not None
-        crew.hands[0].append(Ticket(Run(0, step, 1, slot), setting.ring, wanted=False))
+        crew.hands[0].append(Assignment(Run(0, step, 1, slot), setting.ring, wanted=False))
     with pytest.raises(WorkerTimeoutError, match="at an earlier epoch"):
         setting.take()
     crew.turn = in_order

@@ -1,12 +1,12 @@
-"""The worker processes that serve one pipeline, seen as a place to hand runs in and to get answers out.
+"""The worker processes that serve one epoch: a crew, as ``crews.base`` says.
 
-    submit(ticket) ---> worker.pending ---> answers() ---> (ticket, Done | Failed)
+    submit(assignment) ---> worker.pending ---> answers() ---> (assignment, Done | Failed)
                              |    ^
                       it dies|    |submit, to another worker
                              v    |
                             _again          same run, same slot; the order is pure, so the bytes are the same
 
-``local.LocalCrew`` is the same for ``num_workers=0``. Everything above this module is alike for both.
+A worker that was sent something and has died is no error here: that shows where answers are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Answer, Closed, Ticket
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed
 from datarax_mp.crews.processes.blame import whereabouts
 from datarax_mp.crews.processes.deaths import Deaths
 from datarax_mp.crews.processes.environment import Environment
@@ -39,12 +39,12 @@ _LEAVING_SECONDS = 0.5  # between the end of a process's channel and its own; fa
 _DEATH_SECONDS = 5.0  # after SIGKILL, for a run to be done by another one in the same slot
 
 
-class _LoadTicket:
+class _Loading:
     def discard(self) -> None:
         """Nothing hangs on it."""
 
 
-class Crew:
+class ProcessCrew:
     """Leased worker processes with one program loaded.
 
     A worker that dies is replaced, and what it had not finished is done again by others: the order is a pure function,
@@ -64,7 +64,7 @@ class Crew:
         waker: readable when another thread wants this one to stop waiting.
     """
 
-    concurrent = True
+    abilities = Abilities(concurrent=True, times_out=True, grows=True)
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Crew:
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layouts] | None = None
         self._loaded: list[Loaded | Failed] = []
-        self._arrived: list[tuple[Ticket, Answer]] = []
-        self._again: deque[Ticket] = deque()
+        self._arrived: list[tuple[Assignment, Answer]] = []
+        self._again: deque[Assignment] = deque()
         self._deaths = Deaths(recipe, restart=restart)
         self._waker = waker
         self._poll = select.poll()
@@ -124,7 +124,7 @@ class Crew:
     def holds(self, ring: Ring) -> int:
         """How many slots of a ring these workers are still at, for an epoch that was left early."""
         questions = [question for worker in self.workers for question in worker.pending.values()]
-        return sum(isinstance(question, Ticket) and question.ring is ring for question in questions)
+        return sum(isinstance(question, Assignment) and question.ring is ring for question in questions)
 
     def attach(self, ring: Ring, layouts: Layouts) -> None:
         """Make all workers write to this ring."""
@@ -136,11 +136,11 @@ class Crew:
         """Whether some worker has less than ``depth`` runs in hand."""
         return any(len(worker.pending) < depth for worker in self.workers)
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, assignment: Assignment) -> None:
         """Give a run to the worker with the least to do."""
-        min(self.workers, key=lambda worker: len(worker.pending)).ask(ticket, ticket.run)
+        min(self.workers, key=lambda worker: len(worker.pending)).ask(assignment, assignment.run)
 
-    def answers(self, seconds: float | None) -> list[tuple[Ticket, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
         """Take the answers that have arrived.
 
         Args:
@@ -154,14 +154,14 @@ class Crew:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def stuck(self, ticket: Ticket | None, seconds: float) -> Exception:
+    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
         """Say what the worker does that has a run in hand, and end it.
 
         Args:
-            ticket: the run that is waited for; None while the layout is.
+            assignment: the run that is waited for; None while the layout is.
             seconds: how long that took.
         """
-        held = [w for w in self.workers if (ticket in w.pending.values() if ticket is not None else w.pending)]
+        held = [w for w in self.workers if (assignment in w.pending.values() if assignment is not None else w.pending)]
         if not held:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
         worker = held[0]
@@ -257,7 +257,7 @@ class Crew:
         """Nobody waits for anything any more."""
         for worker in self.workers:
             for question in worker.pending.values():
-                if isinstance(question, Ticket):
+                if isinstance(question, Assignment):
                     question.wanted = False
         while self._again:
             self._again.popleft().discard()
@@ -302,7 +302,7 @@ class Crew:
 
     def _take(self, worker: Worker) -> None:
         for question, answer in worker.answers():
-            if not isinstance(question, Ticket):
+            if not isinstance(question, Assignment):
                 self._loaded.append(answer)
             elif question.wanted:
                 self._arrived.append((question, answer))
@@ -327,7 +327,7 @@ class Crew:
             if not self._shipment.need.modules <= worker.modules:
                 worker.modules |= self._shipment.need.modules
             message = self._shipment.message(probe=probe, template=template)
-            worker.ask(_LoadTicket(), message, self._shipment.descriptors)
+            worker.ask(_Loading(), message, self._shipment.descriptors)
 
     def _send_attach(self, worker: Worker) -> None:
         assert self._attach is not None
@@ -357,11 +357,11 @@ class Crew:
         lost = {
             number: question
             for number, question in worker.pending.items()
-            if isinstance(question, Ticket) and question.wanted
+            if isinstance(question, Assignment) and question.wanted
         }
-        for number, ticket in lost.items():
+        for number, assignment in lost.items():
             del worker.pending[number]  # it is handed in again, and keeps its slot
-            self._again.append(ticket)  # discarded with the rest when the crew leaves
+            self._again.append(assignment)  # discarded with the rest when the crew leaves
         try:
             self._deaths.judge(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
         finally:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from datarax_mp.core.errors import WorkerError, describe_exit, likely_cause
-from datarax_mp.crews.base import Ticket
+from datarax_mp.crews.base import Assignment
 from datarax_mp.crews.processes.blame import culprit, whereabouts
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.worker import Worker
@@ -37,7 +37,7 @@ class Deaths:
         """A run was finished: workers do not die one after the other."""
         self._in_a_row = 0
 
-    def judge(self, worker: Worker, lost: list[Ticket], crew_size: int, *, cut_off: bool) -> None:
+    def judge(self, worker: Worker, lost: list[Assignment], crew_size: int, *, cut_off: bool) -> None:
         """Log a death, or raise if there have been too many.
 
         Args:
@@ -65,7 +65,7 @@ class Deaths:
             raise WorkerError(f"{death}; {trouble}")
         log.warning("%s; a new worker takes its place and does the work again", death)
 
-    def _describe(self, worker: Worker, lost: list[Ticket], status: int | None, *, cut_off: bool) -> str:
+    def _describe(self, worker: Worker, lost: list[Assignment], status: int | None, *, cut_off: bool) -> str:
         sighting = worker.sighting()
         how = "died with its parent, the nursery," if status is None else f"died of {describe_exit(status)}"
         if cut_off:

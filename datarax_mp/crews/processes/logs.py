@@ -15,7 +15,6 @@ those that ``worker_init`` sets up are the worker's own, and get its records too
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
@@ -27,6 +26,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from datarax_mp.core.descriptors import Identity, close_socket, connection, identity
+from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.refusals import is_refusal
 from datarax_mp.core.strays import is_from_handler
 
@@ -272,7 +272,7 @@ def inbox() -> Inbox:
     return _inbox
 
 
-@atexit.register  # before the pool does, so that it is called when the workers have ended
+@at_exit(Turn.LOGS)
 def _close_at_exit() -> None:
     if _inbox is not None:
         if _inbox.intact():

@@ -16,7 +16,6 @@ two.
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
 import threading
@@ -24,6 +23,7 @@ import weakref
 
 from datarax_mp.core.descriptors import is_gone, readable
 from datarax_mp.core.edits import last_code_version
+from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.patience import Patience
 from datarax_mp.crews.processes.forking import can_tell
 from datarax_mp.crews.processes.protocol import Fitness, Gone, Park, Unload
@@ -284,6 +284,6 @@ def pool() -> Pool:
     return _pool
 
 
-atexit.register(_pool.close)
+at_exit(Turn.WORKERS)(_pool.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.abandon)

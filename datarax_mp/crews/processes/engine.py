@@ -1,0 +1,89 @@
+"""What the worker processes of all epochs of one pipeline have in common: the serialised recipe and the environment.
+
+Between epochs the workers are parked in the pool, with the recipe still loaded, so that another pipeline can take them
+over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.processes.crew import ProcessCrew
+from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.crews.processes.pool import pool, program_numbers
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.shipping.copied_generators import warn_of_generators
+from datarax_mp.shipping.package import Shipment
+
+_KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
+
+
+class ProcessEngine:
+    """Worker processes, as ``crews.base.Engine`` says. The first ``crew`` serialises the recipe.
+
+    Args:
+        recipe: what they do.
+        most: how many there may be.
+        fewer: whether less will do, where so many cannot be started.
+        restart: whether a worker that dies is replaced; otherwise its death is an error.
+        timeout: seconds to wait for the layouts, or None.
+    """
+
+    shared = True
+
+    def __init__(self, recipe: Recipe, most: int, *, fewer: bool, restart: bool, timeout: float | None) -> None:
+        self._recipe, self._most = recipe, most
+        self._fewer, self._restart, self._timeout = fewer, restart, timeout
+        self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
+        self._process = os.getpid()
+        self._shipment: Shipment | None = None
+        self._environment: Environment | None = None
+
+    def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> ProcessCrew:
+        """So many workers, with the recipe as the user has it now."""
+        self._process = os.getpid()
+        return ProcessCrew(
+            self._recipe,
+            self._shipped(),
+            size,
+            most=self._most,
+            fewer=self._fewer,
+            probe=epoch if probe else None,
+            restart=self._restart,
+            timeout=self._timeout,
+            environment=self._environment_now(),
+            waker=waker,
+        )
+
+    def finish(self, deadline: float) -> None:
+        """Wait until no parked worker is busy with this recipe; those that still are at the deadline are killed."""
+        for number in list(self._numbers):
+            pool().finish(number, max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Let go of the serialised recipe, here and in parked workers."""
+        self._shipment = None
+        if self._process == os.getpid():  # in a forked child, what was parked is the parent's
+            for number in list(self._numbers):
+                pool().unload(number)
+
+    def _environment_now(self) -> Environment:
+        """What the user's code is to find in a worker; where there is none, it does not matter what has changed."""
+        if self._environment is None or self._recipe.user_code:
+            self._environment = Environment.here()
+        return self._environment
+
+    def _shipped(self) -> Shipment:
+        """The recipe as the user has it now: what was changed between two epochs reaches the workers."""
+        known = self._shipment  # which may be closed at any time, see ``close``
+        if known is None or not (known.intact() and known.holds(self._recipe)):
+            number = next(program_numbers)
+            self._numbers.append(number)
+            fresh = known is None
+            known = self._shipment = Shipment(self._recipe, number)
+            if fresh:
+                warn_of_generators(self._recipe, known.kinds)
+        return known
