@@ -10,7 +10,7 @@ import pytest
 from datarax_mp.crews.base import Abilities, Crew
 from datarax_mp.crews.choose import choose, missing
 from datarax_mp.crews.local import LocalEngine
-from datarax_mp.order import Order
+from datarax_mp.order import Order, Sequential
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.sources.adapt import as_source
 
@@ -26,7 +26,7 @@ def imported():
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return Recipe(as_source([1, 2]), (), Order(length=2, batch_size=2), x64=None)
+    return Recipe(as_source([1, 2]), (), Order(Sequential(2), batch_size=2), x64=None)
 
 
 def test_without_workers_nothing_is_imported_that_only_they_need(run_script: Callable[..., Any]) -> None:

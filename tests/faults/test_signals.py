@@ -8,7 +8,7 @@ from collections.abc import Callable
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 HEAD = """
-import ctypes, logging, os, pathlib, signal, sys, time
+import contextlib, ctypes, logging, os, pathlib, signal, sys, time
 import numpy as np
 import psutil
 from datarax_mp import Pipeline, WorkerTimeoutError
@@ -74,8 +74,9 @@ def end(role):
     processes = [psutil.Process(process.pid) for process in tree_memory().of(role)]
     for process in processes:
         process.kill()
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.005)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has been reaped
+            while process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.005)
     return len(processes)
 
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)

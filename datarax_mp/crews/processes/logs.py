@@ -3,7 +3,7 @@
     worker                                               main
     logger.warning(...)                                  logger.handle(record)
       level and filters of the logger there                level of the logger of that name, its filters and handlers
-      --> one datagram, never waiting ------------------>  read where answers are read (``Crew``), before them
+      --> one datagram, never waiting ------------------>  read where answers are read (``crew``), before them
 
 A datagram arrives whole or not at all, and what was sent before a worker died arrives. The socket holds some hundred
 records; those that it has no room for wait in the worker, up to ``_MOST_WAITING``, and beyond that they are counted and
