@@ -42,7 +42,7 @@ _EDITED = (
 )
 
 
-class Shipment:
+class SerializedRecipe:
     """A serialised recipe, ready to be sent to any number of workers.
 
     Attributes:

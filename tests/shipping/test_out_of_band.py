@@ -14,7 +14,7 @@ import pytest
 
 from datarax_mp import Pipeline
 from datarax_mp.shipping.arrival import unpack
-from datarax_mp.shipping.package import Shipment
+from datarax_mp.shipping.package import SerializedRecipe
 
 BIG = np.arange(200_000)
 
@@ -38,20 +38,20 @@ class Named(np.ndarray):
     name = ""
 
 
-def shipped(value: Any) -> Shipment:
-    return Shipment(Pipeline(source=Holder(value), batch_size=2, output="numpy")._session._program, 1)  # type: ignore[union-attr]
+def shipped(value: Any) -> SerializedRecipe:
+    return SerializedRecipe(Pipeline(source=Holder(value), batch_size=2, output="numpy")._session._program, 1)  # type: ignore[union-attr]
 
 
-def load(shipment: Shipment) -> Any:
-    return unpack(shipment.message(probe=None), [os.dup(fd) for fd in shipment.descriptors]).source.value
+def load(serialized: SerializedRecipe) -> Any:
+    return unpack(serialized.message(probe=None), [os.dup(fd) for fd in serialized.descriptors]).source.value
 
 
 def travelled(value: Any, *, segment: int) -> Any:
     """What arrives; ``segment`` is about how large the program's segment may be."""
-    shipment = shipped(value)
-    assert shipment.message(probe=None).parts[0].size < 10_000  # the pickle itself
-    assert shipment.segments[0].size < segment + 20_000
-    return load(shipment)
+    serialized = shipped(value)
+    assert serialized.message(probe=None).parts[0].size < 10_000  # the pickle itself
+    assert serialized.segments[0].size < segment + 20_000
+    return load(serialized)
 
 
 ARRAYS: dict[str, Callable[[], np.ndarray]] = {
@@ -128,8 +128,8 @@ def test_the_same_memory_travels_once() -> None:
 
 
 def test_a_read_only_array_stays_read_only_and_what_a_worker_writes_is_its_own() -> None:
-    shipment = shipped(BIG)
-    first, second = load(shipment), load(shipment)
+    serialized = shipped(BIG)
+    first, second = load(serialized), load(serialized)
     first[0] = 5
     assert (second[0], BIG[0]) == (0, 0)
     frozen = BIG.copy()

@@ -9,7 +9,7 @@ import pytest
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.shipping.arrival import unpack
-from datarax_mp.shipping.package import Shipment
+from datarax_mp.shipping.package import SerializedRecipe
 
 ARRAY = np.arange(1_000_000)
 
@@ -27,18 +27,18 @@ class Holder:
         return {"x": self.array[number]}
 
 
-def shipped(source: Any) -> Shipment:
-    return Shipment(Pipeline(source=source, batch_size=2, output="numpy")._session._program, 1)
+def shipped(source: Any) -> SerializedRecipe:
+    return SerializedRecipe(Pipeline(source=source, batch_size=2, output="numpy")._session._program, 1)
 
 
-def loaded(shipment: Shipment) -> Any:
-    return unpack(shipment.message(probe=None), [os.dup(fd) for fd in shipment.descriptors])
+def loaded(serialized: SerializedRecipe) -> Any:
+    return unpack(serialized.message(probe=None), [os.dup(fd) for fd in serialized.descriptors])
 
 
 def test_a_large_array_of_the_users_own_lies_in_the_segment_once() -> None:
-    shipment = shipped(Holder())
-    assert ARRAY.nbytes < shipment.segments[0].size < ARRAY.nbytes + 100_000
-    one, two = loaded(shipment), loaded(shipment)
+    serialized = shipped(Holder())
+    assert ARRAY.nbytes < serialized.segments[0].size < ARRAY.nbytes + 100_000
+    one, two = loaded(serialized), loaded(serialized)
     assert np.array_equal(one.source.array, ARRAY)
     one.source.array[0] = -1  # as a copy of one's own: nobody else sees it
     assert two.source.array[0] == ARRAY[0] == 0
@@ -64,9 +64,9 @@ def test_a_source_inside_another_is_placed_too() -> None:
         def __getitem__(self, number: int) -> dict[str, Any]:
             return {"x": self.inner[number]["x"] * 2}
 
-    shipment = shipped(Doubled())
-    assert len(shipment.segments) == 2
-    assert loaded(shipment).source[4]["x"] == 8
+    serialized = shipped(Doubled())
+    assert len(serialized.segments) == 2
+    assert loaded(serialized).source[4]["x"] == 8
 
 
 SOURCES = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datarax_mp import MapElement, Pipeline
-from datarax_mp.shipping.package import Shipment
+from datarax_mp.shipping.package import SerializedRecipe
 
 LOCK = threading.Lock()
 NESTED = {"a": [1, {"lock": LOCK}]}
@@ -72,7 +72,7 @@ def closure() -> Any:
 def message(source: Any = None, *stages: Any) -> str:
     pipeline = Pipeline(source=source or [1, 2], batch_size=1, stages=stages, output="numpy")
     with pytest.raises(TypeError, match="cannot be sent to worker processes") as raised:
-        Shipment(pipeline._session._program, 1)  # type: ignore[union-attr]
+        SerializedRecipe(pipeline._session._program, 1)  # type: ignore[union-attr]
     return str(raised.value)
 
 

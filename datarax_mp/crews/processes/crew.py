@@ -31,7 +31,7 @@ from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.work import Failed
 from datarax_mp.ring import Ring
-from datarax_mp.shipping.package import Shipment
+from datarax_mp.shipping.package import SerializedRecipe
 
 log = logging.getLogger("datarax_mp")
 
@@ -52,7 +52,7 @@ class ProcessCrew:
 
     Args:
         recipe: what they do; for the words about it.
-        shipment: the same, serialised.
+        serialized: the same, serialised.
         size: how many workers.
         most: how many there may come to be.
         fewer: whether fewer than ``size`` will do, where so many cannot be started.
@@ -69,7 +69,7 @@ class ProcessCrew:
     def __init__(
         self,
         recipe: Recipe,
-        shipment: Shipment,
+        serialized: SerializedRecipe,
         size: int,
         *,
         most: int,
@@ -80,7 +80,7 @@ class ProcessCrew:
         environment: Environment,
         waker: Waker,
     ) -> None:
-        self._recipe, self._shipment, self._most = recipe, shipment, most
+        self._recipe, self._serialized, self._most = recipe, serialized, most
         self._environment, self._inbox = environment, inbox()
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layouts] | None = None
@@ -95,7 +95,7 @@ class ProcessCrew:
         self._by_descriptor: dict[int, Worker] = {}
         self.workers: list[Worker] = []
         try:
-            if pool().wants_template(most, shipment.need):
+            if pool().wants_template(most, serialized.need):
                 self._make_template()
             begun = len(self.workers)
             self.workers += self._lease_about(size - begun) if fewer else self._lease(size - begun)
@@ -203,9 +203,9 @@ class ProcessCrew:
             self.workers.pop().kill()
 
     def _lease(self, count: int) -> list[Worker]:
-        leased = pool().lease(count, self._shipment.need)
+        leased = pool().lease(count, self._serialized.need)
         for worker in leased:
-            if worker.loaded != self._shipment.number:
+            if worker.loaded != self._serialized.number:
                 worker.index = -1  # it was another pipeline's
         return leased
 
@@ -224,7 +224,7 @@ class ProcessCrew:
 
         Otherwise it is a worker like the others.
         """
-        need = self._shipment.need
+        need = self._serialized.need
         loader = pool().novice(need)
         self.workers.append(loader)
         self._welcome(loader, template=True)
@@ -322,12 +322,12 @@ class ProcessCrew:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
         worker.settle(self._environment, self._index(worker), self._most, self._inbox)
-        if probe is not None or worker.loaded != self._shipment.number:
-            worker.loaded, worker.attached = self._shipment.number, None
-            if not self._shipment.need.modules <= worker.modules:
-                worker.modules |= self._shipment.need.modules
-            message = self._shipment.message(probe=probe, template=template)
-            worker.ask(_Loading(), message, self._shipment.descriptors)
+        if probe is not None or worker.loaded != self._serialized.number:
+            worker.loaded, worker.attached = self._serialized.number, None
+            if not self._serialized.need.modules <= worker.modules:
+                worker.modules |= self._serialized.need.modules
+            message = self._serialized.message(probe=probe, template=template)
+            worker.ask(_Loading(), message, self._serialized.descriptors)
 
     def _send_attach(self, worker: Worker) -> None:
         assert self._attach is not None

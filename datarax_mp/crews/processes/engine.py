@@ -16,7 +16,7 @@ from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.pool import pool, program_numbers
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.shipping.copied_generators import warn_of_generators
-from datarax_mp.shipping.package import Shipment
+from datarax_mp.shipping.package import SerializedRecipe
 
 _KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
 
@@ -39,7 +39,7 @@ class ProcessEngine:
         self._fewer, self._restart, self._timeout = fewer, restart, timeout
         self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
         self._process = os.getpid()
-        self._shipment: Shipment | None = None
+        self._serialized: SerializedRecipe | None = None
         self._environment: Environment | None = None
 
     def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> ProcessCrew:
@@ -47,7 +47,7 @@ class ProcessEngine:
         self._process = os.getpid()
         return ProcessCrew(
             self._recipe,
-            self._shipped(),
+            self._serialized_now(),
             size,
             most=self._most,
             fewer=self._fewer,
@@ -65,7 +65,7 @@ class ProcessEngine:
 
     def close(self) -> None:
         """Let go of the serialised recipe, here and in parked workers."""
-        self._shipment = None
+        self._serialized = None
         if self._process == os.getpid():  # in a forked child, what was parked is the parent's
             for number in list(self._numbers):
                 pool().unload(number)
@@ -76,14 +76,14 @@ class ProcessEngine:
             self._environment = Environment.here()
         return self._environment
 
-    def _shipped(self) -> Shipment:
+    def _serialized_now(self) -> SerializedRecipe:
         """The recipe as the user has it now: what was changed between two epochs reaches the workers."""
-        known = self._shipment  # which may be closed at any time, see ``close``
+        known = self._serialized  # which may be closed at any time, see ``close``
         if known is None or not (known.intact() and known.holds(self._recipe)):
             number = next(program_numbers)
             self._numbers.append(number)
             fresh = known is None
-            known = self._shipment = Shipment(self._recipe, number)
+            known = self._serialized = SerializedRecipe(self._recipe, number)
             if fresh:
                 warn_of_generators(self._recipe, known.kinds)
         return known
