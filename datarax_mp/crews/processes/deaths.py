@@ -52,7 +52,7 @@ class Deaths:
         status, sighting = pool().exit_status(worker), worker.sighting()
         death = self._describe(worker, lost, status, cut_off=cut_off)
         idle = sighting.phase == Phase.IDLE and not lost  # a parked one that leaves just now, say
-        if idle or worker.was_doomed():
+        if idle or worker.was_overdue():
             log.debug("%s; nobody waited for it", death)
             return
         if stack := worker.stack():

@@ -2,17 +2,15 @@
 
     main process                     nursery                        worker
     ------------                     -------                        ------
-    FORK place + channel's end ---->   fork()               ---->   serve(channel)
-                             <----   STARTED pid, stack, pidfd
-                             <----   ENDED pid, status      <----   exits, however it happens
+    asks for a worker        ---->   fork()                 ---->   serve(channel)
+                             <----   tells its process
+                             <----   tells how it did       <----   exits, however it happens
                                      ends what it has started (``groups``)
-    DOOM pid, message        ---->   SIGKILL, if it has not come
-                                     to its end after a while
-    SIGNAL pid, number       ---->   sends it, where main has no pidfd
-    UNLOAD program           ---->   a template: forgets it
     closes its end, or dies  ---->   SIGKILL to all, exit
                                      killed                 ---->   SIGKILL by the kernel (PR_SET_PDEATHSIG),
                                                                     or by a thread that waits for it
+
+What else main asks for, and how, stands in ``nursery_protocol``.
 
 Why not fork from the main process: it has JAX's threads, and a fork copies their locks in whatever state they are (jax
 #3382). Why not ``multiprocessing``'s fork server: it imports the user's main module by default, is shared with
@@ -32,14 +30,13 @@ import gc
 import os
 import signal
 import socket
-import struct
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from datarax_mp.core.descriptors import pipe, readable, receive
+from datarax_mp.core.descriptors import pipe, readable
 from datarax_mp.core.edits import users_files
 from datarax_mp.core.patience import Patience
 from datarax_mp.crews.processes.board import Board
@@ -47,19 +44,23 @@ from datarax_mp.crews.processes.forking import Heritage
 from datarax_mp.crews.processes.groups import LOOK_SECONDS, Groups
 from datarax_mp.crews.processes.loop import TemplateDuty
 from datarax_mp.crews.processes.newborn import Cradle, adopt_orphans, flush, live, name_process
-
-FORK, DOOM, SIGNAL, UNLOAD = b"F", b"D", b"K", b"U"
-STARTED, ENDED = b"S", b"E"
-# Kind; the place to fork at, the process to doom or to signal, or the program; the message or the signal; its seconds.
-REQUEST = struct.Struct("<ciqd")
-NOTICE = struct.Struct("<ciii")  # kind, place, process (-1: none could be started), status or errno
+from datarax_mp.crews.processes.nursery_protocol import (
+    Ended,
+    EndUnlessDone,
+    Fork,
+    Signal,
+    Started,
+    Unload,
+    next_request,
+    tell,
+)
 
 _ORPHANS_SECONDS = 0.5  # for a killed template's workers to end; what a user's code has started is left to others then
 
 
 @dataclass(frozen=True, slots=True)
-class _Doom:
-    """Nobody waits for what this worker does: it has a while to come to the end of message ``upto``."""
+class _Deadline:
+    """A worker has until then to come to the end of message ``upto``."""
 
     pid: int
     upto: int
@@ -81,7 +82,7 @@ class _Nursery:
         self.board = board
         self.heritage, self.seconds = heritage, seconds
         self.children: dict[int, int] = {}  # process -> place
-        self.dooms: list[_Doom] = []
+        self.deadlines: list[_Deadline] = []
         self.groups = Groups()
         self.pid = os.getpid()
         self.lifeline, self._lifeline_end = pipe()
@@ -98,7 +99,7 @@ class _Nursery:
         waiting = [self.control.fileno(), self.wake]
         leaving = None if self.seconds is None else Patience(self.seconds)
         while True:
-            patiences = [doom.patience for doom in self.dooms]
+            patiences = [deadline.patience for deadline in self.deadlines]
             if leaving is not None and not self.children:
                 patiences.append(leaving)
             seconds = min((patience.slice() for patience in patiences), default=None)
@@ -117,22 +118,24 @@ class _Nursery:
                     return
             except ConnectionError:
                 return
-            self.execute()
+            self.end_overdue()
             self.groups.look()
 
     def obey(self) -> bool:
-        data, descriptors = receive(self.control, REQUEST.size, 1)
-        if len(data) < REQUEST.size:
+        """Do what main asks for; False if it has gone."""
+        asked = next_request(self.control)
+        if asked is None:
             return False
-        kind, number, upto, seconds = REQUEST.unpack(data)
-        if kind == FORK:
-            self.fork(number, descriptors)
-        elif kind == DOOM:
-            self.dooms.append(_Doom(number, upto, Patience(seconds)))
-        elif kind == UNLOAD:
-            self.heritage.forget(number)
-        elif number in self.children:  # not reaped, so the number is still its own
-            os.kill(number, upto)
+        request, descriptors = asked
+        match request:
+            case Fork():
+                self.fork(request.line, descriptors)
+            case EndUnlessDone():
+                self.deadlines.append(_Deadline(request.pid, request.upto, Patience(request.seconds)))
+            case Unload():
+                self.heritage.forget(request.recipe_id)
+            case Signal() if request.pid in self.children:  # not reaped, so the number is still its own
+                os.kill(request.pid, request.number)
         return True
 
     def fork(self, place: int, descriptors: list[int]) -> None:
@@ -150,7 +153,7 @@ class _Nursery:
         except OSError as error:
             for descriptor in descriptors:
                 os.close(descriptor)
-            self.control.sendall(NOTICE.pack(STARTED, place, -1, error.errno or 0))
+            tell(self.control, Started(place, -1, error.errno or 0))
             return
         channel, *_ = descriptors
         if pid == 0:
@@ -164,7 +167,7 @@ class _Nursery:
         os.close(stack_end)
         self.children[pid] = place
         told = [stack, *_pidfd(pid)]
-        socket.send_fds(self.control, [NOTICE.pack(STARTED, place, pid, 0)], told)
+        tell(self.control, Started(place, pid, 0), told)
         for descriptor in told:
             os.close(descriptor)
 
@@ -189,15 +192,15 @@ class _Nursery:
             self.groups.orphan(pid)
             if place is None:
                 continue  # an orphan that was adopted, maybe a worker of a template that has been killed
-            self.control.sendall(NOTICE.pack(ENDED, place, pid, os.waitstatus_to_exitcode(status)))
+            tell(self.control, Ended(pid, os.waitstatus_to_exitcode(status)))
 
-    def execute(self) -> None:
+    def end_overdue(self) -> None:
         """Kill those whose time is over and who are still at what nobody waits for."""
-        for doom in [doom for doom in self.dooms if doom.patience.over()]:
-            self.dooms.remove(doom)
-            place = self.children.get(doom.pid)
-            if place is not None and self.board.handled(place) < doom.upto:
-                os.kill(doom.pid, signal.SIGKILL)
+        for deadline in [deadline for deadline in self.deadlines if deadline.patience.over()]:
+            self.deadlines.remove(deadline)
+            place = self.children.get(deadline.pid)
+            if place is not None and self.board.handled(place) < deadline.upto:
+                os.kill(deadline.pid, signal.SIGKILL)
 
     def end(self) -> NoReturn:
         for child in self.children:

@@ -153,7 +153,7 @@ class Pool:
             while workers:
                 worker = workers.pop(0)
                 worker.tell(Park(PARK_SECONDS))
-                self._doom_if_busy(worker)
+                self._end_unless_done(worker)
                 self._parked[worker] = True
 
     def unload(self, program: int) -> None:
@@ -225,16 +225,16 @@ class Pool:
             self._spawner = spawner
         return spawner
 
-    def _doom_if_busy(self, worker: Worker) -> None:
+    def _end_unless_done(self, worker: Worker) -> None:
         try:
             worker.discard_answers()
         except Gone:
             pass  # which ``lease`` will notice
         home = self._homes.get(worker)
         if worker.pending and home is not None and worker.pid > 0:
-            worker.doomed = worker.channel.sent
+            worker.due = worker.channel.sent
             try:
-                home.doom(worker, GRACE_SECONDS)
+                home.end_unless_done(worker, GRACE_SECONDS)
             except OSError as error:
                 if not (is_gone(error) or isinstance(error, BlockingIOError)):
                     raise  # out of a signal handler

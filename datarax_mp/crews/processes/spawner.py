@@ -5,18 +5,26 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import socket
 import subprocess
 from contextlib import ExitStack
 
-from datarax_mp.core.descriptors import QUIETLY, close_socket, connection, identity, is_gone, readable, receive, send
+from datarax_mp.core.descriptors import close_socket, connection, identity, is_gone, readable
 from datarax_mp.core.errors import WorkerError, describe_exit
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.crews.processes import launch
 from datarax_mp.crews.processes.board import PLACES, Board
-from datarax_mp.crews.processes.nursery import DOOM, ENDED, FORK, NOTICE, REQUEST, SIGNAL, STARTED
+from datarax_mp.crews.processes.nursery_protocol import (
+    Ended,
+    EndUnlessDone,
+    Fork,
+    Notice,
+    Request,
+    Signal,
+    ask,
+    next_notice,
+)
 from datarax_mp.crews.processes.protocol import Channel
 from datarax_mp.crews.processes.shortage import Watch
 from datarax_mp.crews.processes.worker import Worker
@@ -107,7 +115,7 @@ class Spawner:
         worker = self._starting[place] = Worker(Channel(ours), self._board, place, self._give_back, self.signal)
         with theirs:
             try:
-                self._ask(REQUEST.pack(FORK, place, 0, 0.0), theirs.fileno())
+                self._ask(Fork(place), theirs.fileno())
             except BlockingIOError as error:
                 raise self._no_start() from error
             except OSError as error:
@@ -155,13 +163,13 @@ class Spawner:
             "standard error says why"
         )
 
-    def doom(self, worker: Worker, seconds: float) -> None:
+    def end_unless_done(self, worker: Worker, seconds: float) -> None:
         """Have a worker killed that has not dealt with what it was sent so far when the time is over.
 
         Raises:
             OSError: the nursery has died, or does not react.
         """
-        self._ask(REQUEST.pack(DOOM, worker.pid, worker.channel.sent, seconds))
+        self._ask(EndUnlessDone(worker.pid, worker.channel.sent, seconds))
 
     def signal(self, pid: int, number: int) -> None:
         """Have a signal sent by the nursery, which knows for sure whether the number is still that of a worker.
@@ -169,14 +177,10 @@ class Spawner:
         Raises:
             OSError: the nursery has died, or does not react.
         """
-        self._ask(REQUEST.pack(SIGNAL, pid, number, 0.0))
+        self._ask(Signal(pid, number))
 
-    def _ask(self, request: bytes, descriptor: int | None = None) -> None:
-        # So short a message goes as a whole or not at all, and a nursery that is stopped cannot hold us up.
-        if descriptor is None:
-            self._control.send(request, socket.MSG_DONTWAIT | QUIETLY)
-        else:
-            send(self._control, request, [descriptor], socket.MSG_DONTWAIT | QUIETLY)
+    def _ask(self, request: Request, descriptor: int | None = None) -> None:
+        ask(self._control, request, descriptor)
 
     def exit_status(self, pid: int) -> int | None:
         """How a worker ended, or None when nobody can tell."""
@@ -229,10 +233,10 @@ class Spawner:
         return heard
 
     def _take_notice(self) -> bool:
-        data, descriptors = receive(self._control, NOTICE.size, 2)
-        if len(data) < NOTICE.size:
+        heard = next_notice(self._control)
+        if heard is None:
             return False
-        self._note(NOTICE.unpack(data), descriptors)
+        self._note(*heard)
         return True
 
     def _stopped(self) -> bool:
@@ -241,18 +245,17 @@ class Spawner:
     def _kill(self) -> None:
         self.process.kill()
 
-    def _note(self, notice: tuple[bytes, int, int, int], descriptors: list[int]) -> None:
-        kind, place, pid, status = notice
-        if kind == ENDED:
-            self._exits[pid] = status
-            self._pids.discard(pid)
+    def _note(self, notice: Notice, descriptors: list[int]) -> None:
+        if isinstance(notice, Ended):
+            self._exits[notice.pid] = notice.status
+            self._pids.discard(notice.pid)
             return
-        assert kind == STARTED
+        place, pid, error = notice
         worker = self._starting.pop(place)
         stack_fd, sentinel = (*descriptors, -1, -1)[:2]
         worker.begin(pid, stack_fd, sentinel)
         if pid < 0:
-            self._refused[place] = status
+            self._refused[place] = error
         else:
             self._pids.add(pid)
             self._exits.pop(pid, None)  # of another process that had this number before

@@ -2,11 +2,11 @@
 
     main process                     nursery             template               worker
     ------------                     -------             --------               ------
-    FORK                      ---->    fork()     ---->  a worker, as any
+    Fork                      ---->    fork()     ---->  a worker, as any
     Load, as a template       ------------------------>  imports, unpickles
                               <------------------------  Loaded, with its fitness
     BecomeTemplate, with control  -------------------->  a nursery, as any
-    FORK                      ------------------------>    fork()       ---->   serve(channel)
+    Fork                      ------------------------>    fork()       ---->   serve(channel)
     Load                      ----------------------------------------------->  finds the program in its memory
 
 A program that needs torch costs each process that imports it for itself a second and 140 MB; forked of one that has, a
@@ -26,7 +26,7 @@ from dataclasses import replace
 from datarax_mp.core.descriptors import connection, identity
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.errors import WorkerError
-from datarax_mp.crews.processes.nursery import REQUEST, UNLOAD
+from datarax_mp.crews.processes.nursery_protocol import Unload
 from datarax_mp.crews.processes.protocol import BecomeTemplate, Fitness
 from datarax_mp.crews.processes.spawner import NurseryLostError, Spawner
 from datarax_mp.crews.processes.worker import Worker
@@ -82,7 +82,7 @@ class Template(Spawner):
         program, self.program = self.program, None
         if program is not None:
             with suppress(OSError):  # it has left, or does not react
-                self._ask(REQUEST.pack(UNLOAD, program, 0, 0.0))
+                self._ask(Unload(program))
 
     def alive(self) -> bool:
         """Whether its process lives."""

@@ -67,7 +67,7 @@ class Worker:
         stack_fd: where it writes its Python stack when it is told to, or when it crashes.
         code: the version of the user's code (see ``core.edits``) that it may have imported.
         closed: whether it has been given up.
-        doomed: the number of the message that it had to come to the end of, when nobody waited for it any more.
+        due: the number of the message that it has to come to the end of in time, since nobody waits for it.
     """
 
     _complete = False  # what __del__ finds if an interrupt comes in the middle of __init__
@@ -92,7 +92,7 @@ class Worker:
         self.pid = -1
         self.sentinel = -1
         self.stack_fd = -1
-        self.doomed = 0
+        self.due = 0
         self.code = last_code_version()
         self.closed = False
         self._sentinel_known: Identity = None
@@ -114,9 +114,9 @@ class Worker:
         """What it is at, or was at when it died."""
         return self._board.sighting(self.place)
 
-    def was_doomed(self) -> bool:
+    def was_overdue(self) -> bool:
         """Whether the nursery has killed it for being at what nobody waited for."""
-        return self._board.handled(self.place) < self.doomed
+        return self._board.handled(self.place) < self.due
 
     def has(self, need: Need) -> bool:
         """Whether it has what takes long to load."""
