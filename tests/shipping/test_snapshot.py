@@ -179,3 +179,23 @@ def test_a_function_that_is_no_longer_found_under_its_name_is_noticed(monkeypatc
     assert snapshot.same(NOTHING)
     monkeypatch.setattr(yaml, "safe_load", yaml.load)
     assert not snapshot.same(NOTHING)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_tensors_are_looked_into(size: int) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(size)
+    sent = bytes(64) + tensor.numpy().tobytes()
+    snapshot = Snapshot.of(SimpleNamespace(tensor=tensor))
+    assert snapshot is not None
+    assert snapshot.bind({(tensor.data_ptr(), 4 * size): 64})
+    assert snapshot.same(memoryview(sent))
+    if size:
+        tensor[-1] = 1
+        assert not snapshot.same(memoryview(sent))
+    snapshot = Snapshot.of([tensor[: size // 2]])
+    assert snapshot is not None
+    tensor.requires_grad_()
+    assert Snapshot.of([tensor * 2]) is None
+    if size:
+        assert Snapshot.of([torch.zeros(size, 2).t()]) is None
