@@ -75,7 +75,7 @@ class _OfArray(Contents):
         return address_of(array), array.shape, array.strides, array.dtype, array.flags.writeable
 
     def _bytes(self) -> int:
-        if type(self._owner) is not np.ndarray or self._owner.dtype.hasobject:
+        if type(self._owner) not in (np.ndarray, np.memmap) or self._owner.dtype.hasobject:
             raise OpaqueError
         return int(self._owner.nbytes)
 
@@ -84,7 +84,7 @@ class _OfArray(Contents):
 
 
 class _InFile(_OfArray):
-    """What is in a file is not sent, and is everybody's at once; but not what is written to a private mapping."""
+    """What is in a file is not sent, and is everybody's at once."""
 
     def bind(self, sent: Sent) -> bool:
         return True
@@ -92,13 +92,8 @@ class _InFile(_OfArray):
     def same(self, memory: memoryview) -> bool:
         return self._look() == self._form
 
-    def _bytes(self) -> int:
-        array = self._owner
-        while array is not None and not isinstance(array, np.memmap):
-            array = getattr(array, "base", None)
-        if type(self._owner) not in (np.ndarray, np.memmap) or array is None or array.mode not in ("r", "r+"):
-            raise OpaqueError
-        return _LARGE  # whatever it is, nothing is to be copied
+    def _copied(self) -> bytes:
+        return b""
 
 
 class _OfTensor(Contents):
@@ -122,10 +117,26 @@ class _OfTensor(Contents):
 
 
 def contents_of(value: Any) -> Contents | None:
-    """The contents of an array or a tensor, or None if it is neither."""
+    """The contents of an array or a tensor, or None if it is neither.
+
+    Raises:
+        OpaqueError: it is of a kind that cannot be looked into.
+    """
     if isinstance(value, np.ndarray):
-        return _InFile(value) if is_mapped(value) else _OfArray(value)
+        mode = _mode(value)
+        if mode == "c":  # it is the file only as far as nobody has written to it
+            raise OpaqueError
+        return _OfArray(value) if mode is None else _InFile(value)
     kind = type(value)
     if kind.__name__ == "Tensor" and kind.__module__ == "torch":
         return _OfTensor(value)
     return None
+
+
+def _mode(array: Any) -> str | None:
+    """How a file is mapped that an array looks into by way of a ``np.memmap``, or None."""
+    if not is_mapped(array):
+        return None
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return getattr(array, "mode", None)

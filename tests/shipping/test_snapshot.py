@@ -118,6 +118,7 @@ def changes() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "array's shape": (np.zeros((2, 3)), setting("shape", (3, 2))),
         "array made read-only": (np.zeros(3), lambda one: one.setflags(write=False)),
         "strided array": (np.zeros((4, 4))[::2, ::2], lambda one: one.__setitem__((0, 1), 1)),
+        "array over other memory": (np.frombuffer(bytearray(80)), lambda one: one.__setitem__(3, 1)),
         "memory source": (
             {"x": (array := np.zeros(9)), "source": MemorySource(MemorySourceConfig(), {"x": array})}["source"],
             lambda one, array=array: array.__setitem__(0, 1),
