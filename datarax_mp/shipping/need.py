@@ -17,20 +17,20 @@ class Need:
     """What loading a recipe takes.
 
     Attributes:
-        program: the recipe's number.
+        recipe_id: what main calls it.
         modules: what has to be imported that no worker has as it is.
         large: whether its objects take so much time and memory that workers had better share them.
     """
 
-    program: int
+    recipe_id: int
     modules: frozenset[str]
     large: bool
 
     @classmethod
-    def of(cls, program: int, named: Iterable[str], size: int) -> Need:
+    def of(cls, recipe_id: int, named: Iterable[str], size: int) -> Need:
         """That of a recipe whose pickle has so many bytes, and names these modules."""
         modules = frozenset(name for name in named if name.partition(".")[0] not in EVERYWHERE)
-        return cls(program, modules, size > _LARGE)
+        return cls(recipe_id, modules, size > _LARGE)
 
     @property
     def light(self) -> bool:

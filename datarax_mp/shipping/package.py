@@ -46,31 +46,31 @@ class SerializedRecipe:
     """A serialised recipe, ready to be sent to any number of workers.
 
     Attributes:
-        number: how messages call it.
+        recipe_id: how messages call it.
         need: what loading it takes.
 
     Args:
         recipe: what to serialise.
-        number: how messages call it.
+        recipe_id: how messages call it.
 
     Raises:
         TypeError: something in it does not pickle; the message names the attribute.
         SharedMemoryError: there is too little shared memory for it.
 
     Attributes:
-        number: see above.
+        recipe_id: see above.
         segments: the shared memory that it lies in.
         kinds: the types of the objects in it.
     """
 
-    def __init__(self, recipe: Any, number: int) -> None:
-        self.number = number
+    def __init__(self, recipe: Any, recipe_id: int) -> None:
+        self.recipe_id = recipe_id
         self._code = code_version()
         self._snapshot = Snapshot.of(recipe)
         pickled = _Pickled(recipe)
         self._bind(pickled)
         self._parts, self._found, self.kinds = pickled.parts, pickled.found, pickled.kinds
-        self.need = Need.of(number, pickled.modules, pickled.pickle_bytes)
+        self.need = Need.of(recipe_id, pickled.modules, pickled.pickle_bytes)
         heavy.tell(recipe, pickled.pickle_bytes)
         own = Segment.create(
             pickled.size, "the source and the stages", "Keep large data in a MemorySource or in np.memmap files"
@@ -117,7 +117,7 @@ class SerializedRecipe:
     def message(self, *, probe: int | None, template: bool = False) -> Load:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
-        return Load(self.number, sizes, tuple(self._parts), probe, self._found, template)
+        return Load(self.recipe_id, sizes, tuple(self._parts), probe, self._found, template)
 
 
 class _Pickled:

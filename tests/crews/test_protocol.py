@@ -87,7 +87,7 @@ class Asked:
 
 def test_an_answer_is_never_taken_for_that_to_another_question(ends: tuple[Channel, Channel]) -> None:
     main, process = ends
-    worker = Worker(main, Board(), 0, lambda place: None, lambda pid, number: None)
+    worker = Worker(main, Board(), 0, lambda line: None, lambda pid, number: None)
     first, second = Asked(), Asked()
     for question, step in ((first, 1), (second, 2)):
         worker.ask(question, Run(0, step, 1, 0))

@@ -20,7 +20,7 @@ from datarax_mp import Pipeline
 from datarax_mp.crews.base import Assignment
 from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.protocol import Channel
-from datarax_mp.crews.processes.worker import Worker, bury
+from datarax_mp.crews.processes.worker import Worker, reap_dying
 from datarax_mp.recipe.work import Run
 from datarax_mp.ring import Ring
 
@@ -99,23 +99,23 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_what_a_worker_has_in_hand_is_free_when_it_is_dead_and_not_before(process: subprocess.Popen[bytes]) -> None:
     ours, theirs = socket.socketpair()
-    places: list[int] = []
+    lines: list[int] = []
     ring = Ring(2, 4096, shared=False)
     # The signal gets lost, as if the process waited in the kernel for a file server.
-    worker = Worker(Channel(ours), Board(), 7, places.append, lambda pid, number: None)
+    worker = Worker(Channel(ours), Board(), 7, lines.append, lambda pid, number: None)
     worker.pid = process.pid
     slot = ring.acquire()
     assert slot is not None
     with theirs:
         worker.ask(Assignment(Run(0, 0, 1, slot), ring), Run(0, 0, 1, slot))
         worker.kill(0.05)
-    bury()
+    reap_dying()
     assert worker.closed
-    assert (ring.filling, places) == (1, [])
+    assert (ring.filling, lines) == (1, [])
     process.kill()
     assert worker.ended(10)
-    bury()
-    assert (ring.filling, places) == (0, [7])
+    reap_dying()
+    assert (ring.filling, lines) == (0, [7])
 
 
 def test_a_slot_goes_back_once_however_often_it_is_given_back() -> None:

@@ -1,7 +1,7 @@
 """Where every worker says what it is at: one line of shared memory per worker, written by it alone.
 
-    place 0   | handled | epoch | step | at |      64 bytes, all int64, see ``recipe.recorder``
-    place 1   | ...
+    line 0    | handled | epoch | step | at |      64 bytes, all int64, see ``recipe.recorder``
+    line 1    | ...
 
 A worker that is stuck or dead sends no message, so what it was at must stand somewhere already. Writing a cell costs
 some 40 ns. The board is for words to the user, for blaming a record, and for the nursery, which sees here whether a
@@ -13,8 +13,8 @@ from __future__ import annotations
 from datarax_mp.recipe.recorder import CELL_BYTES, CELLS, HANDLED, Sighting, sighting
 from datarax_mp.ring import Segment
 
-PLACES = 4096
-_SIZE = PLACES * CELLS * CELL_BYTES
+LINES = 4096
+_SIZE = LINES * CELLS * CELL_BYTES
 
 
 class Board:
@@ -37,19 +37,19 @@ class Board:
         """Give the descriptor back; the lines can still be read."""
         self._segment.close()
 
-    def line(self, place: int) -> memoryview:
-        """The cells of one place."""
-        return self._cells[place * CELLS : (place + 1) * CELLS]
+    def cells(self, line: int) -> memoryview:
+        """The cells of one line."""
+        return self._cells[line * CELLS : (line + 1) * CELLS]
 
-    def clear(self, place: int) -> None:
+    def clear(self, line: int) -> None:
         """Make a line fit for a new worker."""
         for cell in range(CELLS):
-            self._cells[place * CELLS + cell] = 0
+            self._cells[line * CELLS + cell] = 0
 
-    def handled(self, place: int) -> int:
-        """How many messages the worker at this place has dealt with."""
-        return self._cells[place * CELLS + HANDLED]
+    def handled(self, line: int) -> int:
+        """How many messages the worker on this line has dealt with."""
+        return self._cells[line * CELLS + HANDLED]
 
-    def sighting(self, place: int) -> Sighting:
-        """What the worker at this place is at, or was at when it died."""
-        return sighting(self.line(place))
+    def sighting(self, line: int) -> Sighting:
+        """What the worker on this line is at, or was at when it died."""
+        return sighting(self.cells(line))

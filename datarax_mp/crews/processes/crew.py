@@ -45,7 +45,7 @@ class _Loading:
 
 
 class ProcessCrew:
-    """Leased worker processes with one program loaded.
+    """Leased worker processes with one recipe loaded.
 
     A worker that dies is replaced, and what it had not finished is done again by others: the order is a pure function,
     so nothing is lost and the stream stays as it is.
@@ -57,7 +57,7 @@ class ProcessCrew:
         most: how many there may come to be.
         fewer: whether fewer than ``size`` will do, where so many cannot be started.
         probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
-            the program.
+            the recipe.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds to wait for the layout, or None.
         environment: what the workers are to find.
@@ -99,8 +99,8 @@ class ProcessCrew:
                 self._make_template()
             begun = len(self.workers)
             self.workers += self._lease_about(size - begun) if fewer else self._lease(size - begun)
-            for place, worker in enumerate(self.workers[begun:], begun):
-                self._welcome(worker, probe=probe if place == 0 else None)
+            for index, worker in enumerate(self.workers[begun:], begun):
+                self._welcome(worker, probe=probe if index == 0 else None)
         except BaseException:
             self.kill()
             raise
@@ -188,7 +188,7 @@ class ProcessCrew:
             self._send_attach(worker)
 
     def leave(self) -> None:
-        """Give the workers back to the pool, with the program still loaded."""
+        """Give the workers back to the pool, with the recipe still loaded."""
         self._inbox.empty()
         self._disown()
         workers, self.workers = self.workers, []
@@ -205,7 +205,7 @@ class ProcessCrew:
     def _lease(self, count: int) -> list[Worker]:
         leased = pool().lease(count, self._serialized.need)
         for worker in leased:
-            if worker.loaded != self._serialized.number:
+            if worker.recipe_id != self._serialized.recipe_id:
                 worker.index = -1  # it was another pipeline's
         return leased
 
@@ -220,12 +220,12 @@ class ProcessCrew:
         return self._lease(count)
 
     def _make_template(self) -> None:
-        """Have one process load the program, and workers forked of it if that can be done.
+        """Have one process load the recipe, and workers forked of it if that can be done.
 
         Otherwise it is a worker like the others.
         """
         need = self._serialized.need
-        loader = pool().novice(need)
+        loader = pool().start_one(need)
         self.workers.append(loader)
         self._welcome(loader, template=True)
         patience = self._patience()
@@ -241,7 +241,7 @@ class ProcessCrew:
             return
         trouble = loaded.fitness.trouble
         log.info("each worker loads the program for itself: the one that has done so is not forked, as %s", trouble)
-        loader.loaded = None  # what others were to inherit
+        loader.recipe_id = None  # what others were to inherit
         self._welcome(loader, probe=self._probe)
 
     def _patience(self) -> Patience | None:
@@ -281,14 +281,14 @@ class ProcessCrew:
         ]
         for worker, descriptor in events:
             if worker not in self.workers:
-                continue  # buried a moment ago, because of its other descriptor
+                continue  # replaced a moment ago, because of its other descriptor
             try:
                 self._take(worker)
                 gone = descriptor == worker.sentinel
             except Gone:
                 gone = True
             if gone:  # what it said before it died has been taken
-                self._bury(worker)
+                self._replace(worker)
         while self._again and self.has_room(2):
             self.submit(self._again.popleft())
 
@@ -306,12 +306,12 @@ class ProcessCrew:
                 self._loaded.append(answer)
             elif question.wanted:
                 self._arrived.append((question, answer))
-                self._deaths.forgive()
+                self._deaths.note_progress()
             else:
                 question.discard()
 
     def _index(self, worker: Worker) -> int:
-        """The index that a worker had for this program, or one that is free."""
+        """The index that a worker had for this recipe, or one that is free."""
         taken = {other.index for other in self.workers if other is not worker}
         kept = 0 <= worker.index < self._most and worker.index not in taken
         return worker.index if kept else next(index for index in range(self._most) if index not in taken)
@@ -321,9 +321,9 @@ class ProcessCrew:
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
-        worker.settle(self._environment, self._index(worker), self._most, self._inbox)
-        if probe is not None or worker.loaded != self._serialized.number:
-            worker.loaded, worker.attached = self._serialized.number, None
+        worker.configure(self._environment, self._index(worker), self._most, self._inbox)
+        if probe is not None or worker.recipe_id != self._serialized.recipe_id:
+            worker.recipe_id, worker.attached = self._serialized.recipe_id, None
             if not self._serialized.need.modules <= worker.modules:
                 worker.modules |= self._serialized.need.modules
             message = self._serialized.message(probe=probe, template=template)
@@ -344,7 +344,7 @@ class ProcessCrew:
                 self._poll.unregister(descriptor)
         self.workers.remove(worker)
 
-    def _bury(self, worker: Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         """Replace a worker that has died or lost its channel, and put what it had in hand up for others."""
         self._inbox.empty()  # its last words
         self._forget(worker)
@@ -363,7 +363,7 @@ class ProcessCrew:
             del worker.pending[number]  # it is handed in again, and keeps its slot
             self._again.append(assignment)  # discarded with the rest when the crew leaves
         try:
-            self._deaths.judge(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
+            self._deaths.report(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
         finally:
             worker.kill()
         index = worker.index

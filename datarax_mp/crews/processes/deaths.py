@@ -33,11 +33,11 @@ class Deaths:
         self._by_culprit: Counter[Hashable] = Counter()
         self._in_a_row = 0
 
-    def forgive(self) -> None:
+    def note_progress(self) -> None:
         """A run was finished: workers do not die one after the other."""
         self._in_a_row = 0
 
-    def judge(self, worker: Worker, lost: list[Assignment], crew_size: int, *, cut_off: bool) -> None:
+    def report(self, worker: Worker, lost: list[Assignment], crew_size: int, *, cut_off: bool) -> None:
         """Log a death, or raise if there have been too many.
 
         Args:

@@ -13,12 +13,12 @@ from collections import deque
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.processes.crew import ProcessCrew
 from datarax_mp.crews.processes.environment import Environment
-from datarax_mp.crews.processes.pool import pool, program_numbers
+from datarax_mp.crews.processes.pool import pool, recipe_ids
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.shipping.copied_generators import warn_of_generators
 from datarax_mp.shipping.package import SerializedRecipe
 
-_KEPT_NUMBERS = 8  # workers with a program that is older than that have long been given another
+_KEPT_IDS = 8  # workers with a recipe that is older than that have long been given another
 
 
 class ProcessEngine:
@@ -37,7 +37,7 @@ class ProcessEngine:
     def __init__(self, recipe: Recipe, most: int, *, fewer: bool, restart: bool, timeout: float | None) -> None:
         self._recipe, self._most = recipe, most
         self._fewer, self._restart, self._timeout = fewer, restart, timeout
-        self._numbers: deque[int] = deque(maxlen=_KEPT_NUMBERS)  # what the program has been called so far
+        self._recipe_ids: deque[int] = deque(maxlen=_KEPT_IDS)  # what the recipe has been called so far
         self._process = os.getpid()
         self._serialized: SerializedRecipe | None = None
         self._environment: Environment | None = None
@@ -60,15 +60,15 @@ class ProcessEngine:
 
     def finish(self, deadline: float) -> None:
         """Wait until no parked worker is busy with this recipe; those that still are at the deadline are killed."""
-        for number in list(self._numbers):
-            pool().finish(number, max(0.0, deadline - time.monotonic()))
+        for recipe_id in list(self._recipe_ids):
+            pool().finish(recipe_id, max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """Let go of the serialised recipe, here and in parked workers."""
         self._serialized = None
         if self._process == os.getpid():  # in a forked child, what was parked is the parent's
-            for number in list(self._numbers):
-                pool().unload(number)
+            for recipe_id in list(self._recipe_ids):
+                pool().unload(recipe_id)
 
     def _environment_now(self) -> Environment:
         """What the user's code is to find in a worker; where there is none, it does not matter what has changed."""
@@ -80,10 +80,10 @@ class ProcessEngine:
         """The recipe as the user has it now: what was changed between two epochs reaches the workers."""
         known = self._serialized  # which may be closed at any time, see ``close``
         if known is None or not (known.intact() and known.holds(self._recipe)):
-            number = next(program_numbers)
-            self._numbers.append(number)
+            recipe_id = next(recipe_ids)
+            self._recipe_ids.append(recipe_id)
             fresh = known is None
-            known = self._serialized = SerializedRecipe(self._recipe, number)
+            known = self._serialized = SerializedRecipe(self._recipe, recipe_id)
             if fresh:
                 warn_of_generators(self._recipe, known.kinds)
         return known

@@ -1,6 +1,6 @@
 """What surrounds the user's code in main and is not part of it: brought along, so that it finds the same in a worker.
 
-    Environment.here() in main, when an epoch begins ---> Settle ---> Environment.apply() in the worker
+    Environment.here() in main, when an epoch begins ---> Configure ---> Environment.apply() in the worker
 
 Not brought along is what must differ: a worker sees no GPU (``JAX_PLATFORMS``, ``CUDA_VISIBLE_DEVICES``), and numeric
 libraries get one thread each unless the user's environment says something else. Standard output stays the process's.
@@ -154,7 +154,7 @@ class Environment(NamedTuple):
     def apply_filters(self) -> None:
         """Make the warning filters this process's, without those for categories of modules that it does not know.
 
-        So a worker imports nothing for a filter; when the program has been loaded, which may import what it needs,
+        So a worker imports nothing for a filter; when the recipe has been loaded, which may import what it needs,
         this is to be called again.
         """
         filters = []

@@ -75,9 +75,9 @@ def fitness(before: dict[int, File], ours: Collection[File], *, inherits: bool) 
     """Say whether this process may be forked, once the objects have gone that its children must not share.
 
     Args:
-        before: what was open before a program was loaded.
+        before: what was open before a recipe was loaded.
         ours: what may have been opened since.
-        inherits: whether the program is still there.
+        inherits: whether the recipe is still there.
     """
     trouble = ""
     names = threads()
@@ -101,34 +101,34 @@ def _first_line(path: str) -> str:
         return file.readline().rstrip()
 
 
-class Heritage:
-    """The program that a forked worker finds in its memory, and what stands behind it.
+class Inheritance:
+    """The recipe that a forked worker finds in its memory, and what stands behind it.
 
     Args:
-        number: the program's number.
-        program: the program, or None if its workers have to load it themselves.
+        recipe_id: what main calls it.
+        recipe: the recipe, or None if its workers have to load it themselves.
         memory: the files behind the shared memory that it looks into.
     """
 
-    def __init__(self, number: int = 0, program: Any = None, memory: frozenset[File] = frozenset()) -> None:
-        self.number, self.program, self.memory = number, program, memory
+    def __init__(self, recipe_id: int = 0, recipe: Any = None, memory: frozenset[File] = frozenset()) -> None:
+        self.recipe_id, self.recipe, self.memory = recipe_id, recipe, memory
 
-    def take(self, number: int) -> Any:
-        """The program if it is this one, otherwise None; the next time there is nothing left."""
-        program, self.program = self.program, None
-        return program if number == self.number else None
+    def take(self, recipe_id: int) -> Any:
+        """The recipe if it is this one, otherwise None; the next time there is nothing left."""
+        recipe, self.recipe = self.recipe, None
+        return recipe if recipe_id == self.recipe_id else None
 
-    def forget(self, number: int) -> None:
-        """Let go of the program, if it is this one."""
-        if number == self.number:
-            self.program = None
+    def forget(self, recipe_id: int) -> None:
+        """Let go of the recipe, if it is this one."""
+        if recipe_id == self.recipe_id:
+            self.recipe = None
             self.let_go()
 
     def let_go(self) -> None:
-        """Called when nobody refers to the program any more: see to it that its memory goes back.
+        """Called when nobody refers to the recipe any more: see to it that its memory goes back.
 
         What was there at the fork is out of the garbage collector's sight (``gc.freeze``), since looking at it would
-        make a copy of its pages; so a program that refers to itself would hold its memory for ever.
+        make a copy of its pages; so a recipe that refers to itself would hold its memory for ever.
         """
         memory, self.memory = self.memory, frozenset()
         if memory and not memory.isdisjoint(open_files().values()):

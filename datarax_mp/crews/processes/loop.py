@@ -20,16 +20,16 @@ from datarax_mp.core.strays import accept_all
 from datarax_mp.crews import info
 from datarax_mp.crews.processes import logs
 from datarax_mp.crews.processes.environment import Environment
-from datarax_mp.crews.processes.forking import Heritage, fitness, open_files, still_open
+from datarax_mp.crews.processes.forking import Inheritance, fitness, open_files, still_open
 from datarax_mp.crews.processes.protocol import (
     Attach,
     BecomeTemplate,
     Channel,
+    Configure,
     Gone,
     Load,
     Loaded,
     Park,
-    Settle,
     Unload,
 )
 from datarax_mp.recipe import randomness, worker_init
@@ -49,23 +49,23 @@ class TemplateDuty:
     Attributes:
         control: the descriptor that it is asked for workers through.
         seconds: how long it stays without any.
-        heritage: what its workers find.
+        inheritance: what its workers find.
     """
 
     control: int
     seconds: float
-    heritage: Heritage
+    inheritance: Inheritance
 
 
 class _Worker:
-    def __init__(self, channel: Channel, heritage: Heritage) -> None:
+    def __init__(self, channel: Channel, inheritance: Inheritance) -> None:
         self.channel = channel
-        self.heritage = heritage
+        self.inheritance = inheritance
         self.pid = os.getpid()
         self.executor: Executor | None = None
-        self.failure: RemoteError | None = None  # why there is no program, or no memory
+        self.failure: RemoteError | None = None  # why there is no recipe, or no memory
         self.environment: Environment | None = None
-        self.unsettled: RemoteError | None = None  # why main's environment is not ours
+        self.misconfigured: RemoteError | None = None  # why main's environment is not ours
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
         self.duty: TemplateDuty | None = None
@@ -74,22 +74,22 @@ class _Worker:
         match message:
             case Run():
                 self.answer(number, self.run(message))
-            case Settle():
-                self.settle(message, descriptors)
+            case Configure():
+                self.configure(message, descriptors)
             case Load():
                 here.phase(Phase.LOADING)
                 self.answer(number, self.load(message, descriptors))
             case Attach():
                 self.attach(message, descriptors[0])
             case BecomeTemplate():
-                self.duty = TemplateDuty(descriptors[0], message.seconds, self.heritage)
+                self.duty = TemplateDuty(descriptors[0], message.seconds, self.inheritance)
             case Unload():
                 self.forget()
             case Park():
                 self.channel.socket.settimeout(message.seconds)
 
-    def settle(self, message: Settle, descriptors: tuple[int, ...]) -> None:
-        self.unsettled = None
+    def configure(self, message: Configure, descriptors: tuple[int, ...]) -> None:
+        self.misconfigured = None
         info.become(message.worker)
         try:
             if descriptors:
@@ -99,7 +99,7 @@ class _Worker:
         except EXITS:
             raise
         except BaseException as error:
-            self.unsettled = _packed(error)
+            self.misconfigured = _packed(error)
 
     def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
         if os.getpid() != self.pid:
@@ -120,32 +120,32 @@ class _Worker:
         os._exit(1)
 
     def run(self, run: Run) -> Done | Failed:
-        failure = self.unsettled or (self.failure if self.executor is None or self.memory is None else None)
+        failure = self.misconfigured or (self.failure if self.executor is None or self.memory is None else None)
         if failure is not None:
             return Failed(failure, Written.nothing())
         assert self.executor is not None
         return self.executor.perform(run, self.memory, self.slot_bytes, _packed)
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
-        program = self.heritage.take(message.program)
-        if program is None:
+        recipe = self.inheritance.take(message.recipe_id)
+        if recipe is None:
             self.forget()
-        if self.unsettled is not None:
-            return Failed(self.unsettled, Written.nothing())
+        if self.misconfigured is not None:
+            return Failed(self.misconfigured, Written.nothing())
         try:
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
-            randomness.seed_globals(0, 0, 0)  # nothing is left of another program's numbers
-            if program is None:
+            randomness.seed_globals(0, 0, 0)  # nothing is left of another recipe's numbers
+            if recipe is None:
                 forget_edited()
             if message.template:
                 return self.load_for_others(message, descriptors)
-            if program is None:
-                program = unpack(message, descriptors)
+            if recipe is None:
+                recipe = unpack(message, descriptors)
             else:
                 for descriptor in descriptors:
                     os.close(descriptor)
-            self.executor = Executor(program)
+            self.executor = Executor(recipe)
             if self.environment is not None:
                 self.environment.apply_filters()
             return Loaded(None if message.probe is None else self.executor.probe(message.probe))
@@ -157,21 +157,21 @@ class _Worker:
             return Failed(self.failure, Written.nothing())
 
     def load_for_others(self, message: Load, descriptors: tuple[int, ...]) -> Loaded:
-        """Load a program for the workers that will be forked of this process; nothing of it is run here."""
+        """Load a recipe for the workers that will be forked of this process; nothing of it is run here."""
         before = open_files()
         memory = frozenset(before[descriptor] for descriptor in descriptors if descriptor in before)
-        program = unpack(message, descriptors)
+        recipe = unpack(message, descriptors)
         if still_open(before, memory):
-            program = None  # every worker has to open them for itself
+            recipe = None  # every worker has to open them for itself
             gc.collect()
         users_files()  # for all its workers
-        self.heritage = Heritage(message.program, program, memory)
-        return Loaded(None, fitness(before, memory, inherits=program is not None))
+        self.inheritance = Inheritance(message.recipe_id, recipe, memory)
+        return Loaded(None, fitness(before, memory, inherits=recipe is not None))
 
     def forget(self) -> None:
-        """Let go of the program and its memory."""
+        """Let go of the recipe and its memory."""
         self.executor = self.memory = self.failure = None
-        self.heritage.let_go()
+        self.inheritance.let_go()
 
     def attach(self, message: Attach, descriptor: int) -> None:
         segment = Segment(descriptor, message.size)
@@ -195,7 +195,7 @@ def _packed(error: BaseException) -> RemoteError:
     return RemoteError.of(error)
 
 
-def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
+def serve(sock: socket.socket, inheritance: Inheritance) -> TemplateDuty | None:
     """Work until the main process is gone, or until parked for so long that it is time to leave.
 
     Returns:
@@ -203,7 +203,7 @@ def serve(sock: socket.socket, heritage: Heritage) -> TemplateDuty | None:
     """
     accept_all()
     worker_init.around = logs.setting_up
-    worker = _Worker(Channel(sock), heritage)
+    worker = _Worker(Channel(sock), inheritance)
     while worker.duty is None:
         logs.flush_until(sock)
         try:

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from datarax_mp.core.descriptors import Identity, close_known, identity
 from datarax_mp.crews.processes import groups, no_input
-from datarax_mp.crews.processes.forking import Heritage
+from datarax_mp.crews.processes.forking import Inheritance
 from datarax_mp.crews.processes.loop import TemplateDuty, serve
 from datarax_mp.recipe.recorder import blank, here
 
@@ -31,49 +31,49 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Cradle:
+class WorkerSetup:
     """What a worker gets from the process that forks it.
 
     Attributes:
         parent: that process.
         lifeline: a pipe whose other end only that process holds: at its end, the process has died.
-        place: the worker's line on the board.
-        line: that line.
+        line: the worker's on the board.
+        cells: those of that line.
         channel: its end of the channel to main.
         stack: where it writes its Python stack.
-        heritage: what it finds in its memory.
+        inheritance: what it finds in its memory.
     """
 
     parent: int
     lifeline: int
-    place: int
-    line: memoryview
+    line: int
+    cells: memoryview
     channel: int
     stack: int
-    heritage: Heritage
+    inheritance: Inheritance
 
 
-def live(cradle: Cradle, become_template: Callable[[Cradle, TemplateDuty], NoReturn]) -> NoReturn:
+def run_worker(setup: WorkerSetup, become_template: Callable[[WorkerSetup, TemplateDuty], NoReturn]) -> NoReturn:
     """Be a worker, to the end, or until this process is to be a template."""
     status = 1
     try:
         groups.lead()
-        name_process(f"w{cradle.place}")
-        _die_with_parent(cradle)
+        name_process(f"w{setup.line}")
+        _die_with_parent(setup)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        here.line = cradle.line
+        here.line = setup.cells
         # A crash writes the stack there too, and main shows it; nothing is written to the user's terminal.
-        faulthandler.enable(cradle.stack)
+        faulthandler.enable(setup.stack)
         if STACK_SIGNAL:
-            faulthandler.register(STACK_SIGNAL, cradle.stack)
+            faulthandler.register(STACK_SIGNAL, setup.stack)
         no_input.install()
-        channel = socket.socket(fileno=cradle.channel)  # not closed at the end: other code may have done so
-        owned = {number: identity(number) for number in (cradle.channel, cradle.stack, cradle.lifeline)}
+        channel = socket.socket(fileno=setup.channel)  # not closed at the end: other code may have done so
+        owned = {number: identity(number) for number in (setup.channel, setup.stack, setup.lifeline)}
         os.register_at_fork(after_in_child=partial(_part, owned))
-        duty = serve(channel, cradle.heritage)
+        duty = serve(channel, setup.inheritance)
         if duty is not None:
             channel.close()
-            become_template(cradle, duty)
+            become_template(setup, duty)
         status = 0
     except SystemExit as exit_:
         status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
@@ -119,23 +119,23 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _die_with_parent(cradle: Cradle) -> None:
+def _die_with_parent(setup: WorkerSetup) -> None:
     # Sent when the thread that forked us ends; the parent has only one.
     if not _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
-        threading.Thread(target=_watch, args=(cradle,), name="datarax_mp watch", daemon=True).start()
-    if os.getppid() != cradle.parent:
+        threading.Thread(target=_watch, args=(setup,), name="datarax_mp watch", daemon=True).start()
+    if os.getppid() != setup.parent:
         os._exit(1)
 
 
-def _watch(cradle: Cradle) -> None:
+def _watch(setup: WorkerSetup) -> None:
     """Where the kernel does not do it: end this process when its parent or main has died.
 
     A computation in C that never lets go of the interpreter lock keeps this thread from running; main and the nursery
     kill such a worker by its number.
     """
     poll = select.poll()
-    poll.register(cradle.lifeline, 0)  # nothing but the other end's close is an event
-    poll.register(cradle.channel, 0)
+    poll.register(setup.lifeline, 0)  # nothing but the other end's close is an event
+    poll.register(setup.channel, 0)
     poll.poll()
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -18,7 +18,7 @@ everybody else in the process, and its children cannot see that the main process
 NumPy and the NumPy half of this package loaded, and a descriptor whose other end only the main process holds. Because
 it does nothing but wait, it acts within milliseconds of the main process's death even while workers are stuck in C.
 
-A worker that has loaded a program and done nothing else may become a further nursery, a template: what it has imported
+A worker that has loaded a recipe and done nothing else may become a further nursery, a template: what it has imported
 and unpickled is shared by all workers that are forked of it (see ``template``).
 """
 
@@ -40,10 +40,10 @@ from datarax_mp.core.descriptors import pipe, readable
 from datarax_mp.core.edits import users_files
 from datarax_mp.core.patience import Patience
 from datarax_mp.crews.processes.board import Board
-from datarax_mp.crews.processes.forking import Heritage
+from datarax_mp.crews.processes.forking import Inheritance
 from datarax_mp.crews.processes.groups import LOOK_SECONDS, Groups
 from datarax_mp.crews.processes.loop import TemplateDuty
-from datarax_mp.crews.processes.newborn import Cradle, adopt_orphans, flush, live, name_process
+from datarax_mp.crews.processes.newborn import WorkerSetup, adopt_orphans, flush, name_process, run_worker
 from datarax_mp.crews.processes.nursery_protocol import (
     Ended,
     EndUnlessDone,
@@ -73,15 +73,17 @@ class _Nursery:
     Args:
         control: what it is asked through.
         board: where workers say what they are at.
-        heritage: what they find in their memory.
+        inheritance: what they find in their memory.
         seconds: how long it stays without workers and without a request; None is as long as main does.
     """
 
-    def __init__(self, control: socket.socket, board: Board, heritage: Heritage, seconds: float | None = None) -> None:
+    def __init__(
+        self, control: socket.socket, board: Board, inheritance: Inheritance, seconds: float | None = None
+    ) -> None:
         self.control = control
         self.board = board
-        self.heritage, self.seconds = heritage, seconds
-        self.children: dict[int, int] = {}  # process -> place
+        self.inheritance, self.seconds = inheritance, seconds
+        self.children: dict[int, int] = {}  # process -> line
         self.deadlines: list[_Deadline] = []
         self.groups = Groups()
         self.pid = os.getpid()
@@ -133,12 +135,12 @@ class _Nursery:
             case EndUnlessDone():
                 self.deadlines.append(_Deadline(request.pid, request.upto, Patience(request.seconds)))
             case Unload():
-                self.heritage.forget(request.recipe_id)
+                self.inheritance.forget(request.recipe_id)
             case Signal() if request.pid in self.children:  # not reaped, so the number is still its own
                 os.kill(request.pid, request.number)
         return True
 
-    def fork(self, place: int, descriptors: list[int]) -> None:
+    def fork(self, line: int, descriptors: list[int]) -> None:
         try:
             if not descriptors:
                 raise OSError(errno.EMFILE, "the descriptor of the channel did not arrive")
@@ -153,21 +155,24 @@ class _Nursery:
         except OSError as error:
             for descriptor in descriptors:
                 os.close(descriptor)
-            tell(self.control, Started(place, -1, error.errno or 0))
+            tell(self.control, Started(line, -1, error.errno or 0))
             return
         channel, *_ = descriptors
         if pid == 0:
             os.close(stack)
             self.leave()
-            line = self.board.line(place)
-            live(Cradle(self.pid, self.lifeline, place, line, channel, stack_end, self.heritage), self.become_template)
+            cells = self.board.cells(line)
+            run_worker(
+                WorkerSetup(self.pid, self.lifeline, line, cells, channel, stack_end, self.inheritance),
+                self.become_template,
+            )
         with contextlib.suppress(OSError):  # it does so itself, maybe a little later than somebody ends the group
             os.setpgid(pid, pid)
         os.close(channel)
         os.close(stack_end)
-        self.children[pid] = place
+        self.children[pid] = line
         told = [stack, *_pidfd(pid)]
-        tell(self.control, Started(place, pid, 0), told)
+        tell(self.control, Started(line, pid, 0), told)
         for descriptor in told:
             os.close(descriptor)
 
@@ -178,19 +183,19 @@ class _Nursery:
         for descriptor in (self.wake, self._wake_end, self._lifeline_end):
             os.close(descriptor)
 
-    def become_template(self, cradle: Cradle, duty: TemplateDuty) -> NoReturn:
+    def become_template(self, setup: WorkerSetup, duty: TemplateDuty) -> NoReturn:
         """In a child that has been a worker so far: be a nursery, with the same board."""
-        name_process(f"t{cradle.place}")
-        flush()  # or every worker would print once more what was printed while the program was loaded
-        nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.heritage, duty.seconds)
+        name_process(f"t{setup.line}")
+        flush()  # or every worker would print once more what was printed while the recipe was loaded
+        nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.inheritance, duty.seconds)
         nursery.watch()
         nursery.end()
 
     def reap(self) -> None:
         for pid, status in _ended():
-            place = self.children.pop(pid, None)
+            line = self.children.pop(pid, None)
             self.groups.orphan(pid)
-            if place is None:
+            if line is None:
                 continue  # an orphan that was adopted, maybe a worker of a template that has been killed
             tell(self.control, Ended(pid, os.waitstatus_to_exitcode(status)))
 
@@ -198,8 +203,8 @@ class _Nursery:
         """Kill those whose time is over and who are still at what nobody waits for."""
         for deadline in [deadline for deadline in self.deadlines if deadline.patience.over()]:
             self.deadlines.remove(deadline)
-            place = self.children.get(deadline.pid)
-            if place is not None and self.board.handled(place) < deadline.upto:
+            line = self.children.get(deadline.pid)
+            if line is not None and self.board.handled(line) < deadline.upto:
                 os.kill(deadline.pid, signal.SIGKILL)
 
     def end(self) -> NoReturn:
@@ -237,7 +242,7 @@ def main(control_fd: int, board_fd: int) -> None:
     board = Board(board_fd)
     board.close()  # the mapping is enough
     users_files()  # for all its workers
-    nursery = _Nursery(socket.socket(fileno=control_fd), board, Heritage())
+    nursery = _Nursery(socket.socket(fileno=control_fd), board, Inheritance())
     nursery.watch()
     nursery.end()
 

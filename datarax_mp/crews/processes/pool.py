@@ -29,14 +29,14 @@ from datarax_mp.crews.processes.forking import can_tell
 from datarax_mp.crews.processes.protocol import Fitness, Gone, Park, Unload
 from datarax_mp.crews.processes.spawner import NurseryLostError, Spawner
 from datarax_mp.crews.processes.template import Template, Templates
-from datarax_mp.crews.processes.worker import Worker, bury
+from datarax_mp.crews.processes.worker import Worker, reap_dying
 from datarax_mp.shipping.need import Need
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
 GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
 _ATTEMPTS = 3  # to start workers, where the nursery is killed meanwhile
 
-program_numbers = itertools.count(1)
+recipe_ids = itertools.count(1)
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
             self._ready_spawner()
 
     def lease(self, count: int, need: Need) -> list[Worker]:
-        """Take ``count`` workers: parked ones first, those that have the program loaded before others.
+        """Take ``count`` workers: parked ones first, those that have the recipe loaded before others.
 
         Args:
             count: how many.
@@ -78,7 +78,7 @@ class Pool:
             lent = [home for worker, home in self._homes.items() if not (worker.closed or worker in self._parked)]
             return missing > 1 and self._templates.make_room(lent)
 
-    def novice(self, need: Need) -> Worker:
+    def start_one(self, need: Need) -> Worker:
         """Start a worker that nobody has used before, to make a template of.
 
         Raises:
@@ -89,7 +89,7 @@ class Pool:
             return worker
 
     def make_template(self, worker: Worker, need: Need, fitness: Fitness) -> bool:
-        """Make a template of a worker that has loaded a program, if it is fit for that."""
+        """Make a template of a worker that has loaded a recipe, if it is fit for that."""
         with self._lock:
             self._templates.note(need, fitness)
             if fitness.trouble:
@@ -98,7 +98,7 @@ class Pool:
             return True
 
     def _usable(self, need: Need) -> list[Worker]:
-        """The parked workers that a program may have, best ones first.
+        """The parked workers that a recipe may have, best ones first.
 
         That leaves out those which would load for themselves what one that is forked of a template has already.
         """
@@ -108,10 +108,10 @@ class Pool:
         usable = [
             # A worker that is still busy for another pipeline would delay this one.
             worker
-            for worker in reversed(self._bury_parked())
-            if worker.loaded == need.program or (not worker.pending and (worker.has(attainable) or not served))
+            for worker in reversed(self._drop_gone())
+            if worker.recipe_id == need.recipe_id or (not worker.pending and (worker.has(attainable) or not served))
         ]
-        return sorted(usable, key=lambda one: (one.loaded != need.program, not one.has(need), len(one.modules)))
+        return sorted(usable, key=lambda one: (one.recipe_id != need.recipe_id, not one.has(need), len(one.modules)))
 
     def _retire(self) -> None:
         """End those that may have imported code that main has no more."""
@@ -148,7 +148,7 @@ class Pool:
         return []
 
     def park(self, workers: list[Worker]) -> None:
-        """Take workers back; they keep their program until another one is needed."""
+        """Take workers back; they keep their recipe until another one is needed."""
         with self._lock:
             while workers:
                 worker = workers.pop(0)
@@ -156,25 +156,25 @@ class Pool:
                 self._end_unless_done(worker)
                 self._parked[worker] = True
 
-    def unload(self, program: int) -> None:
-        """Make parked workers forget a program and its ring."""
+    def unload(self, recipe_id: int) -> None:
+        """Make parked workers forget a recipe and its ring."""
         with self._lock:
             for worker in list(self._parked):
-                if worker.loaded == program and self._claim(worker):
-                    worker.loaded = worker.attached = None
+                if worker.recipe_id == recipe_id and self._claim(worker):
+                    worker.recipe_id = worker.attached = None
                     home = self._homes[worker]
-                    if home.large and home.program == program:
+                    if home.large and home.recipe_id == recipe_id:
                         worker.kill(0)  # to take to pieces what it shares would first make a copy of it all
                         continue
                     worker.tell(Unload())
                     worker.tell(Park(PARK_SECONDS))
                     self._parked[worker] = True
-            self._templates.unload(program)
+            self._templates.unload(recipe_id)
 
-    def finish(self, program: int, seconds: float) -> None:
-        """Wait until no parked worker is busy with a program; those that still are after ``seconds`` are killed."""
+    def finish(self, recipe_id: int, seconds: float) -> None:
+        """Wait until no parked worker is busy with a recipe; those that still are after ``seconds`` are killed."""
         with self._lock:
-            busy = [w for w in self._bury_parked() if w.loaded == program and w.pending and self._claim(w)]
+            busy = [w for w in self._drop_gone() if w.recipe_id == recipe_id and w.pending and self._claim(w)]
         # Not under the lock: other pipelines go on meanwhile.
         for worker in _wait_for(busy, seconds):
             worker.kill()
@@ -239,9 +239,9 @@ class Pool:
                 if not (is_gone(error) or isinstance(error, BlockingIOError)):
                     raise  # out of a signal handler
 
-    def _bury_parked(self) -> list[Worker]:
+    def _drop_gone(self) -> list[Worker]:
         """Drop those that have left; return the others."""
-        bury()
+        reap_dying()
         for worker in list(self._parked):
             if self._claim(worker) and not _gone(worker):
                 self._parked[worker] = True
@@ -252,7 +252,7 @@ class Pool:
         self._parked.clear()
         for worker in list(self._homes):
             worker.close()
-        bury()
+        reap_dying()
 
 
 def _gone(worker: Worker) -> bool:

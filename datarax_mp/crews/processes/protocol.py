@@ -1,15 +1,15 @@
 """What main and a worker say to each other, and the channel they say it through.
 
     main                                   worker
-    Settle, with descriptor  ------------> makes main's environment its own
-    Load, with descriptors   ------------> unpickles the program
+    Configure, with descriptor  ------------> makes main's environment its own
+    Load, with descriptors   ------------> unpickles the recipe
                              <------------ Loaded (with the layouts, if asked to probe) | Failed
     BecomeTemplate, with descriptor  ---->  becomes a template, of which workers are forked
     Attach, with descriptor  ------------> maps the ring
     Run                      ------------> fills a slot with consecutive batches
                              <------------ Done | Failed
     Park                     ------------> may leave when nothing comes for a while
-    Unload                   ------------> forgets program and ring
+    Unload                   ------------> forgets recipe and ring
 
 A channel is one stream socket with one writer and one reader at each end, used synchronously: no thread, no lock and no
 queue stands between, so a process that is killed at any instruction leaves nothing locked. Every message goes as a pair
@@ -44,7 +44,7 @@ _IN_FLIGHT_SECONDS = 10.0  # for others to take theirs, where a user may have on
 _CHUNK = 1 << 16
 
 
-class Settle(NamedTuple):
+class Configure(NamedTuple):
     """Be this worker, in this environment; what is logged goes to the descriptor that comes along, if one does."""
 
     environment: Environment
@@ -66,18 +66,18 @@ class Part(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Unpickle this program; the descriptors of its segments come along.
+    """Unpickle this recipe; the descriptors of its segments come along.
 
     Attributes:
-        program: the program's number.
+        recipe_id: what main calls it.
         sizes: bytes of each segment; the first holds the pickle and its buffers, the rest belong to the source.
         parts: where the pickle lies, then each part beside it, as unpickling asks for them.
         probe: the epoch in which to read the first record and answer with its layout, or None.
         found: modules that the worker finds in the files given here alone.
-        template: whether to answer with the process's fitness for forking; nothing of the program is run then.
+        template: whether to answer with the process's fitness for forking; nothing of the recipe is run then.
     """
 
-    program: int
+    recipe_id: int
     sizes: tuple[int, ...]
     parts: tuple[Part, ...]
     probe: int | None
@@ -116,7 +116,7 @@ class Park(NamedTuple):
 
 
 class Unload(NamedTuple):
-    """Forget the program and let go of its memory."""
+    """Forget the recipe and let go of its memory."""
 
 
 class Fitness(NamedTuple):
@@ -124,7 +124,7 @@ class Fitness(NamedTuple):
 
     Attributes:
         modules: what it has imported.
-        inherits: whether its workers may find the program in their memory.
+        inherits: whether its workers may find the recipe in their memory.
         trouble: why it must not be forked, as the end of a sentence about it; empty if it may.
     """
 
@@ -134,7 +134,7 @@ class Fitness(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The program is ready; ``layouts`` and ``fitness`` are there if they were asked for.
+    """The recipe is ready; ``layouts`` and ``fitness`` are there if they were asked for.
 
     Attributes:
         layouts: what came of the first record.
@@ -145,7 +145,7 @@ class Loaded(NamedTuple):
     fitness: Fitness | None = None
 
 
-Message: TypeAlias = Settle | Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
+Message: TypeAlias = Configure | Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
 
 
 class Gone(Exception):

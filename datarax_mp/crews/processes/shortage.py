@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self._seen = {place: count.kills for place, count in _counts(root)}
+        self._seen = {group: count.kills for group, count in _counts(root)}
 
     def cause(self, status: int) -> str:
         """What memory has to do with a process that ended so, as the continuation of a sentence; empty if nothing."""
@@ -56,10 +56,10 @@ class Watch:
         if status != -signal.SIGKILL:
             return ""
         found = ""
-        for place, count in _counts(self._root):
-            if count.kills > self._seen.get(place, 0) and not found:
+        for group, count in _counts(self._root):
+            if count.kills > self._seen.get(group, 0) and not found:
                 found = f"; the kernel killed it, out of memory: {count.told}"
-            self._seen[place] = count.kills
+            self._seen[group] = count.kills
         return found or "; often the kernel, out of memory"
 
 

@@ -14,7 +14,7 @@ from datarax_mp.core.patience import Patience
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.crews.processes import launch
-from datarax_mp.crews.processes.board import PLACES, Board
+from datarax_mp.crews.processes.board import LINES, Board
 from datarax_mp.crews.processes.nursery_protocol import (
     Ended,
     EndUnlessDone,
@@ -48,7 +48,7 @@ class Spawner:
         process: the nursery.
         memory: whom the kernel has killed since it began because memory ran out.
         modules: what its workers need not import any more, beyond what every worker has.
-        program: the number of the program that they find in their memory, or None.
+        recipe_id: the recipe that they find in their memory, or None.
         large: whether it had better not be taken to pieces in each of them.
 
     Raises:
@@ -56,11 +56,11 @@ class Spawner:
     """
 
     modules: frozenset[str] = frozenset()
-    program: int | None = None
+    recipe_id: int | None = None
     large = False
 
     def __init__(self) -> None:
-        self._begin(list(range(PLACES)), set())
+        self._begin(list(range(LINES)), set())
         self.memory = Watch()
         try:
             with ExitStack() as undo:
@@ -77,11 +77,11 @@ class Spawner:
                 raise
             raise _refusal(error) from error
 
-    def _begin(self, places: list[int], pids: set[int]) -> None:
-        self._places = places  # a heap: low numbers read better
+    def _begin(self, lines: list[int], pids: set[int]) -> None:
+        self._lines = lines  # a heap: low numbers read better
         self._pids = pids
-        self._starting: dict[int, Worker] = {}  # by place, until the nursery has told their process
-        self._refused: dict[int, int] = {}  # by place: the number of the error, where no process could be started
+        self._starting: dict[int, Worker] = {}  # by line, until the nursery has told their process
+        self._refused: dict[int, int] = {}  # by line: the number of the error, where no process could be started
         self._exits: dict[int, int] = {}
         self._has_answered = False
 
@@ -92,8 +92,8 @@ class Spawner:
             WorkerError: there are too many already, or there can be no further descriptor.
             NurseryLostError: see there.
         """
-        if count > len(self._places):
-            raise WorkerError(f"{PLACES} worker processes are the most in one process; lower num_workers")
+        if count > len(self._lines):
+            raise WorkerError(f"{LINES} worker processes are the most in one process; lower num_workers")
         workers: list[Worker] = []
         try:
             for _ in range(count):
@@ -110,12 +110,12 @@ class Spawner:
             if not is_refusal(error):
                 raise
             raise _refusal(error) from error
-        place = heapq.heappop(self._places)
-        self._board.clear(place)
-        worker = self._starting[place] = Worker(Channel(ours), self._board, place, self._give_back, self.signal)
+        line = heapq.heappop(self._lines)
+        self._board.clear(line)
+        worker = self._starting[line] = Worker(Channel(ours), self._board, line, self._give_back, self.signal)
         with theirs:
             try:
-                self._ask(Fork(place), theirs.fileno())
+                self._ask(Fork(line), theirs.fileno())
             except BlockingIOError as error:
                 raise self._no_start() from error
             except OSError as error:
@@ -134,10 +134,10 @@ class Spawner:
         try:
             for worker in workers:
                 patience = Patience(_ANSWER_SECONDS if self._has_answered else _BEGIN_SECONDS)
-                while self._starting.get(worker.place) is worker:
+                while self._starting.get(worker.line) is worker:
                     if not self._hear(patience):
                         raise self._no_start()
-                if (number := self._refused.pop(worker.place, None)) is not None:
+                if (number := self._refused.pop(worker.line, None)) is not None:
                     raise _refusal(OSError(number, os.strerror(number)))
         except BaseException:
             _close(workers)
@@ -250,23 +250,23 @@ class Spawner:
             self._exits[notice.pid] = notice.status
             self._pids.discard(notice.pid)
             return
-        place, pid, error = notice
-        worker = self._starting.pop(place)
+        line, pid, error = notice
+        worker = self._starting.pop(line)
         stack_fd, sentinel = (*descriptors, -1, -1)[:2]
         worker.begin(pid, stack_fd, sentinel)
         if pid < 0:
-            self._refused[place] = error
+            self._refused[line] = error
         else:
             self._pids.add(pid)
             self._exits.pop(pid, None)  # of another process that had this number before
         if worker.closed:  # before it had started
-            self._refused.pop(place, None)
+            self._refused.pop(line, None)
             worker.kill()
-            self._give_back(place)
+            self._give_back(line)
 
-    def _give_back(self, place: int) -> None:
-        if place not in self._starting:
-            heapq.heappush(self._places, place)
+    def _give_back(self, line: int) -> None:
+        if line not in self._starting:
+            heapq.heappush(self._lines, line)
 
 
 def _close(workers: list[Worker]) -> None:

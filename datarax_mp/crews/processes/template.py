@@ -1,4 +1,4 @@
-"""A worker that has become another nursery: it has loaded a program, and workers are forked of it.
+"""A worker that has become another nursery: it has loaded a recipe, and workers are forked of it.
 
     main process                     nursery             template               worker
     ------------                     -------             --------               ------
@@ -7,14 +7,14 @@
                               <------------------------  Loaded, with its fitness
     BecomeTemplate, with control  -------------------->  a nursery, as any
     Fork                      ------------------------>    fork()       ---->   serve(channel)
-    Load                      ----------------------------------------------->  finds the program in its memory
+    Load                      ----------------------------------------------->  finds the recipe in its memory
 
-A program that needs torch costs each process that imports it for itself a second and 140 MB; forked of one that has, a
+A recipe that needs torch costs each process that imports it for itself a second and 140 MB; forked of one that has, a
 worker costs 5 ms and 5 MB. The same is true of a source with a million file names. What must not be forked
 (``forking``) goes the usual way: every worker imports and unpickles for itself.
 
-A template keeps its modules, and the first program that it has loaded until main forgets that; workers load other
-programs for themselves. It leaves when it has had no worker for a while.
+A template keeps its modules, and the first recipe that it has loaded until main forgets that; workers load other
+recipes for themselves. It leaves when it has had no worker for a while.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Template(Spawner):
     """Main's end of a template.
 
     Args:
-        nursery: what its process was forked by; the board and its places are shared.
+        nursery: what its process was forked by; the board and its lines are shared.
         worker: the process.
         need: what it has loaded.
         fitness: what it said about itself.
@@ -55,10 +55,10 @@ class Template(Spawner):
 
     def __init__(self, nursery: Spawner, worker: Worker, need: Need, fitness: Fitness, seconds: float) -> None:
         self.modules, self.code = fitness.modules, worker.code
-        self.program = need.program if fitness.inherits else None
+        self.recipe_id = need.recipe_id if fitness.inherits else None
         self.large = need.large
         self.nursery, self._worker = nursery, worker
-        self._begin(nursery._places, nursery._pids)
+        self._begin(nursery._lines, nursery._pids)
         self._board = nursery._board
         self._control, theirs = connection()
         self._control_known = identity(self._control.fileno())
@@ -67,7 +67,7 @@ class Template(Spawner):
 
     def serves(self, need: Need) -> bool:
         """Whether its workers have at once what takes long to load."""
-        return self.fresh() and need.modules <= self.modules and (not need.large or self.program == need.program)
+        return self.fresh() and need.modules <= self.modules and (not need.large or self.recipe_id == need.recipe_id)
 
     def fresh(self) -> bool:
         """Whether main still has the code that it has imported."""
@@ -78,11 +78,11 @@ class Template(Spawner):
         return home is self or (isinstance(home, Template) and self.carries(home.nursery))
 
     def unload(self) -> None:
-        """Have it forget its program."""
-        program, self.program = self.program, None
-        if program is not None:
+        """Have it forget its recipe."""
+        recipe_id, self.recipe_id = self.recipe_id, None
+        if recipe_id is not None:
             with suppress(OSError):  # it has left, or does not react
-                self._ask(Unload(program))
+                self._ask(Unload(recipe_id))
 
     def alive(self) -> bool:
         """Whether its process lives."""
@@ -114,7 +114,7 @@ class Templates:
     def __init__(self) -> None:
         self._all: list[Template] = []
         self._unfit: list[frozenset[str]] = []  # a process that has imported these cannot be forked
-        self._alone: set[frozenset[str]] = set()  # programs that need these are not to be inherited
+        self._alone: set[frozenset[str]] = set()  # recipes that need these are not to be inherited
 
     def living(self) -> list[Template]:
         """Drop those that have left; return the others."""
@@ -136,7 +136,7 @@ class Templates:
     def origin(self, need: Need, nursery: Spawner) -> Spawner:
         """Who has most of what is needed."""
         spawners: list[Spawner] = [nursery, *(template for template in self.living() if template.fresh())]
-        return max(spawners, key=lambda one: (one.program == need.program, len(need.modules & one.modules)))
+        return max(spawners, key=lambda one: (one.recipe_id == need.recipe_id, len(need.modules & one.modules)))
 
     def make_room(self, lent: Iterable[Spawner]) -> bool:
         """Whether there may be one more. If need be, one goes on which none of these hangs, the homes of workers."""
@@ -156,16 +156,16 @@ class Templates:
         template.close()
 
     def note(self, need: Need, fitness: Fitness) -> None:
-        """Learn from what came of loading a program."""
+        """Learn from what came of loading a recipe."""
         if fitness.trouble and need.modules:
             self._unfit.append(need.modules)
         elif fitness.trouble or not fitness.inherits:
             self._alone.add(need.modules)
 
-    def unload(self, program: int) -> None:
-        """Have a program forgotten."""
+    def unload(self, recipe_id: int) -> None:
+        """Have a recipe forgotten."""
         for template in self.living():
-            if template.program == program:
+            if template.recipe_id == recipe_id:
                 template.unload()
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import Inbox
 from datarax_mp.crews.processes.newborn import STACK_SIGNAL
-from datarax_mp.crews.processes.protocol import Channel, Gone, Load, Message, Settle
+from datarax_mp.crews.processes.protocol import Channel, Configure, Gone, Load, Message
 from datarax_mp.recipe.recorder import Sighting
 from datarax_mp.recipe.work import Run
 from datarax_mp.shipping.need import Need
@@ -55,12 +55,12 @@ class Worker:
 
     Attributes:
         channel: our end of its channel.
-        place: its line on the board.
+        line: where it says on the board what it is at.
         modules: what it has imported, as far as main knows, beyond what every worker has.
-        loaded: the number of the program that it has, or None.
+        recipe_id: the recipe that it has loaded, or None.
         attached: the number of the ring that it has mapped, or None.
-        index: its place among the workers of the pipeline that it works for, or did last.
-        settled: what it was told of its surroundings last, or None; see ``settle``.
+        index: its number among the workers of the pipeline that it works for, or did last.
+        configured: what it was told of its surroundings last, or None; see ``configure``.
         pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
@@ -76,17 +76,17 @@ class Worker:
         self,
         channel: Channel,
         board: Board,
-        place: int,
+        line: int,
         on_close: Callable[[int], None],
         send_signal: Callable[[int, int], None],
     ) -> None:
         self.channel = channel
-        self.place = place
+        self.line = line
         self.modules: frozenset[str] = frozenset()
-        self.loaded: int | None = None
+        self.recipe_id: int | None = None
         self.attached: int | None = None
         self.index = -1
-        self.settled: Settle | None = None
+        self.configured: Configure | None = None
         self._logs_to: Inbox | None = None
         self.pending: dict[int, Question] = {}
         self.pid = -1
@@ -103,7 +103,7 @@ class Worker:
         self._complete = True
 
     def __str__(self) -> str:
-        return f"worker {self.place} (pid {self.pid})"
+        return f"worker {self.line} (pid {self.pid})"
 
     def begin(self, pid: int, stack_fd: int, sentinel: int) -> None:
         """The nursery has told the process, or that there is none (-1)."""
@@ -112,15 +112,15 @@ class Worker:
 
     def sighting(self) -> Sighting:
         """What it is at, or was at when it died."""
-        return self._board.sighting(self.place)
+        return self._board.sighting(self.line)
 
     def was_overdue(self) -> bool:
         """Whether the nursery has killed it for being at what nobody waited for."""
-        return self._board.handled(self.place) < self.due
+        return self._board.handled(self.line) < self.due
 
     def has(self, need: Need) -> bool:
         """Whether it has what takes long to load."""
-        return self.loaded == need.program or (need.modules <= self.modules and not need.large)
+        return self.recipe_id == need.recipe_id or (need.modules <= self.modules and not need.large)
 
     def ended(self, seconds: float = 0.0) -> bool:
         """Whether the process has ended, or does so within some time."""
@@ -149,12 +149,12 @@ class Worker:
                 raise
             return True  # nobody tells
 
-    def settle(self, environment: Environment, index: int, count: int, logs: Inbox) -> None:
+    def configure(self, environment: Environment, index: int, count: int, logs: Inbox) -> None:
         """Tell it where it works and who it is, unless it knows."""
-        message = Settle(environment, WorkerInfo(index, count))
+        message = Configure(environment, WorkerInfo(index, count))
         descriptors = [] if self._logs_to is logs else [logs.address]
-        if descriptors or message != self.settled:
-            self.index, self.settled, self._logs_to = index, message, logs
+        if descriptors or message != self.configured:
+            self.index, self.configured, self._logs_to = index, message, logs
             self.tell(message, descriptors)
 
     def ask(self, question: Question, message: Load | Run, descriptors: Sequence[int] = ()) -> None:
@@ -227,9 +227,9 @@ class Worker:
         while self.stack_fd >= 0:
             descriptor, self.stack_fd = self.stack_fd, -1
             close_known(descriptor, self._stack_known)
-        if self.place >= 0:
-            place, self.place = self.place, -1
-            self._on_close(place)
+        if self.line >= 0:
+            line, self.line = self.line, -1
+            self._on_close(line)
 
     def _discard(self, number: int) -> None:
         if number in self.pending:
@@ -245,7 +245,7 @@ class Worker:
     def kill(self, seconds: float = _DEATH_SECONDS) -> None:
         """End the process, whatever it is doing, and free what it had in hand as soon as it is dead.
 
-        If that takes longer than ``seconds``, ``bury`` does it later.
+        If that takes longer than ``seconds``, ``reap_dying`` does it later.
         """
         self.end()
         if self.ended(seconds):
@@ -276,7 +276,7 @@ class Worker:
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use. When the
         # interpreter ends, the nursery sees to it, and half of what this calls may be gone.
-        if not self._complete or self.place < 0:
+        if not self._complete or self.line < 0:
             return
         if _ending():
             self.channel.socket.detach()
@@ -284,7 +284,7 @@ class Worker:
             self.kill(0)
 
 
-def bury() -> None:
+def reap_dying() -> None:
     """Free what those had in hand who were killed a while ago."""
     for _ in range(len(_dying)):
         worker = _dying.pop(0)
