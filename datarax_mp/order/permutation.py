@@ -144,21 +144,23 @@ def _add(target: Digits, increment: Digits, span: Digits | np.uint64) -> None:
 def _feistel_each(values: Digits, lefts: Digits, rights: Digits, keys: Words, small: NDArray[np.bool_]) -> Digits:
     """One pass of ``_feistel`` for each value, with ranges and keys of its own."""
     left, right = np.divmod(values, rights)
-    all_keys = mix64_each(keys + _ROUND_KEYS[: _ROUNDS_SMALL if small.any() else _ROUNDS])
-    for number in range(_ROUNDS):
-        source, target, span = (left, right, rights) if number % 2 else (right, left, lefts)
-        _add(target, keyed(source, all_keys[number], span), span)
-    if len(all_keys) > _ROUNDS:
-        some = slice(None) if small.all() else np.flatnonzero(small)
-        few_left, few_right = left[some], right[some]
-        for number in range(_ROUNDS, _ROUNDS_SMALL):
-            odd = number % 2
-            source, target, span = (few_left, few_right, rights) if odd else (few_right, few_left, lefts)
-            _add(target, keyed(source, all_keys[number, some], span[some]), span[some])
-        left[some], right[some] = few_left, few_right
+    _go_rounds(left, right, lefts, rights, keys, range(_ROUNDS))
+    if small.any():
+        some = np.flatnonzero(small)
+        few = left[some], right[some]
+        _go_rounds(*few, lefts[some], rights[some], keys[some], range(_ROUNDS, _ROUNDS_SMALL))
+        left[some], right[some] = few
     left *= rights
     left += right
     return left
+
+
+def _go_rounds(left: Digits, right: Digits, lefts: Digits, rights: Digits, keys: Words, numbers: range) -> None:
+    """Some of the rounds, in place."""
+    of_round = mix64_each(keys + _ROUND_KEYS[numbers.start : numbers.stop])
+    for number, key in zip(numbers, of_round, strict=True):
+        source, target, span = (left, right, rights) if number % 2 else (right, left, lefts)
+        _add(target, keyed(source, key, span), span)
 
 
 def _ceil_of_root(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
