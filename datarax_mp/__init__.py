@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from datarax_mp.pipeline import SkippedRecord as SkippedRecord
     from datarax_mp.pipeline import scan as scan
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
+    from datarax_mp.sources import ConcatSource as ConcatSource
     from datarax_mp.sources import ImageError as ImageError
     from datarax_mp.sources import ImageFolderSource as ImageFolderSource
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
+    from datarax_mp.sources import MixSource as MixSource
     from datarax_mp.sources import PackedSource as PackedSource
+    from datarax_mp.sources import SubsetSource as SubsetSource
     from datarax_mp.sources import decode_image as decode_image
+    from datarax_mp.sources import split as split
     from datarax_mp.stages import IMAGENET_MEAN as IMAGENET_MEAN
     from datarax_mp.stages import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages import CenterCrop as CenterCrop
@@ -56,6 +60,7 @@ else:
         "BatchOps": "core",
         "CenterCrop": "stages",
         "ColorJitter": "stages",
+        "ConcatSource": "sources",
         "DeviceStage": "stages",
         "Element": "core",
         "Filter": "stages",
@@ -68,6 +73,7 @@ else:
         "MemorySource": "sources",
         "MemorySourceConfig": "sources",
         "Metadata": "core",
+        "MixSource": "sources",
         "Normalize": "stages",
         "PackedSource": "sources",
         "Pad": "stages",
@@ -84,11 +90,13 @@ else:
         "ShardOptions": "order",
         "SharedMemoryError": "ring",
         "SkippedRecord": "pipeline",
+        "SubsetSource": "sources",
         "WorkerError": "core",
         "WorkerInfo": "crews",
         "WorkerTimeoutError": "core",
         "decode_image": "sources",
         "scan": "pipeline",
+        "split": "sources",
         "worker_info": "crews",
     }
     __getattr__, __dir__, __all__ = offer(__name__, _HOME, "__version__")

@@ -129,7 +129,7 @@ class Mixing:
         weights = [(start, list(map(str, weights))) for start, weights in self.schedule]
         parts = [(name, part.facts()) for name, part in zip(self.names, self.parts, strict=True)]
         digest = hashlib.sha256(repr((weights, parts)).encode()).hexdigest()[:16]
-        choice = f"MixSource of {len(self.parts)}, stop='{self.stop}', sources and weights {digest}"
+        choice = f"MixSource of {len(self.parts)}, stop={self.stop}, sources and weights {digest}"
         return {"length": self.length, "shuffle": self.shuffled, "choice": choice}
 
     def counts(self, records: int) -> list[int]:

@@ -13,7 +13,7 @@ from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.placement import resolve_device, resolve_sharding
 from datarax_mp.delivery.transfer import Output
-from datarax_mp.order import Among, Order, ShardOptions, in_order_or_shuffled
+from datarax_mp.order import Among, Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
@@ -24,7 +24,8 @@ from datarax_mp.pipeline.session import Options, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Reading
-from datarax_mp.sources.adapt import SourceFacts, as_source
+from datarax_mp.sources.adapt import as_source
+from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.split import split_stages
 
 
@@ -187,17 +188,17 @@ class Pipeline:
             single=not enforce_batch,
             options=options,
         )
-        shuffle = facts.shuffle if shuffle is None else shuffle
-        self._batch_size = batch_size
+        choice = facts.choice(len(source), shuffle)
+        self._batch_size, self._records = batch_size, len(source)
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
         self._skips = Skips(arguments.resolve_callback("on_skip", on_skip, on_error))
         self._session: Session | None = None
         self._survivors: Survivors | None = None
         self._all = Order(
-            in_order_or_shuffled(len(source), shuffle=shuffle),
+            choice,
             batch_size=batch_size if enforce_batch else 1,
-            seed=arguments.resolve_seed(seed, rngs, facts.rngs, self._recipe.why_a_seed(shuffle, rngs)),
+            seed=arguments.resolve_seed(seed, rngs, facts.rngs, self._recipe.why_a_seed(choice.shuffled, rngs)),
             drop_last=drop_last,
             shard_index=part.index,
             shard_count=part.count,
@@ -290,7 +291,7 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._recipe.source, self._all.length)
+        arguments.check_length(self._recipe.source, self._records)
         if self._survivors is not None:
             self._filter()  # anew, if what it depends on has changed
         session = self._prepare()
@@ -396,6 +397,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"Pipeline({type(self._recipe.source).__name__}, {self._all.length} records, "
+            f"Pipeline({type(self._recipe.source).__name__}, {self._records} records, "
             f"batch_size={self._all.batch_size}, num_workers={self._options.num_workers})"
         )

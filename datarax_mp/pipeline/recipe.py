@@ -17,7 +17,8 @@ from datarax_mp.recipe.layouts import probe
 from datarax_mp.recipe.recipe import Reading, runs_user_code
 from datarax_mp.recipe.recipe import Recipe as Making
 from datarax_mp.recipe.worker_init import WorkerInit
-from datarax_mp.sources.adapt import Source, SourceFacts
+from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Stage
 
 if TYPE_CHECKING:

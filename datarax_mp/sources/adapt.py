@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from datarax_mp.sources.config import MemorySourceConfig
@@ -27,39 +26,6 @@ class Source(Protocol):
     def __getitem__(self, number: int, /) -> Any:
         """Record ``number``: a mapping of field names to values, an array or a scalar."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """What a pipeline knows of a source beside its records.
-
-    Only a ``MemorySource`` says anything here. Attributes of other objects that happen to have the same names
-    (``config``, ``rngs``, ``name``) are their own affair.
-
-    Attributes:
-        name: how states and messages call it.
-        shuffle: whether it wants a new order every epoch.
-        shard_id: which part of it is served.
-        shards: of how many.
-        rngs: where seeds are drawn from, or None.
-        track_name: the name that metadata are to carry, or None.
-    """
-
-    name: str
-    shuffle: bool = False
-    shard_id: int = 0
-    shards: int = 1
-    rngs: Any = None
-    track_name: str | None = None
-
-    @classmethod
-    def of(cls, source: Source) -> SourceFacts:
-        """The facts about a source."""
-        if not isinstance(source, MemorySource):
-            return cls(type(source).__name__)
-        config = source.config
-        track_name = source.name if config.track_metadata else None
-        return cls(source.name, config.shuffle, config.shard_id or 0, config.num_workers, source.rngs, track_name)
 
 
 def quick_way(source: Any, name: str) -> Callable[..., Any] | None:

@@ -16,6 +16,7 @@ from datarax_mp.order import Order, in_order_or_shuffled
 from datarax_mp.sources.columns import ArrayColumn, Column, ObjectColumn, as_rows, place
 from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
 from datarax_mp.sources.data import as_columns
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.position import Number
 from datarax_mp.sources.seed import check_seed, draw_seed
 from datarax_mp.sources.tables import columns_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.metadata import RecordMetadata
 
 
-class MemorySource:
+class MemorySource(SaysFacts):
     """Records from a dict of columns or a sequence of records.
 
     Worker processes share one copy of the data, however many workers and pipelines there are: it is placed in shared
@@ -174,8 +175,10 @@ class MemorySource:
         return order if is_traced(order) else np.asarray(order)
 
     def _stacked(self, numbers: Any) -> Any:
-        if is_traced(numbers):
-            return traced_rows(self._columns, numbers)
+        return traced_rows(self._columns, numbers) if is_traced(numbers) else self.take(numbers)
+
+    def take(self, numbers: NDArray[np.int64]) -> Any:
+        """Records by their numbers, stacked, as a dict of arrays and lists; or a list of them, see ``get_batch``."""
         if self._whole_records:
             return [self._columns[()][number] for number in numbers.tolist()]
         return nest(
@@ -219,6 +222,12 @@ class MemorySource:
         self.config = replace(self.config, shuffle=shuffle)
 
     # --- what is known about the records
+
+    def facts(self) -> SourceFacts:
+        """What a pipeline has to know of it."""
+        config = self.config
+        track_name = self.name if config.track_metadata else None
+        return SourceFacts(self.name, config.shuffle, config.shard_id or 0, config.num_workers, self.rngs, track_name)
 
     @property
     def has_metadata(self) -> bool:
