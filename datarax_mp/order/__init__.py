@@ -1,13 +1,18 @@
 """Which record goes where: pure functions of (seed, epoch, step, shard), the same in every process."""
 
+from datarax_mp.order.balanced import ClassBalancedSampler as ClassBalancedSampler
 from datarax_mp.order.choice import Among as Among
 from datarax_mp.order.choice import Choice as Choice
 from datarax_mp.order.epoch import Epoch as Epoch
 from datarax_mp.order.hashing import mix64 as mix64
+from datarax_mp.order.listed import IndexSampler as IndexSampler
 from datarax_mp.order.mixing import Mixing as Mixing
 from datarax_mp.order.permutation import permute as permute
+from datarax_mp.order.sampler import Sampler as Sampler
 from datarax_mp.order.sequential import Sequential as Sequential
 from datarax_mp.order.shard import ShardOptions as ShardOptions
 from datarax_mp.order.shuffled import Shuffled as Shuffled
 from datarax_mp.order.shuffled import in_order_or_shuffled as in_order_or_shuffled
 from datarax_mp.order.steps import Order as Order
+from datarax_mp.order.weighted import WeightedSampler as WeightedSampler
+from datarax_mp.order.windows import ShuffleWindow as ShuffleWindow

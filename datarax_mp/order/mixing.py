@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
 from datarax_mp.order.hashing import GOLDEN, Words, mix64, part_seed
 from datarax_mp.order.newest import Newest
@@ -30,10 +31,6 @@ from datarax_mp.order.shuffled import Shuffled
 from datarax_mp.order.spans import Schedule, Span, endless, until_first, until_last
 
 Stop: TypeAlias = Literal["repeat", "first", "last"]
-
-# Of 256 records at a time NumPy's calls cost more than their work; a worker does the batches of a run one after the
-# other, so that what is worked out at once is used.
-_TOGETHER = 4096
 
 _MOST = 1 << 62  # records are counted in 64 bits; after so many the count begins anew
 
@@ -96,13 +93,7 @@ class Mixing:
 
     def at(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         """See ``Choice``."""
-        if 0 < len(positions) < _TOGETHER:
-            first = int(positions[0]) // _TOGETHER * _TOGETHER
-            places = positions - first
-            if places.min() >= 0 and places.max() < _TOGETHER:
-                together = np.arange(first, min(first + _TOGETHER, self.length))
-                return self._newest.get((seed, epoch, first), lambda: self._records(seed, epoch, together))[places]
-        return self._records(seed, epoch, positions)
+        return ahead(self._newest, seed, epoch, positions, self.length, self._records)
 
     def examples(self, positions: Numbers) -> Numbers:
         """See ``Choice``: the first records of the first source."""

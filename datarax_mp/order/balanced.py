@@ -1,0 +1,110 @@
+"""Classes equally often.
+
+    turn         0     1     2     3     ...       each turn has every class once, in an order of its own
+    classes    b a c | c b a | a c b | ...
+    records    class c's are read through, shuffled anew, before one comes again
+
+So the number of records that two classes have had never differs by more than one, whatever their sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from datarax_mp.core.integers import integer
+from datarax_mp.order.ahead import ahead
+from datarax_mp.order.choice import Choice, Numbers
+from datarax_mp.order.hashing import GOLDEN, mix64, part_seed
+from datarax_mp.order.newest import Newest
+from datarax_mp.order.permutation import permute_each
+from datarax_mp.order.sampler import Sampler, check_count, fingerprint
+
+_MOST = 1 << 61  # turns are counted in 64 bits; after so many the count begins anew
+
+
+class ClassBalancedSampler(Sampler):
+    """Every class equally often, whatever its size: ``Pipeline(sampler=ClassBalancedSampler(labels))``.
+
+    Of each class the records come in a random order, all of them before one comes again, over the epochs.
+
+    Args:
+        labels: ``(records,)``, the class of each: numbers or text.
+        num_samples: how many records an epoch has; None is as many as there are labels.
+
+    Raises:
+        ValueError: labels are no vector, or empty.
+
+    >>> labels = np.array(["cat"] * 7 + ["dog"])
+    >>> choice = ClassBalancedSampler(labels).over(8)
+    >>> sorted(labels[choice.at(0, 0, np.arange(8))].tolist())
+    ['cat', 'cat', 'cat', 'cat', 'dog', 'dog', 'dog', 'dog']
+    """
+
+    def __init__(self, labels: ArrayLike, *, num_samples: int | None = None) -> None:
+        array = np.asarray(labels)
+        if array.ndim != 1 or not len(array):
+            raise ValueError(f"labels must have one axis, one label for each record; found shape {array.shape}")
+        _, self.classes, self.counts = np.unique(array, return_inverse=True, return_counts=True)
+        self.num_samples = integer("num_samples", len(array) if num_samples is None else num_samples, least=1)
+
+    def over(self, length: int) -> Choice:
+        """See ``Sampler``."""
+        check_count("labels", len(self.classes), length)
+        return Balanced(np.argsort(self.classes, kind="stable"), self.counts, self.num_samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Balanced:
+    """Classes equally often.
+
+    Attributes:
+        members: int64 ``(records,)``, the records, class by class.
+        counts: int64 ``(classes,)``, how many each has.
+        length: the positions of an epoch.
+    """
+
+    members: Numbers = field(repr=False)
+    counts: Numbers = field(repr=False)
+    length: int
+    _newest: Newest[Numbers] = field(default_factory=lambda: Newest(2), repr=False)
+
+    @property
+    def shuffled(self) -> bool:
+        """See ``Choice``."""
+        return True
+
+    def at(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
+        """See ``Choice``."""
+        return ahead(self._newest, seed, epoch, positions, self.length, self._records)
+
+    def _records(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
+        classes = len(self.counts)
+        turns, places = np.divmod(positions, classes)
+        turns += epoch * -(-self.length // classes) % _MOST
+        seeds = np.array([mix64(part_seed(seed, part) + GOLDEN) for part in range(2)], np.uint64)
+        several = np.full(len(positions), classes)
+        which = permute_each(places, several, np.full(len(positions), seeds[0]), turns)
+        rounds, places = np.divmod(turns, self.counts[which])
+        # Classes of one size would be shuffled alike, were their epochs not told apart.
+        within = permute_each(places, self.counts[which], np.full(len(positions), seeds[1]), rounds * classes + which)
+        return self.members[(np.cumsum(self.counts) - self.counts)[which] + within]
+
+    def examples(self, positions: Numbers) -> Numbers:
+        """See ``Choice``."""
+        return self.members[positions % len(self.members)]
+
+    def narrowed(self, numbers: Numbers) -> Balanced:
+        """See ``Choice``: an epoch is as long as before, and classes of which nothing is left are left out."""
+        classes = np.empty(len(self.members), np.int64)
+        classes[self.members] = np.repeat(np.arange(len(self.counts)), self.counts)
+        _, left, counts = np.unique(classes[numbers], return_inverse=True, return_counts=True)
+        return Balanced(np.argsort(left, kind="stable"), counts, self.length)
+
+    def facts(self) -> dict[str, Any]:
+        """See ``Choice``."""
+        which = fingerprint(self.members, self.counts)
+        return {"length": self.length, "shuffle": True, "choice": f"ClassBalancedSampler, labels {which}"}
