@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from datarax_mp.core import WorkerTimeoutError as WorkerTimeoutError
     from datarax_mp.crews import WorkerInfo as WorkerInfo
     from datarax_mp.crews import worker_info as worker_info
+    from datarax_mp.order import ClassBalancedSampler as ClassBalancedSampler
+    from datarax_mp.order import IndexSampler as IndexSampler
     from datarax_mp.order import ShardOptions as ShardOptions
+    from datarax_mp.order import ShuffleWindow as ShuffleWindow
+    from datarax_mp.order import WeightedSampler as WeightedSampler
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline import SkippedRecord as SkippedRecord
     from datarax_mp.pipeline import scan as scan
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources import MixSource as MixSource
     from datarax_mp.sources import PackedSource as PackedSource
     from datarax_mp.sources import SubsetSource as SubsetSource
+    from datarax_mp.sources import WindowSource as WindowSource
     from datarax_mp.sources import decode_image as decode_image
     from datarax_mp.sources import split as split
     from datarax_mp.stages import IMAGENET_MEAN as IMAGENET_MEAN
@@ -59,6 +64,7 @@ else:
         "Batch": "core",
         "BatchOps": "core",
         "CenterCrop": "stages",
+        "ClassBalancedSampler": "order",
         "ColorJitter": "stages",
         "ConcatSource": "sources",
         "DeviceStage": "stages",
@@ -68,6 +74,7 @@ else:
         "IMAGENET_STD": "stages",
         "ImageError": "sources",
         "ImageFolderSource": "sources",
+        "IndexSampler": "order",
         "MapBatch": "stages",
         "MapElement": "stages",
         "MemorySource": "sources",
@@ -89,8 +96,11 @@ else:
         "Resize": "stages",
         "ShardOptions": "order",
         "SharedMemoryError": "ring",
+        "ShuffleWindow": "order",
         "SkippedRecord": "pipeline",
         "SubsetSource": "sources",
+        "WeightedSampler": "order",
+        "WindowSource": "sources",
         "WorkerError": "core",
         "WorkerInfo": "crews",
         "WorkerTimeoutError": "core",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources.packing import PackedSource as PackedSource
     from datarax_mp.sources.subset import SubsetSource as SubsetSource
     from datarax_mp.sources.subset import split as split
+    from datarax_mp.sources.windows import WindowSource as WindowSource
 else:
     from datarax_mp.core.public import offer
 
@@ -29,6 +30,7 @@ else:
         "MixSource": "sources.mixing",
         "PackedSource": "sources.packing",
         "SubsetSource": "sources.subset",
+        "WindowSource": "sources.windows",
         "as_source": "sources.adapt",
         "decode_image": "sources.decode",
         "split": "sources.subset",

@@ -1,0 +1,175 @@
+"""WindowSource: stretches of a long array, or of a source's records.
+
+    tokens     t t t t t t t t t t t t        length 4, stride 4
+    records    |0      |1      |2      |
+    sequences  a a a a a b b b b b b b        lengths [5, 7], stride 1: no window crosses from one into the next
+    records    |a0-3|a1-4| |b0-3| ... |b3-6|
+
+A window is found by arithmetic; between sequences by the running sum of how many windows each has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from datarax_mp.core.integers import integer
+from datarax_mp.core.record import RecordError, flatten, nest
+from datarax_mp.order import Choice, in_order_or_shuffled
+from datarax_mp.order.stepping import Stepping
+from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.concat import plain_sources
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
+from datarax_mp.sources.tables import is_array
+from datarax_mp.sources.together import checked_numbers, one_number, read_together
+
+Numbers = NDArray[np.int64]
+
+
+class WindowSource(SaysFacts):
+    """Windows of equal length, ``stride`` apart: token sequences for a language model, clips of a video, time series.
+
+    What is left at the end and does not fill a window is left out.
+
+    Args:
+        tokens: an array ``(n, ...)``, also an ``np.memmap``, whose rows are put together; or a source, whose records
+            are, field by field.
+        length: rows of a window. For inputs and targets that are one apart, one more than the inputs have.
+        stride: from one window's begin to the next one's; None is ``length``, so that no row comes twice.
+        lengths: int ``(sequences,)``, where the rows are sequences one behind the other: how many each has. No window
+            crosses from one into the next; a sequence shorter than a window has none.
+        random_offset: whether the windows of an epoch begin at another one of the first ``stride`` rows, so that over
+            the epochs rows are seen in all places of a window. Needs a seed. A record's number is then the row at which
+            its window begins, and ``len`` that of the last one, plus one; an epoch has one in ``stride`` of them.
+        field: the name of the window in a record, where ``tokens`` is an array.
+
+    Raises:
+        TypeError: a number is no int.
+        ValueError: there is not one whole window; lengths do not add up to the rows; ``random_offset`` with lengths.
+
+    >>> source = WindowSource(np.arange(10), 4, 3)
+    >>> [source[n]["tokens"].tolist() for n in range(len(source))]
+    [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+    """
+
+    def __init__(
+        self,
+        tokens: Any,
+        length: int,
+        stride: int | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        random_offset: bool = False,
+        field: str = "tokens",
+    ) -> None:
+        self.length = integer("length", length, least=1)
+        self.stride = integer("stride", length if stride is None else stride, least=1)
+        self.random_offset = bool(random_offset)
+        self.field = field
+        self.array: np.ndarray | None = None
+        self.source: Source | None = None
+        if isinstance(tokens, np.ndarray):
+            self.array = tokens
+        elif is_array(tokens):
+            self.array = np.asarray(tokens)
+        else:
+            [self.source] = plain_sources([tokens], "WindowSource")
+        rows = len(tokens)
+        if random_offset and lengths is not None:
+            raise ValueError("random_offset moves windows over the whole array, and lengths keep them in sequences")
+        room = rows - self.stride + 1 if random_offset else rows
+        self._sequences = None if lengths is None else _Sequences(_checked(lengths, rows), self.length, self.stride)
+        self._windows = (
+            max(0, (room - self.length) // self.stride + 1) if self._sequences is None else self._sequences.windows
+        )
+        if not self._windows:
+            raise ValueError(
+                f"there is not one window: {rows} rows, length={self.length}, stride={self.stride}"
+                + (", random_offset=True" if random_offset else "")
+                + ("" if lengths is None else ", each within a sequence")
+            )
+
+    def __len__(self) -> int:
+        """How many windows there are; with ``random_offset`` wherever one may begin."""
+        return self._windows * self.stride if self.random_offset else self._windows
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """One window.
+
+        Raises:
+            IndexError: there is no such record.
+            RecordError: records of the source differ in their fields or shapes.
+        """
+        [begin] = self._begins(np.array([one_number(number, len(self))])).tolist()
+        if self.array is not None:
+            return {self.field: self.array[begin : begin + self.length]}
+        return self._stacked(begin)
+
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any] | list[Any]:
+        """Several windows: of an array as one array ``(windows, length, ...)``."""
+        begins = self._begins(checked_numbers(numbers, len(self)))
+        if self.array is None:
+            return [self._stacked(begin) for begin in begins.tolist()]
+        return {self.field: np.asarray(self.array[begins[:, None] + np.arange(self.length)])}
+
+    def facts(self) -> SourceFacts:
+        """What a pipeline has to know of it."""
+        inner = SourceFacts.of(self.source) if self.source is not None else SourceFacts("array")
+        name = f"WindowSource({self.length}, {self.stride})"
+        choose = self._stepping if self.random_offset else None
+        return SourceFacts(name, inner.shuffle, rngs=inner.rngs, choose=choose)
+
+    def _stepping(self, shuffle: bool | None) -> Choice:
+        shuffle = self.facts().shuffle if shuffle is None else shuffle
+        return Stepping(in_order_or_shuffled(self._windows, shuffle=shuffle), self.stride)
+
+    def _begins(self, numbers: Numbers) -> Numbers:
+        """The row at which each window begins."""
+        if self.random_offset:
+            return numbers
+        return numbers * self.stride if self._sequences is None else self._sequences.begins(numbers)
+
+    def _stacked(self, begin: int) -> dict[str, Any]:
+        assert self.source is not None
+        found = read_together(self.source, np.arange(begin, begin + self.length))
+        if isinstance(found, dict):
+            return found
+        records = [record if isinstance(record, dict) else {"value": record} for record in found]
+        leaves = [flatten(record) for record in records]
+        try:
+            return nest({path: np.stack([leaf[path] for leaf in leaves]) for path in leaves[0]})
+        except (KeyError, ValueError) as error:
+            raise RecordError(
+                f"records {begin} to {begin + self.length - 1} cannot be put together in a window ({error}): all "
+                "records must have the same fields of the same shapes"
+            ) from error
+
+
+class _Sequences:
+    """Where windows begin in sequences that are one behind the other."""
+
+    def __init__(self, lengths: Numbers, length: int, stride: int) -> None:
+        self.stride = stride
+        counts = np.maximum(0, (lengths - length) // stride + 1)
+        self._rows = np.cumsum(lengths) - lengths
+        self._ends = np.cumsum(counts)
+        self.windows = int(self._ends[-1]) if len(counts) else 0
+
+    def begins(self, numbers: Numbers) -> Numbers:
+        """The row at which each window begins."""
+        which = np.searchsorted(self._ends, numbers, "right")
+        before = np.where(which > 0, self._ends[which - 1], 0)
+        return self._rows[which] + (numbers - before) * self.stride
+
+
+def _checked(lengths: ArrayLike, rows: int) -> Numbers:
+    array = np.asarray(lengths)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers of one axis, found dtype {array.dtype} of shape {array.shape}")
+    if len(array) and array.min() < 0:
+        raise ValueError(f"lengths must not be negative, found {array.min()}")
+    if array.sum() != rows:
+        raise ValueError(f"lengths must add up to the {rows} rows, and make {array.sum()}")
+    return array.astype(np.int64)
