@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from datarax_mp.core.integers import integer
 from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
 from datarax_mp.order.hashing import GOLDEN, mix64, part_seed
 from datarax_mp.order.newest import Newest
-from datarax_mp.order.permutation import permute_each
+from datarax_mp.order.permutation import MOST_SORTED, permute_each, sort_each
 from datarax_mp.order.sampler import Sampler, check_count, fingerprint
 
 _MOST = 1 << 61  # turns are counted in 64 bits; after so many the count begins anew
@@ -48,7 +48,7 @@ class ClassBalancedSampler(Sampler):
         array = np.asarray(labels)
         if array.ndim != 1 or not len(array):
             raise ValueError(f"labels must have one axis, one label for each record; found shape {array.shape}")
-        _, self.classes, self.counts = np.unique(array, return_inverse=True, return_counts=True)
+        self.classes, self.counts = _coded(array)
         self.num_samples = integer("num_samples", len(array) if num_samples is None else num_samples, least=1)
 
     def over(self, length: int) -> Choice:
@@ -86,11 +86,14 @@ class Balanced:
         turns, places = np.divmod(positions, classes)
         turns += epoch * -(-self.length // classes) % _MOST
         seeds = np.array([mix64(part_seed(seed, part) + GOLDEN) for part in range(2)], np.uint64)
-        several = np.full(len(positions), classes)
-        which = permute_each(places, several, np.full(len(positions), seeds[0]), turns)
+        if classes <= MOST_SORTED:
+            there, row = np.unique(turns, return_inverse=True)
+            which = sort_each(there, classes, seeds[0])[row, places]
+        else:
+            which = permute_each(places, np.full(len(turns), classes), np.full(len(turns), seeds[0]), turns)
         rounds, places = np.divmod(turns, self.counts[which])
         # Classes of one size would be shuffled alike, were their epochs not told apart.
-        within = permute_each(places, self.counts[which], np.full(len(positions), seeds[1]), rounds * classes + which)
+        within = permute_each(places, self.counts[which], np.full(len(turns), seeds[1]), rounds * classes + which)
         return self.members[(np.cumsum(self.counts) - self.counts)[which] + within]
 
     def examples(self, positions: Numbers) -> Numbers:
@@ -108,3 +111,15 @@ class Balanced:
         """See ``Choice``."""
         which = fingerprint(self.members, self.counts)
         return {"length": self.length, "shuffle": True, "choice": f"ClassBalancedSampler, labels {which}"}
+
+
+def _coded(labels: np.ndarray) -> tuple[NDArray[np.integer], Numbers]:
+    """Labels as numbers from 0 on without gaps, and how many records each has."""
+    numbers = labels.dtype.kind in "iub"
+    low, high = (int(labels.min()), int(labels.max())) if numbers else (0, 0)
+    if numbers and high - low < 1 << 16 and high < _MOST:
+        shifted = (labels.astype(np.int64) - low).astype(np.uint16)  # sorted by their digits, which is quick
+        counts = np.bincount(shifted)
+        return (np.cumsum(counts > 0) - 1).astype(np.uint16)[shifted], counts[counts > 0]
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return codes, counts

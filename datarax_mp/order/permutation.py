@@ -33,6 +33,8 @@ _SMALL_LENGTH = 1024
 # of 65. That is every source below 268 million records.
 _TABLED = 1 << 14
 
+MOST_SORTED = 1024  # records or classes
+
 _ROUND_KEYS = np.array([(number + 1) * GOLDEN & MASK for number in range(_ROUNDS_SMALL)], np.uint64)[:, None]
 
 
@@ -101,6 +103,21 @@ def permute_each(
         values[walking] = walked
         walking = walking[walked >= lengths.view(np.uint64)[walking]]
     return values.view(np.int64)
+
+
+def sort_each(numbers: NDArray[np.int64], length: int, seed: np.uint64) -> NDArray[np.int64]:
+    """A permutation of ``range(length)`` for each number, by sorting random words: the quickest for few at a time.
+
+    Args:
+        numbers: int64 ``(n,)``.
+        length: at most ``MOST_SORTED``.
+        seed: hashed, as for ``permute_each``.
+
+    Returns:
+        int64 ``(n, length)``. Other permutations than those of ``permute``.
+    """
+    words = mix64_each(numbers.view(np.uint64) ^ seed)[:, None] + np.arange(length, dtype=np.uint64) * np.uint64(GOLDEN)
+    return mix64_each(words).argsort(axis=1, kind="stable")
 
 
 Digits: TypeAlias = NDArray[np.uint64]

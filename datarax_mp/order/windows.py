@@ -8,17 +8,17 @@ A buffer of that size would do something similar, and have to be filled before t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from datarax_mp.core.integers import integer
+from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
-from datarax_mp.order.hashing import GOLDEN, Words, key_of, mix64, mix64_each, part_seed
-from datarax_mp.order.permutation import permute, permute_each
-
-_FEW = 3  # windows, for each of which its own tables are quicker than none for all
+from datarax_mp.order.hashing import key_of, mix64, part_seed
+from datarax_mp.order.newest import Newest
+from datarax_mp.order.permutation import MOST_SORTED, permute, sort_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Windows:
 
     length: int
     records: int
+    _newest: Newest[Numbers] = field(default_factory=lambda: Newest(2), repr=False, compare=False)
 
     @property
     def shuffled(self) -> bool:
@@ -67,6 +68,9 @@ class Windows:
 
     def at(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         """See ``Choice``."""
+        return ahead(self._newest, seed, epoch, positions, self.length, self._records)
+
+    def _records(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         size = min(self.records, self.length)
         whole = self.length // size
         turns, places = np.divmod(positions, size)
@@ -81,15 +85,16 @@ class Windows:
 
     def _within(self, seed: int, epoch: int, window: Numbers, places: Numbers, size: int, whole: int) -> Numbers:
         """The place in its window of each record."""
-        rest = self.length - whole * size
-        there = np.unique(window).tolist()
-        if len(there) > _FEW:
-            seeds = _hashed_seeds(seed, window)
-            return permute_each(places, np.where(window < whole, size, rest), seeds, np.full(len(window), epoch))
-        found = np.empty_like(places)
-        for number in there:
+        found = places.copy()
+        there = np.unique(window)
+        if size <= MOST_SORTED:
+            rows = np.flatnonzero(window < whole)
+            of_window = sort_each(there, size, np.uint64(mix64(key_of(seed, epoch))))
+            found[rows] = of_window[np.searchsorted(there, window[rows]), places[rows]]
+            there = there[there >= whole]
+        for number in there.tolist():
             rows = np.flatnonzero(window == number)
-            of = size if number < whole else rest
+            of = size if number < whole else self.length - whole * size
             found[rows] = permute(places[rows], of, seed=part_seed(seed, number), epoch=epoch)
         return found
 
@@ -104,10 +109,3 @@ class Windows:
     def facts(self) -> dict[str, Any]:
         """See ``Choice``."""
         return {"length": self.length, "shuffle": True, "choice": f"ShuffleWindow(records={self.records})"}
-
-
-def _hashed_seeds(seed: int, window: Numbers) -> Words:
-    """``mix64(part_seed(seed, window) + GOLDEN)`` for each."""
-    golden = np.uint64(GOLDEN)
-    parts = mix64_each((window.view(np.uint64) + np.uint64(1)) * golden)
-    return mix64_each(mix64_each(np.uint64(seed) ^ parts) + golden)

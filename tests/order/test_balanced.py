@@ -33,10 +33,26 @@ def test_a_class_is_read_through_before_any_of_its_records_comes_again(given_: l
 
 def test_classes_are_in_another_order_in_every_turn_and_shuffled_each_by_itself() -> None:
     given_ = np.arange(400) // 100
-    records = ClassBalancedSampler(given_).over(400).at(0, 0, np.arange(400)).reshape(100, 4)
+    records = ClassBalancedSampler(given_, num_samples=1600).over(400).at(0, 0, np.arange(1600)).reshape(400, 4)
     assert len({tuple(given_[turn].tolist()) for turn in records}) == 24
-    own = [records[given_[records] == label] % 100 for label in range(4)]
+    own = [(records[given_[records] == label] % 100)[:100] for label in range(4)]
     assert len({tuple(order.tolist()) for order in own}) == 4
+
+
+def test_many_classes_are_balanced_too() -> None:
+    given_ = np.arange(6000) % 2000
+    records = ClassBalancedSampler(given_).over(6000).at(0, 0, np.arange(6000)).reshape(3, 2000)
+    assert sorted(records.ravel().tolist()) == list(range(6000))
+    assert all(sorted(given_[turn].tolist()) == list(range(2000)) for turn in records)
+
+
+@pytest.mark.parametrize(
+    "labels", [[-5, 300, -5, 0], [True, False, True, True], [1 << 40, 0, 0], ["b", "a", "b"], [0.5, 0]]
+)
+def test_labels_are_anything_that_can_be_compared(labels: list[object]) -> None:
+    choice = ClassBalancedSampler(labels, num_samples=60).over(len(labels))
+    drawn = [labels[record] for record in choice.at(0, 0, np.arange(60)).tolist()]
+    assert {drawn.count(label) for label in set(labels)} == {60 // len(set(labels))}
 
 
 def test_filters_leave_out_classes_of_which_nothing_is_left() -> None:

@@ -46,10 +46,12 @@ def test_windows_are_shuffled_each_by_itself() -> None:
     assert len(shapes) >= 9
 
 
-def test_a_few_windows_and_many_at_once_are_asked_in_different_ways_and_say_the_same() -> None:
-    choice = ShuffleWindow(records=4).over(1003)
-    together = choice.at(3, 1, np.arange(1003))
-    singly = np.concatenate([choice.at(3, 1, np.arange(n, min(n + 5, 1003))) for n in range(0, 1003, 5)])
+@pytest.mark.parametrize("records", [4, 3000])
+def test_a_few_records_and_many_at_once_are_asked_in_different_ways_and_say_the_same(records: int) -> None:
+    choice = ShuffleWindow(records=records).over(10_003)
+    together = choice.at(3, 1, np.arange(10_003))
+    singly = np.concatenate([choice.at(3, 1, np.arange(n, min(n + 5, 10_003))) for n in range(0, 10_003, 5)])
+    assert sorted(together.tolist()) == list(range(10_003))
     assert together.tolist() == singly.tolist()
 
 
