@@ -2,30 +2,24 @@
 
     documents    aaaaaaaa  bbb  ccccc  dd  ...        lengths are known, so the plan is made once
     pieces       aaaa aaaa bbb  ccccc  dd             documents longer than a row are cut into several
-    rows         | aaaa dd |  | ccccc b.. |           best-fit decreasing; what is left over is padding
+    rows         | aaaa dd |  | ccccc b.. |           best-fit, or another way; what is left over is padding
 
 The plan is a table of pieces, ordered by row: NumPy arrays of 16 bytes a piece, which all workers share. A row is then
 a record like any other, so that order, shards, resuming and the number of workers are the pipeline's ordinary affair.
 A million documents are planned in some 2 s; at a log-normal spread of lengths the rows are 99.9 % full.
-
-Best-fit decreasing (Johnson, "Near-optimal bin packing algorithms", 1973) puts each piece, longest first, into the
-fullest row that still has room for it. Lengths are integers up to the row's, so that the rows with so much room are a
-list per amount, and the fitting amount is found with one bit operation; Krell et al., "Efficient Sequence Packing
-without Cross-contamination" (2021), group lengths in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datarax_mp.core.record import RecordError
 from datarax_mp.sources.adapt import as_source
-
-_PIECE = np.dtype([("document", np.int64), ("start", np.int32), ("length", np.int32)])
+from datarax_mp.sources.bins import Method, plan
 
 
 class PackedSource:
@@ -46,10 +40,14 @@ class PackedSource:
             finds them out in worker processes. A document without tokens comes into no row.
         tokenize: ``document -> ints``, run in the workers; None where records are arrays of tokens already.
         pad_value: the token at padding.
+        method: ``"best-fit"`` has the fewest rows, and a row's documents come from anywhere in the source;
+            ``"first-fit"`` goes through the documents in their order, so that a row's are near each other; ``"concat"``
+            puts one behind the other and cuts them wherever a row ends, so that no row but the last has padding. How
+            full the rows are is ``fill``.
 
     Raises:
         TypeError: ``lengths`` are no integers.
-        ValueError: ``lengths`` are negative, or not as many as documents.
+        ValueError: ``lengths`` are negative, or not as many as documents; ``method`` is none of these.
 
     >>> documents = [[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]]
     >>> packed = PackedSource(documents, 5, lengths=[5, 2, 3])
@@ -65,15 +63,18 @@ class PackedSource:
         lengths: ArrayLike,
         tokenize: Callable[[Any], Sequence[int] | np.ndarray] | None = None,
         pad_value: int = 0,
+        method: Method = "best-fit",
     ) -> None:
         if seq_len < 1:
             raise ValueError(f"seq_len must be at least 1, got {seq_len}")
+        if method not in get_args(Method):
+            raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
         self.documents = as_source(documents)
         self.seq_len = seq_len
         self.tokenize = tokenize
         self.pad_value = pad_value
         self._lengths = _checked(lengths, len(self.documents))
-        self._pieces, self._rows = plan(self._lengths, seq_len)
+        self._pieces, self._rows = plan(self._lengths, seq_len, method)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -115,45 +116,6 @@ class PackedSource:
                 "scan(documents, lambda document: len(tokenize(document)))"
             )
         return tokens
-
-
-def plan(lengths: NDArray[np.int64], seq_len: int) -> tuple[np.ndarray, NDArray[np.int64]]:
-    """Divide documents into pieces, and pieces into rows.
-
-    Returns:
-        The pieces, ordered by row and within a row by document; and int64 ``(rows + 1,)``, where each row's begin.
-    """
-    pieces = _cut(lengths, seq_len)
-    pieces = pieces[np.argsort(-pieces["length"], kind="stable")]
-    row_of = np.empty(len(pieces), np.int64)
-    with_room: list[list[int]] = [[] for _ in range(seq_len + 1)]  # rows by the room they have
-    rooms = 0  # a bit for every amount of room that some row has
-    rows = 0
-    for number, length in enumerate(pieces["length"].tolist()):
-        fitting = rooms >> length
-        if fitting:
-            room = length + (fitting & -fitting).bit_length() - 1  # the lowest bit: the fullest row
-            row = with_room[room].pop()
-            if not with_room[room]:
-                rooms &= ~(1 << room)
-        else:
-            room, row, rows = seq_len, rows, rows + 1
-        row_of[number] = row
-        if room > length:
-            with_room[room - length].append(row)
-            rooms |= 1 << (room - length)
-    order = np.lexsort((pieces["start"], pieces["document"], row_of))
-    return pieces[order], np.searchsorted(row_of[order], np.arange(rows + 1))
-
-
-def _cut(lengths: NDArray[np.int64], seq_len: int) -> np.ndarray:
-    counts = -(-lengths // seq_len)
-    pieces = np.empty(counts.sum(), _PIECE)
-    pieces["document"] = np.repeat(np.arange(len(lengths)), counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)  # of each piece's document
-    pieces["start"] = (np.arange(len(pieces)) - first) * seq_len
-    pieces["length"] = np.minimum(seq_len, np.repeat(lengths, counts) - pieces["start"])
-    return pieces
 
 
 def _checked(lengths: ArrayLike, documents: int) -> NDArray[np.int64]:

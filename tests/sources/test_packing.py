@@ -25,11 +25,12 @@ def packed(lengths: list[int], seq_len: int, **more: Any) -> PackedSource:
 lengths_and_rows = st.tuples(st.lists(st.integers(0, 70), min_size=1, max_size=60).filter(any), st.integers(1, 40))
 
 
-@given(lengths_and_rows)
-def test_every_token_is_in_exactly_one_row_with_its_position(case: tuple[list[int], int]) -> None:
+@pytest.mark.parametrize("method", ["best-fit", "first-fit", "concat"])
+@given(case=lengths_and_rows)
+def test_every_token_is_in_exactly_one_row_with_its_position(case: tuple[list[int], int], method: Any) -> None:
     lengths, seq_len = case
     seen = []
-    source = packed(lengths, seq_len)
+    source = packed(lengths, seq_len, method=method)
     for number in range(len(source)):
         row = source[number]
         assert {array.shape for array in row.values()} == {(seq_len,)}
@@ -58,10 +59,62 @@ def test_no_two_rows_could_be_one(case: tuple[list[int], int]) -> None:
     assert all(one + other > seq_len for place, one in enumerate(filled) for other in filled[:place])
 
 
+@given(lengths_and_rows)
+def test_first_fit_puts_each_document_into_the_first_row_that_has_room(case: tuple[list[int], int]) -> None:
+    lengths, seq_len = case
+    rows: list[list[int]] = []
+    for document in documents_of(lengths):
+        for begin in range(0, len(document), seq_len):
+            piece = document[begin : begin + seq_len].tolist()
+            row = next((row for row in rows if len(row) + len(piece) <= seq_len), None)
+            if row is None:
+                rows.append(row := [])
+            row += piece
+    source = packed(lengths, seq_len, method="first-fit")
+    assert [source[n]["tokens"][source[n]["segment_ids"] > 0].tolist() for n in range(len(source))] == rows
+
+
+@given(lengths_and_rows)
+def test_concat_cuts_documents_wherever_a_row_ends(case: tuple[list[int], int]) -> None:
+    lengths, seq_len = case
+    source = packed(lengths, seq_len, method="concat")
+    tokens = np.concatenate([source[n]["tokens"][source[n]["segment_ids"] > 0] for n in range(len(source))])
+    assert tokens.tolist() == np.concatenate(documents_of(lengths)).tolist()
+    assert all(source[n]["segment_ids"].all() for n in range(len(source) - 1))
+
+
+def attention(tokens: np.ndarray, positions: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Causal attention of one head over embedded tokens; ``seen`` says which pairs may see each other."""
+    weights = np.random.default_rng(0).standard_normal((3, 8, 8))
+    angles = positions[:, None] / 10.0 ** np.arange(4)
+    embedded = np.sin(tokens[:, None] * np.arange(1, 9)) + np.concatenate([np.sin(angles), np.cos(angles)], 1)
+    query, key, value = embedded @ weights
+    scores = np.where(seen & (positions[:, None] >= positions), query @ key.T, -np.inf)
+    scores = np.exp(scores - scores.max(1, keepdims=True))
+    return scores / scores.sum(1, keepdims=True) @ value
+
+
+@pytest.mark.parametrize("method", ["best-fit", "first-fit", "concat"])
+def test_attention_between_equal_segments_is_attention_within_each_document(method: Any) -> None:
+    lengths = [5, 9, 1, 3, 12, 2, 7, 16, 4]
+    source = packed(lengths, 16, method=method)
+    for number in range(len(source)):
+        row = source[number]
+        segments, tokens, positions = row["segment_ids"], row["tokens"], row["positions"]
+        together = attention(tokens, positions, segments[:, None] == segments)
+        for segment in range(1, segments.max() + 1):
+            own = segments == segment
+            alone = attention(tokens[own], positions[own], np.ones((own.sum(), own.sum()), bool))
+            assert np.allclose(together[own], alone)
+
+
 def test_documents_of_ordinary_lengths_fill_the_rows() -> None:
     lengths = np.random.default_rng(0).lognormal(5, 1, 5000).astype(int)
     source = PackedSource(range(5000), 1024, lengths=lengths, tokenize=lambda n: np.full(lengths[n], n))
     assert source.fill > 0.99
+    fills = [packed(lengths.tolist(), 1024, method=method).fill for method in ("first-fit", "concat")]
+    assert 0.95 < fills[0] < source.fill <= fills[1]
+    assert fills[1] > 0.999
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -113,6 +166,8 @@ def test_wrong_lengths_are_errors_that_say_what_is_wrong() -> None:
         PackedSource([[1], [2]], 4, lengths=[1, -2])
     with pytest.raises(ValueError, match="seq_len must be at least 1"):
         PackedSource([[1], [2]], 0, lengths=[1, 1])
+    with pytest.raises(ValueError, match="method must be one of best-fit, first-fit, concat, got 'worst'"):
+        PackedSource([[1]], 1, lengths=[1], method="worst")  # type: ignore[arg-type]
     with pytest.raises(RecordError, match=r"document 1: expected 2 tokens as lengths says, found .*shape \(1,\)"):
         PackedSource([[1], [2]], 4, lengths=[1, 2])[0]
     with pytest.raises(RecordError, match="dtype float64"):
