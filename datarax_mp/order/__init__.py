@@ -5,6 +5,7 @@ from datarax_mp.order.choice import Among as Among
 from datarax_mp.order.choice import Choice as Choice
 from datarax_mp.order.epoch import Epoch as Epoch
 from datarax_mp.order.hashing import mix64 as mix64
+from datarax_mp.order.length_groups import LengthGroups as LengthGroups
 from datarax_mp.order.listed import IndexSampler as IndexSampler
 from datarax_mp.order.mixing import Mixing as Mixing
 from datarax_mp.order.permutation import permute as permute
