@@ -99,7 +99,8 @@ class _InFile(_OfArray):
 class _OfTensor(Contents):
     def _look(self) -> tuple[Any, ...]:
         tensor = self._owner
-        return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.requires_grad
+        form = tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.requires_grad
+        return *form, bool(vars(tensor))
 
     def _bytes(self) -> int:
         import torch  # delayed: there is a tensor

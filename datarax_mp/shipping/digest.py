@@ -46,6 +46,8 @@ class _Pickler(RecipePickler):
         if issubclass(kind, MappedFile):
             return _reduce_file
         reducer = None if issubclass(kind, (MemorySource, Segment)) else super().reducer_for(kind)
+        if reducer is None and kind in self.dispatch_table:
+            return None  # cloudpickle has a way for these, which themselves have none (cells, views of dicts)
         return reducer or _reduce_or_identify
 
 

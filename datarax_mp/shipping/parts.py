@@ -30,6 +30,16 @@ from datarax_mp.sources.position import Number
 _HEAP_TYPE = 1 << 9  # a class that was made by a ``class`` statement, or could have been (Py_TPFLAGS_HEAPTYPE)
 _MISSING = object()
 
+
+class _Pair(NamedTuple):
+    """One whose fields are what those of all named tuples are."""
+
+    first: int
+
+
+_TUPLE_FIELD: type = type(vars(_Pair)["first"])
+
+
 # Nobody can change these, or they are pickled by their name alone.
 ATOMS: frozenset[type] = frozenset(
     {type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes, range}
@@ -37,7 +47,7 @@ ATOMS: frozenset[type] = frozenset(
     | {uuid.UUID, re.Pattern, type(pathlib.Path()), pathlib.PurePosixPath, pathlib.PureWindowsPath}
     | {types.CodeType, types.GenericAlias, types.UnionType, typing.TypeVar, type(typing.Any), np.ufunc}
     | {types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType}
-    | {types.GetSetDescriptorType, types.MemberDescriptorType}
+    | {types.GetSetDescriptorType, types.MemberDescriptorType, _TUPLE_FIELD}
     | {np.dtype(name).type for name in np.typecodes["All"] if name != "V"}
 )
 
@@ -73,14 +83,14 @@ def parts_of(value: Any) -> Parts | None:
     if isinstance(value, (np.dtype, np.generic)):
         return _NOTHING if not isinstance(value, np.void) else None
     if isinstance(value, enum.Enum):
-        return Parts(None, (kind,))
+        return Parts(lambda member: _mapping(vars(member)), (kind,))
     if isinstance(value, tuple):
         return Parts(None, (kind, *value)) if hasattr(kind, "_fields") and not hasattr(value, "__dict__") else None
     if isinstance(value, (InSegment, InFile)):
         return _NOTHING
     if isinstance(value, ArrayColumn):
         return Parts(_column, () if value.home is not None else (value.array,))
-    if kind.__module__ == "typing":
+    if kind.__module__ == "typing" or (kind.__module__, kind.__name__) == ("dataclasses", "_FIELD_BASE"):
         return _NOTHING
     return _of_object(value)
 
@@ -223,6 +233,7 @@ _BY_KIND: dict[type, Callable[[Any], Parts | None]] = {
     Counter: lambda items: Parts(_mapping),
     defaultdict: lambda items: Parts(lambda now: [now.default_factory, *_mapping(now)]),
     Number: lambda number: Parts(lambda now: [now.get()]),
+    types.MappingProxyType: lambda items: Parts(_mapping),
     types.SimpleNamespace: lambda space: Parts(lambda now: _mapping(vars(now))),
     types.ModuleType: _of_module,
     types.BuiltinFunctionType: _of_builtin,
@@ -233,7 +244,7 @@ _BY_KIND: dict[type, Callable[[Any], Parts | None]] = {
     classmethod: lambda method: Parts(None, (method.__func__,)),
     property: lambda item: Parts(None, (item.fget, item.fset, item.fdel, item.__doc__)),
     functools.cached_property: lambda item: Parts(None, (item.func,)),
-    functools.partial: lambda item: Parts(None, (item.func, item.args, item.keywords, vars(item))),
+    functools.partial: lambda item: Parts(lambda now: now.__reduce__()[2]),  # asked for, its attributes come to be
     operator.itemgetter: lambda item: Parts(None, item.__reduce__()[1]),
     operator.attrgetter: lambda item: Parts(None, item.__reduce__()[1]),
     type(functools.lru_cache(print)): _of_cached,

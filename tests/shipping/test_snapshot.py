@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import mmap
 import threading
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from types import MethodType, SimpleNamespace
@@ -79,6 +81,22 @@ def with_default(x: Any, more: Any = [1], *, key: Any = {"a": 1}) -> Any:  # noq
 with_default.__module__ = "__main__"
 
 
+class Kind(enum.Enum):
+    ONE = 1
+
+
+@dataclasses.dataclass
+class Record:
+    """A data class with what all of them have: fields, defaults, a factory."""
+
+    value: Any = Kind.ONE
+    values: list[Any] = dataclasses.field(default_factory=list)
+
+
+Pair = namedtuple("Pair", "first second")
+Record.__module__ = Pair.__module__ = Kind.__module__ = "__main__"
+
+
 def setting(name: str, value: Any) -> Callable[[Any], None]:
     return lambda part: setattr(part, name, value)
 
@@ -101,6 +119,10 @@ def changes() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "default dict": (defaultdict(list, a=1), lambda one: one["new"]),
         "counter": (Counter("ab"), lambda one: one.update("a")),
         "in a tuple": (([1],), lambda one: one[0].append(2)),
+        "data class": (Record(), lambda one: one.values.append(1)),
+        "field of a data class": (Record(), setting("value", 2)),
+        "named tuple": (Pair([1], 2), lambda one: one.first.append(2)),
+        "attribute of a partial": (functools.partial(with_default), setting("flag", True)),
         "slot": (Slotted(), setting("value", 1)),
         "slot that was empty": (Slotted(), setting("later", 1)),
         "in a slot": (Slotted(), lambda one: one.value.append(2)),
