@@ -28,6 +28,11 @@ def new_name() -> str:
     return f"{_owner(os.getpid())}-{next(_numbers)}"
 
 
+def of_this_process() -> list[str]:
+    """The names of blocks that this process has made and not removed."""
+    return [name for name in _listed() if name.startswith(f"{_owner(os.getpid())}-")]
+
+
 def reclaim() -> list[str]:
     """Remove the blocks of this user's processes that are dead; return their names. Nobody else's are touched."""
     removed = []

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 from datarax_mp import Pipeline, WorkerTimeoutError
 from datarax_mp.monitoring.memory import tree_memory
+from datarax_mp.testing import kill_workers
 
 told = []
 handler = logging.Handler()
@@ -70,27 +71,25 @@ def test_a_sigpipe_that_would_end_the_program_is_never_raised(run_script: Run) -
     run_script(
         HEAD
         + """
-def end(role):
-    processes = [psutil.Process(process.pid) for process in tree_memory().of(role)]
-    for process in processes:
-        process.kill()
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has been reaped
-            while process.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.005)
-    return len(processes)
+def end_nursery():
+    [nursery] = [psutil.Process(process.pid) for process in tree_memory().of("nursery")]
+    nursery.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has been reaped
+        while nursery.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.005)
 
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 pipeline = Pipeline(source=np.arange(60), batch_size=4, num_workers=2, stages=[dies_once("kill")], output="numpy")
 assert numbers(pipeline) == list(range(60))
 pipeline = Pipeline(source=np.arange(60), batch_size=4, num_workers=2, output="numpy")
 for kill_nursery in (False, True):
-    assert end("worker") == (0 if kill_nursery else 2)
+    assert len(kill_workers()) == (0 if kill_nursery else 2)
     if kill_nursery:
-        assert end("nursery") == 1
+        end_nursery()
     assert [n for batch in pipeline for n in batch["value"].tolist()] == list(range(60))
     iterator = iter(pipeline)
     next(iterator)
-    assert end("worker") == 2
+    assert len(kill_workers()) == 2
     iterator.close()  # which tells them something
 pipeline.close()
 print("alive")

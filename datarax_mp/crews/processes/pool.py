@@ -34,6 +34,7 @@ from datarax_mp.shipping.need import Need
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
 GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
+_DEATH_SECONDS = 10.0  # after SIGKILL, where a process may wait in the kernel
 _ATTEMPTS = 3  # to start workers, where the nursery is killed meanwhile
 
 recipe_ids = itertools.count(1)
@@ -181,6 +182,19 @@ class Pool:
             busy.remove(worker)
         with self._lock:
             self._parked.update((worker, True) for worker in busy if not worker.closed)
+
+    def pids(self, *, parked: bool = True) -> list[int]:
+        """The worker processes that live, ``parked`` ones among them or only those that work for a pipeline."""
+        with self._lock:
+            workers = [worker for worker in list(self._homes) if parked or worker not in self._parked]
+        return [worker.pid for worker in workers if worker.pid > 0 and not worker.ended()]
+
+    def await_end(self, pids: list[int]) -> None:
+        """Wait until worker processes that were killed are dead."""
+        with self._lock:
+            workers = [worker for worker in list(self._homes) if worker.pid in pids]
+        for worker in workers:
+            worker.ended(_DEATH_SECONDS)
 
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end; None if its nursery has died, and it with that."""

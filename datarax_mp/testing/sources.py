@@ -1,0 +1,181 @@
+"""Whether a source keeps what a pipeline relies on."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datarax_mp.core.record import flatten, nest
+from datarax_mp.sources.adapt import as_source, quick_way
+from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.sources.tables import columns_of
+from datarax_mp.testing.contents import difference, number_of, of_record
+
+_GROWTH = 200_000  # bytes, below which a source may keep what it likes
+
+
+def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> None:
+    """Make sure that a source of the user's own gives the same records whoever asks, in whatever order, however often.
+
+    * its length does not change, and a negative number is an error or counts from the end
+    * a record is the same when it is read again, after others
+    * what is written to a record's arrays does not reach the source
+    * ``__getitems__``, if there is one, gives what ``__getitem__`` gives
+    * worker processes, which get a copy of the source, read the same
+    * it does not keep what it has read
+
+    Args:
+        source: what ``Pipeline(source=...)`` takes.
+        num_workers: how many worker processes read it; 0 leaves that check out.
+        records: how many records are read, spread over the source.
+
+    Raises:
+        AssertionError: it does not keep one of these; the message says which, and of what record.
+        TypeError, ValueError: it is no source, as a pipeline would say.
+
+    >>> class Squares:
+    ...     def __len__(self): return 10
+    ...     def __getitem__(self, number):
+    ...         if not 0 <= number < 10: raise IndexError(number)
+    ...         return {"x": number**2}
+    >>> check_source(Squares())
+    """
+    source = as_source(source)
+    length = len(source)
+    numbers = _spread(length, records)
+    _check_memory(source, records)  # first, while there are records that it has not read
+    _check_repeated(source, numbers)
+    _check_length(source, length)
+    if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
+        _check_writes(source, numbers[0])
+    _check_together(source, numbers)
+    if num_workers:
+        _check_in_workers(source, numbers, num_workers)
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Some of the numbers, the first and the last among them, in no order."""
+    chosen = np.unique(np.linspace(0, length - 1, min(length, count)).astype(np.int64))
+    return [int(number) for number in np.random.default_rng(0).permutation(chosen)]
+
+
+def _check_length(source: Any, length: int) -> None:
+    if len(source) != length:
+        raise AssertionError(f"len(source) was {length} and is {len(source)} after records were read")
+    try:
+        last = source[-1]
+    except Exception:
+        last = None  # negative numbers are not supported, and nobody is told otherwise
+    if last is not None:
+        told = difference(of_record(source[length - 1]), of_record(last), f"source[{length - 1}]", "source[-1]")
+        if told is not None:
+            raise AssertionError(
+                f"source[-1] is another record than source[{length - 1}], the last of {length}: {told}. Raise "
+                "IndexError for numbers that are no record's, or count from the end"
+            )
+
+
+def _check_repeated(source: Any, numbers: Sequence[int]) -> None:
+    first = {number: of_record(source[number]) for number in numbers}
+    for number in sorted(numbers):
+        told = difference(first[number], of_record(source[number]), "the first reading", "the second")
+        if told is not None:
+            raise AssertionError(
+                f"record {number} is another one when it is read again: {told}. A record must depend on its number "
+                "alone; draw random numbers in a RandomMapElement, and take the epoch from set_epoch(epoch)"
+            )
+
+
+def _check_writes(source: Any, number: int) -> None:
+    before = {name: np.array(value) for name, value in of_record(source[number]).items() if _is_array(value)}
+    given = of_record(source[number])
+    kept = {name: value for name, value in given.items() if _is_array(value) and value.flags.writeable and value.size}
+    written: list[str] = []
+    for name, value in kept.items():
+        value[...] = 0 if value.astype(bool).any() else 1
+        again = of_record(source[number])[name]
+        if difference({"": before[name]}, {"": again}, "", "") is not None:
+            written.append(name)
+        value[...] = before[name]
+    if written:
+        raise AssertionError(
+            f"what is written to field '{written[0]}' of record {number} changes the source: the next epoch would find "
+            "it. Give a copy, or an array that is not writeable"
+        )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject
+
+
+def _check_together(source: Any, numbers: Sequence[int]) -> None:
+    many = quick_way(source, "__getitems__")
+    if many is None:
+        return
+    wanted = [*numbers, numbers[0]]  # one of them twice, as a sampler may ask
+    found = many(list(wanted))
+    table = columns_of(found)
+    records = [_row(table, place) for place in range(len(wanted))] if table is not None else list(found)
+    if len(records) != len(wanted):
+        raise AssertionError(f"__getitems__ was asked for {len(wanted)} records and returned {len(records)}")
+    for number, record in zip(wanted, records, strict=True):
+        told = difference(of_record(source[number]), of_record(record), "__getitem__", "__getitems__")
+        if told is not None:
+            raise AssertionError(f"record {number} is another one among several, read by __getitems__: {told}")
+
+
+def _row(table: Mapping[str, Any], place: int) -> dict[str, Any]:
+    return nest({path: column[place] for path, column in flatten(table).items()})
+
+
+def _check_memory(source: Any, count: int) -> None:
+    numbers = np.random.default_rng(1).permutation(min(len(source), 4 * count))[: 2 * count].tolist()
+    half = len(numbers) // 2
+    for number in numbers[:half]:
+        source[number]
+    ours = not tracemalloc.is_tracing()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        size = sum(_size(source[number]) for number in numbers[half:])
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        if ours:
+            tracemalloc.stop()
+    if kept > _GROWTH and kept > size / 2:
+        raise AssertionError(
+            f"reading {len(numbers) - half} records of {size:,} bytes left {kept:,} bytes more in memory: the source "
+            "keeps what it reads, and every worker would come to hold it all. Bound what it remembers"
+        )
+
+
+def _size(record: Any) -> int:
+    return sum(value.nbytes if _is_array(value) else len(str(value)) for value in of_record(record).values())
+
+
+def _check_in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> None:
+    from datarax_mp.pipeline import scan  # delayed: whoever checks without workers starts nothing of them
+
+    there = scan(_Some(source, sorted(numbers)), number_of, num_workers=num_workers)
+    for number, found in zip(sorted(numbers), there.tolist(), strict=True):
+        if found != number_of(source[number]):
+            raise AssertionError(
+                f"record {number} is another one when a worker process reads it. A worker has a copy of the source, of "
+                "its own: what a record depends on must be in the source, not in this process's modules or handles"
+            )
+
+
+class _Some:
+    """Some of a source's records, whatever it says of itself."""
+
+    def __init__(self, source: Any, numbers: Sequence[int]) -> None:
+        self._source, self._numbers = source, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> Any:
+        return self._source[self._numbers[number]]
