@@ -8,25 +8,22 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
-from datarax_mp.delivery.placement import resolve_device, resolve_sharding
 from datarax_mp.delivery.transfer import Output
 from datarax_mp.order import Among, Order, ShardOptions
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
+from datarax_mp.pipeline.blueprint import Blueprint
+from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.recipe import Recipe, warn_of_nothing
-from datarax_mp.pipeline.scan import Survivors
-from datarax_mp.pipeline.session import Options, Session
+from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.recipe.recipe import Reading
+from datarax_mp.pipeline.survivors import Survivors, survivors
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.facts import SourceFacts
-from datarax_mp.stages.split import split_stages
 
 
 class Pipeline:
@@ -143,70 +140,39 @@ class Pipeline:
         worker_init: Callable[[], Any] | None = None,
         memory_budget: int | None = None,
     ) -> None:
-        batch_size = arguments.resolve_batch_size(batch_size)
-        num_workers, auto = arguments.resolve_workers(num_workers)
-        prefetch_size = integer("prefetch_size", prefetch_size, least=0)
-        enforce_batch, drop_last, pad_last = arguments.resolve_flags(
-            enforce_batch=enforce_batch, drop_last=drop_last, pad_last=pad_last
-        )
-        if shuffle is not None:
-            [shuffle] = arguments.resolve_flags(shuffle=shuffle)
-        arguments.check_output(output, device=device, sharding=sharding)
-        device, sharding = resolve_device(device), resolve_sharding(sharding)
-        part = arguments.resolve_shard(shard, sharding)
-        arguments.check_rest(part, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
-        arguments.check_workers(num_workers, timeout, restart_workers)
-        init = arguments.resolve_init(worker_init)
-        host, device_stages = split_stages(stages)
-        arguments.check_stages(device_stages, output)
-        if not enforce_batch:
-            arguments.check_elements(host, part, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
-
-        source = as_source(source)
-        facts = SourceFacts.of(source)
-        self._options = options = Options(
-            num_workers,
-            prefetch_size,
-            output,
-            device,
-            sharding,
-            timeout,
-            restart_workers,
-            run_steps=None if enforce_batch else batch_size,
-            auto=auto,
-            memory_budget=None if memory_budget is None else integer("memory_budget", memory_budget, least=1),
-        )
-        self._recipe = Recipe(
-            source,
-            facts,
-            host,
-            device_stages,
-            Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0)),
-            init,
-            skip=on_error == "skip",
+        config = Config.of(
+            batch_size=batch_size,
+            stages=stages,
+            fields=fields,
+            enforce_batch=enforce_batch,
+            drop_last=drop_last,
             pad_last=pad_last,
-            single=not enforce_batch,
-            options=options,
+            shuffle=shuffle,
+            shard=shard,
+            device=device,
+            sharding=sharding,
+            output=output,
+            on_error=on_error,
+            on_skip=on_skip,
+            retries=retries,
+            worker_init=worker_init,
+            num_workers=num_workers,
+            prefetch_size=prefetch_size,
+            timeout=timeout,
+            restart_workers=restart_workers,
+            memory_budget=memory_budget,
         )
-        choice = facts.choice(len(source), shuffle)
-        self._batch_size, self._records = batch_size, len(source)
+        source = as_source(source)
+        self._blueprint = Blueprint(source, SourceFacts.of(source), config)
+        self._config, self._records = config, len(source)
         self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
         self._closed = False
-        self._skips = Skips(arguments.resolve_callback("on_skip", on_skip, on_error))
+        self._skips = Skips(config.on_skip)
         self._session: Session | None = None
         self._survivors: Survivors | None = None
-        self._all = Order(
-            choice,
-            batch_size=batch_size if enforce_batch else 1,
-            seed=arguments.resolve_seed(seed, rngs, facts.rngs, self._recipe.why_a_seed(choice.shuffled, rngs)),
-            drop_last=drop_last,
-            shard_index=part.index,
-            shard_count=part.count,
-            offset=facts.shard_id,
-            stride=facts.shards,
-        )
-        prepare(num_workers)  # it starts up while the caller builds a model
-        if not self._recipe.filters:
+        self._all = self._blueprint.order(seed=seed, rngs=rngs)
+        prepare(config.options.num_workers)  # it starts up while the caller builds a model
+        if not config.filters:
             self._start(self._all)
 
     def _prepare(self) -> Session:
@@ -218,7 +184,7 @@ class Pipeline:
 
     def _filter(self) -> None:
         """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
-        found = self._recipe.survivors(self._survivors)
+        found = survivors(self._blueprint.source, self._config, last=self._survivors)
         before, self._survivors = self._survivors, found
         if before is not None and before.same(found):
             return
@@ -239,15 +205,14 @@ class Pipeline:
 
     def _start(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
-        warn_of_nothing(order)
-        self._recipe.check_rows(order)
-        self._fingerprint = states.fingerprint(order, self._recipe.facts.name, self._recipe.stage_names)
+        self._blueprint.check(order)
+        self._fingerprint = states.fingerprint(order, self._blueprint.facts.name, self._config.stage_names)
         self._next = Position(order, epoch, 0)
         self._cursor = Cursor(self._next)
         self._open_session(order)
 
     def _open_session(self, order: Order) -> Session:
-        self._session = session = self._recipe.open(order)
+        self._session = session = self._blueprint.open(order)
         self._order = order
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
@@ -256,17 +221,17 @@ class Pipeline:
     @property
     def source(self) -> Any:
         """What records are read from: the source that was given, or the ``MemorySource`` made of plain data."""
-        return self._recipe.source
+        return self._blueprint.source
 
     @property
     def batch_size(self) -> int:
         """The batch size that was given; of several shards or processes, that of this one."""
-        return self._batch_size
+        return self._config.batch_size
 
     @property
     def num_workers(self) -> int:
         """How many worker processes there may be, of ``"auto"`` the most."""
-        return self._options.num_workers
+        return self._config.options.num_workers
 
     @property
     def epoch(self) -> int:
@@ -291,7 +256,7 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._recipe.source, self._records)
+        arguments.check_length(self._blueprint.source, self._records)
         if self._survivors is not None:
             self._filter()  # anew, if what it depends on has changed
         session = self._prepare()
@@ -299,7 +264,7 @@ class Pipeline:
         following = Position(start.order, start.epoch + 1, 0)
         cursor = Cursor(start)
         iterator = PipelineIterator(
-            session, cursor, self._options.prefetch_size, self._dump_state, self._resume, self._skips.received
+            session, cursor, self._config.options.prefetch_size, self._dump_state, self._resume, self._skips.received
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         try:
@@ -367,7 +332,7 @@ class Pipeline:
         session = self._prepare()
         position = states.load(state, self._fingerprint, self._order, elastic=elastic)
         if position.order != self._order:
-            self._recipe.check_rows(position.order)
+            self._blueprint.check_rows(position.order)
             self._net()  # closes the session; iterators that still use it free it when they end
             session = self._open_session(position.order)
         return session, position
@@ -397,6 +362,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"Pipeline({type(self._recipe.source).__name__}, {self._records} records, "
-            f"batch_size={self._all.batch_size}, num_workers={self._options.num_workers})"
+            f"Pipeline({type(self._blueprint.source).__name__}, {self._records} records, "
+            f"batch_size={self._all.batch_size}, num_workers={self._config.options.num_workers})"
         )

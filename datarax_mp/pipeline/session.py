@@ -19,48 +19,20 @@ from datarax_mp.crews.base import Crew
 from datarax_mp.crews.choose import choose
 from datarax_mp.delivery.grouped import Groups, Together
 from datarax_mp.delivery.placement import check_fields
-from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
+from datarax_mp.delivery.transfer import Transfer, make_together, make_transfer
 from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
+from datarax_mp.pipeline.options import Options
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
 
 Deliver = Callable[[HostBatch, "Work", int], Any]
 HandOver = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The part of a pipeline's arguments that says how batches are made, not which.
-
-    Attributes:
-        num_workers: worker processes, the most there may be under ``auto``; 0 works in the calling process.
-        prefetch_size: batches that stand ready on the device ahead of the caller.
-        output: "jax" or "numpy".
-        device: the target device, or None.
-        sharding: how rows are split over devices, or None.
-        timeout: seconds that a batch may take once it is waited for, or None.
-        restart_workers: whether a worker that dies is replaced.
-        run_steps: steps that a worker does at a time; None leaves it to the feed.
-        auto: whether the number of workers is found while they work.
-        memory_budget: bytes for batches in flight, or None.
-    """
-
-    num_workers: int
-    prefetch_size: int
-    output: Output
-    device: Any
-    sharding: Any
-    timeout: float | None
-    restart_workers: bool
-    run_steps: int | None
-    auto: bool = False
-    memory_budget: int | None = None
 
 
 class Session:

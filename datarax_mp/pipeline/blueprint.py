@@ -1,0 +1,127 @@
+"""All of a pipeline but its order: source and config, and what follows from an order once there is one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from datarax_mp.delivery.deliver import make_delivery
+from datarax_mp.delivery.placement import check_fields, check_rows
+from datarax_mp.delivery.transfer import holds_x64
+from datarax_mp.order import Choice, Order
+from datarax_mp.pipeline.arguments import resolve_seed
+from datarax_mp.pipeline.config import Config
+from datarax_mp.pipeline.session import Session
+from datarax_mp.recipe.layouts import probe
+from datarax_mp.recipe.recipe import Recipe, runs_user_code
+from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.facts import SourceFacts
+
+if TYPE_CHECKING:
+    from datarax_mp.stages.device import DeviceStages
+
+log = logging.getLogger("datarax_mp")
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """A source, and what a pipeline was asked to do with it.
+
+    Attributes:
+        source: where records are read from.
+        facts: what is known of it beside its records.
+        config: the pipeline's arguments.
+    """
+
+    source: Source
+    facts: SourceFacts
+    config: Config
+
+    def order(self, *, seed: int | None, rngs: Any) -> Order:
+        """Which record goes where, as long as no filter has left any out.
+
+        Args:
+            seed: ``Pipeline(seed=)``.
+            rngs: ``Pipeline(rngs=)``.
+
+        Raises:
+            ValueError: something needs a seed, and there is none.
+        """
+        config, facts = self.config, self.facts
+        choice = facts.choice(len(self.source), config.shuffle)
+        return Order(
+            choice,
+            batch_size=1 if config.single else config.batch_size,
+            seed=resolve_seed(seed, rngs, facts.rngs, self._why_a_seed(choice, rngs)),
+            drop_last=config.drop_last,
+            shard_index=config.shard.index,
+            shard_count=config.shard.count,
+            offset=facts.shard_id,
+            stride=facts.shards,
+        )
+
+    def _why_a_seed(self, choice: Choice, rngs: Any) -> str | None:
+        """What needs a seed; None if nothing does."""
+        if choice.shuffled:
+            return "shuffle=True"
+        if any(stage.random for stage in (*self.config.host, *self.config.on_device)):
+            return "a random stage"
+        # It may draw from the global generators.
+        return "the user's code" if rngs is not None and runs_user_code(self.source, self.config.host) else None
+
+    def check(self, order: Order) -> None:
+        """Make sure that there is something to do, and that batches can be split as the sharding says."""
+        if len(order) == 0:
+            log.warning(
+                "an epoch has no batch: %d records, batch_size=%d, shards=%d, drop_last=%s",
+                order.places,
+                order.batch_size,
+                order.shard_count,
+                order.drop_last,
+            )
+        self.check_rows(order)
+
+    def check_rows(self, order: Order) -> None:
+        """Make sure that the batches of an order can be split as the sharding says."""
+        check_rows(self.config.sharding, order, padded=self.config.pad_last)
+
+    def open(self, order: Order) -> Session:
+        """What makes the batches of an order.
+
+        Raises:
+            ValueError: a field of plain data cannot be split as the sharding says.
+        """
+        config = self.config
+        recipe = Recipe(
+            self.source,
+            tuple(stage for stage in config.host if not stage.decides),
+            order,
+            x64=holds_x64(config.output),
+            pad=config.pad_last and (config.skip or order.ragged),
+            skip=config.skip,
+            reading=config.reading,
+            init=config.init,
+        )
+        if config.sharding is not None and not recipe.user_code:
+            # No code of the user's is run for that.
+            check_fields(probe(recipe).delivered, config.sharding, order, padded=recipe.pad)
+        delivery = make_delivery(
+            self._compiled,
+            single=config.single,
+            padded=recipe.pad,
+            on_device=config.output == "jax",
+            sharding=config.sharding,
+            track_name=self.facts.track_name,
+        )
+        return Session(recipe, config.options, *delivery)
+
+    @cached_property
+    def _compiled(self) -> DeviceStages | None:
+        """The device stages as one function, made once: modules are drawn from when it is."""
+        if not self.config.on_device:
+            return None
+        from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
+
+        return compile_stages(self.config.on_device)

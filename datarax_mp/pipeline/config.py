@@ -1,0 +1,154 @@
+"""A pipeline's arguments, resolved once: everybody below is handed values, and nobody resolves anything again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from datarax_mp.core.integers import integer
+from datarax_mp.delivery.placement import resolve_device, resolve_sharding
+from datarax_mp.delivery.transfer import Output
+from datarax_mp.order import ShardOptions
+from datarax_mp.pipeline import arguments
+from datarax_mp.pipeline.options import Options
+from datarax_mp.pipeline.skips import SkippedRecord
+from datarax_mp.recipe.recipe import Reading
+from datarax_mp.recipe.worker_init import WorkerInit
+from datarax_mp.stages.base import Stage
+from datarax_mp.stages.split import split_stages
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Config:
+    """What a pipeline was asked for.
+
+    Attributes:
+        batch_size: records in a batch, as given.
+        single: whether single elements are wanted.
+        drop_last: whether a last batch that is not full is left out.
+        pad_last: whether it is filled up.
+        shuffle: whether every epoch has a new order; None is as the source says.
+        shard: which of several hosts this one is.
+        output: "jax" or "numpy".
+        device: the target device, or None.
+        sharding: how rows are split over devices, or None.
+        host: host stages, filters among them.
+        on_device: device stages.
+        reading: how records are read.
+        init: what workers run before their first record, or None.
+        skip: whether a record for which something is raised is left out.
+        on_skip: told of such records, or None.
+        options: how batches are made, whichever they are.
+    """
+
+    batch_size: int
+    single: bool
+    drop_last: bool
+    pad_last: bool
+    shuffle: bool | None
+    shard: ShardOptions
+    output: Output
+    device: Any
+    sharding: Any
+    host: tuple[Stage, ...]
+    on_device: tuple[Stage, ...]
+    reading: Reading
+    init: WorkerInit | None
+    skip: bool
+    on_skip: Callable[[SkippedRecord], Any] | None
+    options: Options
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        batch_size: Any,
+        stages: Any,
+        fields: Any,
+        enforce_batch: Any,
+        drop_last: Any,
+        pad_last: Any,
+        shuffle: Any,
+        shard: Any,
+        device: Any,
+        sharding: Any,
+        output: Any,
+        on_error: Any,
+        on_skip: Any,
+        retries: Any,
+        worker_init: Any,
+        **effort: Any,
+    ) -> Config:
+        """Resolve the arguments of ``Pipeline`` (but for where records and random numbers come from).
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: an argument has no meaning, alone or together with others.
+        """
+        batch_size = arguments.resolve_batch_size(batch_size)
+        enforce_batch, drop_last, pad_last = arguments.resolve_flags(
+            enforce_batch=enforce_batch, drop_last=drop_last, pad_last=pad_last
+        )
+        options = _options(**effort, run_steps=None if enforce_batch else batch_size)
+        if shuffle is not None:
+            [shuffle] = arguments.resolve_flags(shuffle=shuffle)
+        arguments.check_output(output, device=device, sharding=sharding)
+        device, sharding = resolve_device(device), resolve_sharding(sharding)
+        options = replace(options, output=output, device=device, sharding=sharding)
+        shard = arguments.resolve_shard(shard, sharding)
+        arguments.check_rest(shard, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+        host, on_device = split_stages(stages)
+        arguments.check_stages(on_device, output)
+        if not enforce_batch:
+            arguments.check_elements(host, shard, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+        return cls(
+            batch_size=batch_size,
+            single=not enforce_batch,
+            drop_last=drop_last,
+            pad_last=pad_last,
+            shuffle=shuffle,
+            shard=shard,
+            output=output,
+            device=device,
+            sharding=sharding,
+            host=host,
+            on_device=on_device,
+            reading=Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0)),
+            init=arguments.resolve_init(worker_init),
+            skip=on_error == "skip",
+            on_skip=arguments.resolve_callback("on_skip", on_skip, on_error),
+            options=options,
+        )
+
+    @property
+    def filters(self) -> bool:
+        """Whether it depends on the records which of them are left."""
+        return any(stage.decides for stage in self.host)
+
+    @property
+    def stage_names(self) -> list[str]:
+        """How messages and states call the stages."""
+        return [stage.name for stage in (*self.host, *self.on_device)]
+
+
+def _options(
+    *,
+    num_workers: Any,
+    prefetch_size: Any,
+    timeout: Any,
+    restart_workers: Any,
+    memory_budget: Any,
+    run_steps: int | None,
+) -> Options:
+    number, auto = arguments.resolve_workers(num_workers)
+    arguments.check_workers(number, timeout, restart_workers)
+    return Options(
+        num_workers=number,
+        prefetch_size=integer("prefetch_size", prefetch_size, least=0),
+        timeout=timeout,
+        restart_workers=restart_workers,
+        run_steps=run_steps,
+        auto=auto,
+        memory_budget=None if memory_budget is None else integer("memory_budget", memory_budget, least=1),
+    )

@@ -1,0 +1,37 @@
+"""How batches are made, whichever they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from datarax_mp.delivery.transfer import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The part of a pipeline's arguments that says how batches are made, not which.
+
+    Attributes:
+        num_workers: worker processes, the most there may be under ``auto``; 0 works in the calling process.
+        prefetch_size: batches that stand ready on the device ahead of the caller.
+        output: "jax" or "numpy".
+        device: the target device, or None.
+        sharding: how rows are split over devices, or None.
+        timeout: seconds that a batch may take once it is waited for, or None.
+        restart_workers: whether a worker that dies is replaced.
+        run_steps: steps that a worker does at a time; None leaves it to the feed.
+        auto: whether the number of workers is found while they work.
+        memory_budget: bytes for batches in flight, or None.
+    """
+
+    num_workers: int
+    prefetch_size: int = 2
+    output: Output = "jax"
+    device: Any = None
+    sharding: Any = None
+    timeout: float | None = None
+    restart_workers: bool = True
+    run_steps: int | None = None
+    auto: bool = False
+    memory_budget: int | None = None
