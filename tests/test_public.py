@@ -15,7 +15,7 @@ import datarax_mp
 
 PACKAGES = pkgutil.iter_modules(datarax_mp.__path__)
 FOLDERS = ["datarax_mp", *(f"datarax_mp.{name}" for _, name, is_folder in PACKAGES if is_folder)]
-OFFERING = ["datarax_mp", "datarax_mp.core", "datarax_mp.crews", "datarax_mp.stages"]
+OFFERING = [folder for folder in FOLDERS if hasattr(importlib.import_module(folder), "__all__")]
 
 
 def for_type_checkers(package: str) -> dict[str, str]:

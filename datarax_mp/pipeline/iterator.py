@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import getpid
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
@@ -23,6 +23,7 @@ from datarax_mp.crews.base import Closed
 from datarax_mp.feed.feed import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.pipeline.yields import Yielded
 from datarax_mp.recipe.work import Skip
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("datarax_mp")
 
-_alive: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
+_alive: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
 _END = object()
@@ -61,7 +62,7 @@ def _introduce_to_grain() -> None:
         theirs.register(PipelineIterator)
 
 
-class PipelineIterator:
+class PipelineIterator(Generic[Yielded]):
     """Yields the batches of one epoch. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
@@ -157,10 +158,10 @@ class PipelineIterator:
         self._net.atexit = False
         self._work = work
 
-    def __iter__(self) -> PipelineIterator:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Yielded:
         if self._closing:
             raise StopIteration
         if self._process != getpid():

@@ -6,7 +6,7 @@ import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
@@ -22,11 +22,18 @@ from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.survivors import Survivors, survivors
+from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.facts import SourceFacts
 
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
 
-class Pipeline:
+    from datarax_mp.core.batch.batch import Batch
+
+
+class Pipeline(Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -112,6 +119,38 @@ class Pipeline:
     >>> pipeline.close()
     """
 
+    @overload
+    def __init__(
+        self: Pipeline[Batch[jax.Array]],
+        *,
+        output: Literal["jax"] = "jax",
+        enforce_batch: Literal[True] = True,
+        **others: Unpack[Arguments],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Pipeline[Batch[np.ndarray]],
+        *,
+        output: Literal["numpy"],
+        enforce_batch: Literal[True] = True,
+        **others: Unpack[Arguments],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Pipeline[dict[str, Any]],
+        *,
+        output: Output = "jax",
+        enforce_batch: Literal[False],
+        **others: Unpack[Arguments],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Pipeline[Any], *, output: Output = "jax", enforce_batch: bool = True, **others: Unpack[Arguments]
+    ) -> None: ...
+
     @ours_by_name
     def __init__(
         self,
@@ -165,7 +204,7 @@ class Pipeline:
         source = as_source(source)
         self._blueprint = Blueprint(source, SourceFacts.of(source), config)
         self._config, self._records = config, len(source)
-        self._iterators: weakref.WeakSet[PipelineIterator] = weakref.WeakSet()
+        self._iterators: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
         self._closed = False
         self._skips = Skips(config.on_skip)
         self._session: Session | None = None
@@ -243,7 +282,7 @@ class Pipeline:
         self._prepare()
         return len(self._order)
 
-    def __iter__(self) -> PipelineIterator:
+    def __iter__(self) -> PipelineIterator[Yielded]:
         """Begin the next epoch, or go on in the one that ``set_state`` named.
 
         Raises:
@@ -354,7 +393,7 @@ class Pipeline:
             self._session.finish(deadline)
             self._session.close()
 
-    def __enter__(self) -> Pipeline:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

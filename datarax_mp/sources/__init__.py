@@ -6,6 +6,8 @@ A source is anything with ``__len__`` and ``__getitem__(int) -> mapping | array 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datarax_mp.sources.adapt import BatchedSource as BatchedSource
+    from datarax_mp.sources.adapt import Source as Source
     from datarax_mp.sources.adapt import as_source as as_source
     from datarax_mp.sources.concat import ConcatSource as ConcatSource
     from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
@@ -22,6 +24,8 @@ else:
     from datarax_mp.core.public import offer
 
     _HOME = {
+        "BatchedSource": "sources.adapt",
+        "Source": "sources.adapt",
         "ConcatSource": "sources.concat",
         "ImageError": "sources.decode",
         "ImageFolderSource": "sources.images",

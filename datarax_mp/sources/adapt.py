@@ -28,6 +28,14 @@ class Source(Protocol):
         ...
 
 
+class BatchedSource(Source, Protocol):
+    """A source that reads several records in one call."""
+
+    def __getitems__(self, numbers: list[int], /) -> Any:
+        """A list of these records, or one dict of columns, an array ``(records, ...)`` for each field."""
+        ...
+
+
 def quick_way(source: Any, name: str) -> Callable[..., Any] | None:
     """A source's method that reads several records at once, if it is known to give what ``source[number]`` does.
 

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from datarax_mp.stages.normalize import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages.normalize import Normalize as Normalize
     from datarax_mp.stages.pad import Pad as Pad
+    from datarax_mp.stages.protocols import EpochAware as EpochAware
+    from datarax_mp.stages.protocols import RandomRecordMap as RandomRecordMap
+    from datarax_mp.stages.protocols import RecordMap as RecordMap
     from datarax_mp.stages.random_map import RandomMapElement as RandomMapElement
 else:
     from datarax_mp.core.public import offer
 
     _HOME = {
+        "RecordMap": "stages.protocols",
+        "RandomRecordMap": "stages.protocols",
+        "EpochAware": "stages.protocols",
         "CenterCrop": "stages.image",
         "ColorJitter": "stages.image",
         "DeviceStage": "stages.device",

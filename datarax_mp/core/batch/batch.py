@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 
 from datarax_mp.core.batch.element import Element
-from datarax_mp.core.batch.fields import Fields
+from datarax_mp.core.batch.fields import Array, Fields
 from datarax_mp.core.batch.lazy_module import InfoThunk, MetadataThunk, fill, raw
 from datarax_mp.core.batch.stacking import (
     check_parts,
@@ -38,7 +38,7 @@ from datarax_mp.core.metadata import UNKNOWN, Metadata
 from datarax_mp.core.spanning import check_whole, row_sharding, spans_processes
 
 
-class Batch(Fields):
+class Batch(Fields[Array]):
     """Samples stacked along axis 0.
 
     Args:
@@ -68,7 +68,7 @@ class Batch(Fields):
         *,
         validate: bool = True,
         valid_mask: Any = None,
-    ) -> Batch:
+    ) -> Batch[Any]:
         """Make a batch of arrays that are stacked already.
 
         Args:
@@ -230,13 +230,13 @@ class Batch(Fields):
         indices = range(self.batch_size)[which] if isinstance(which, slice) else which
         return [self.get_element(index) for index in indices]
 
-    def slice(self, start: int, stop: int) -> Batch:
+    def slice(self, start: int, stop: int) -> Batch[Array]:
         """The elements from ``start`` to before ``stop``, as a batch; both ends are clamped to what there is."""
         start = min(max(start, 0), self.batch_size)
         stop = min(max(stop, start), self.batch_size)
         return self._select(lambda array: array[start:stop], lambda items: items[start:stop], stop - start)
 
-    def split_for_devices(self, count: int) -> list[Batch]:
+    def split_for_devices(self, count: int) -> list[Batch[Array]]:
         """Cut into ``count`` batches of equal size.
 
         Raises:
@@ -247,7 +247,7 @@ class Batch(Fields):
         size = self.batch_size // count
         return [self.slice(place * size, (place + 1) * size) for place in range(count)]
 
-    def _select(self, cut: Callable[[Any], Any], cut_list: Callable[[list[Any]], list[Any]], size: int) -> Batch:
+    def _select(self, cut: Callable[[Any], Any], cut_list: Callable[[list[Any]], list[Any]], size: int) -> Batch[Array]:
         """A batch of some rows, metadata and all; ``cut`` takes them from an array, ``cut_list`` from a list."""
         check_whole(jax.tree.leaves(raw(self._data)))
         data, mask = jax.tree.map(cut, (raw(self._data), self._mask))

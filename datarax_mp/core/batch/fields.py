@@ -6,7 +6,7 @@ import dis
 import sys
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import jax
 import numpy as np
@@ -14,13 +14,26 @@ from flax import nnx
 
 from datarax_mp.core.batch.lazy_module import LazyModule, raw
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # which type checkers bring with them; Python's own has defaults from 3.13 on
+
+    Array = TypeVar("Array", default=jax.Array)
+else:
+    from typing import TypeVar
+
+    Array = TypeVar("Array")
+
+Default = TypeVar("Default")
 _UNPACKS = {dis.opmap["UNPACK_SEQUENCE"], dis.opmap["UNPACK_EX"]}
 
 
-class Fields(LazyModule):
-    """A batch's arrays by name. What is set or taken out concerns this batch alone."""
+class Fields(LazyModule, Generic[Array]):
+    """A batch's arrays by name. What is set or taken out concerns this batch alone.
 
-    def __getitem__(self, name: str) -> Any:
+    To type checkers they are of one kind: ``jax.Array`` in ``Batch``, ``np.ndarray`` in ``Batch[np.ndarray]``.
+    """
+
+    def __getitem__(self, name: str) -> Array:
         try:
             return raw(self._data)[name]
         except KeyError:
@@ -56,17 +69,29 @@ class Fields(LazyModule):
         """The fields' names."""
         return self.get_data().keys()
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[Array]:
         """The fields' arrays."""
         return self.get_data().values()
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> ItemsView[str, Array]:
         """Names and arrays."""
         return self.get_data().items()
+
+    @overload
+    def get(self, name: str) -> Array | None: ...
+
+    @overload
+    def get(self, name: str, default: Default) -> Array | Default: ...
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field's array, or ``default`` where there is no such field."""
         return raw(self._data).get(name, default)
+
+    @overload
+    def pop(self, name: str) -> Array: ...
+
+    @overload
+    def pop(self, name: str, default: Default, /) -> Array | Default: ...
 
     def pop(self, name: str, *default: Any) -> Any:
         """Take a field out of this batch, and return its array.
@@ -95,7 +120,7 @@ class Fields(LazyModule):
                 raise ValueError(f"field {name!r} must be of shape ({rows}, ...), one row per element, found {found}")
         self._replace({**raw(self._data), **fields})
 
-    def get_data(self) -> dict[str, Any]:
+    def get_data(self) -> dict[str, Array]:
         """The stacked arrays as a plain dict."""
         return dict(raw(self._data))
 
