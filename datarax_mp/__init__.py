@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from datarax_mp.crews import worker_info as worker_info
     from datarax_mp.order import ClassBalancedSampler as ClassBalancedSampler
     from datarax_mp.order import IndexSampler as IndexSampler
+    from datarax_mp.order import LengthGroups as LengthGroups
     from datarax_mp.order import ShardOptions as ShardOptions
     from datarax_mp.order import ShuffleWindow as ShuffleWindow
+    from datarax_mp.order import TokenBudget as TokenBudget
     from datarax_mp.order import WeightedSampler as WeightedSampler
     from datarax_mp.pipeline import Pipeline as Pipeline
     from datarax_mp.pipeline import SkippedRecord as SkippedRecord
@@ -75,6 +77,7 @@ else:
         "ImageError": "sources",
         "ImageFolderSource": "sources",
         "IndexSampler": "order",
+        "LengthGroups": "order",
         "MapBatch": "stages",
         "MapElement": "stages",
         "MemorySource": "sources",
@@ -99,6 +102,7 @@ else:
         "ShuffleWindow": "order",
         "SkippedRecord": "pipeline",
         "SubsetSource": "sources",
+        "TokenBudget": "order",
         "WeightedSampler": "order",
         "WindowSource": "sources",
         "WorkerError": "core",

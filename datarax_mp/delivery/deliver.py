@@ -81,7 +81,7 @@ class BatchDelivery:
         self._padded, self._on_device = padded, on_device
         self._spanning = sharding if spans_processes(sharding) else None
         self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
-        self._all_valid: Any = None
+        self._all_valid: dict[int, Any] = {}  # by the number of rows
 
     def __call__(self, batch: HostBatch, work: Work, epoch: int) -> Any:
         """Move the arrays to their place and make a Batch of them."""
@@ -114,9 +114,9 @@ class BatchDelivery:
     def _mask(self, rows: int, size: int, shards: int) -> Any:
         if rows < size:
             return self._placed(np.arange(size) < rows, shards)
-        if self._all_valid is None:
-            self._all_valid = self._placed(np.ones(size, bool), shards)
-        return self._all_valid
+        if size not in self._all_valid:
+            self._all_valid[size] = self._placed(np.ones(size, bool), shards)
+        return self._all_valid[size]
 
     def _placed(self, rows: np.ndarray, shards: int) -> Any:
         """An array with something for each row, beside the batch's arrays."""

@@ -171,7 +171,7 @@ def check_rows(sharding: Any, order: Order, *, padded: bool) -> None:
     together = order.shard_count if spans_processes(sharding) else 1
     for rows in row_counts(order, padded=padded):
         if rows * together % parts[0]:
-            last = rows != order.batch_size
+            last = rows not in order.widths()
             each = f" on each of {together} hosts" if together > 1 else ""
             remedy = (
                 "use drop_last=True or pad_last=True"
@@ -186,11 +186,7 @@ def check_rows(sharding: Any, order: Order, *, padded: bool) -> None:
 
 def row_counts(order: Order, *, padded: bool) -> list[int]:
     """How many rows batches may have, in whole epochs and in one that was entered in the middle."""
-    if padded:
-        return [order.batch_size]
-    epochs = [epoch for epoch in (order.start_epoch, order.start_epoch + 1) if order.steps(epoch)]
-    steps = [(epoch, step) for epoch in epochs for step in (0, order.steps(epoch) - 1)]
-    return [order.rows(epoch, step) for epoch, step in steps] or [order.batch_size]
+    return order.widths() if padded else order.row_counts()
 
 
 def check_fields(layout: Layout, sharding: Any, order: Order, *, padded: bool) -> None:

@@ -192,14 +192,15 @@ def _batches(
     """
     run, written = assignment.run, answer.written
     memory: Any = ring.lease(run.slot)
-    last, most = epoch.steps - 1, epoch.batch_size  # only the last step may have fewer rows
+    even, last, most = epoch.even, epoch.steps - 1, epoch.batch_size  # of equal steps only the last may have fewer rows
     alike = 0
-    if lend and layout.batch_size == most and not written.skips and not written.shapes:
+    if lend and even and layout.batch_size == most and not written.skips and not written.shapes:
         alike = min(len(written.infos), last - run.step)
     for place, info in enumerate(written.infos):
         step, skips = run.step + place, written.skips.get(place, ())
-        rows = (most if step < last else epoch.rows(step)) - len(skips)
-        size, start, shapes = layout.batch_size if pad else rows, place * layout.block_bytes, written.shapes.get(place)
+        rows = (most if even and step < last else epoch.rows(step)) - len(skips)
+        size = rows if not pad else most if even else epoch.width(step)
+        start, shapes = place * layout.block_bytes, written.shapes.get(place)
         if lend:
             yield MappedBatch(
                 epoch, step, rows, size, info, skips, max(alike - place, 1), layout, memory, start, shapes

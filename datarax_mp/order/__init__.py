@@ -1,10 +1,13 @@
 """Which record goes where: pure functions of (seed, epoch, step, shard), the same in every process."""
 
 from datarax_mp.order.balanced import ClassBalancedSampler as ClassBalancedSampler
+from datarax_mp.order.batch_by import BatchBy as BatchBy
+from datarax_mp.order.batch_by import Batches as Batches
 from datarax_mp.order.choice import Among as Among
 from datarax_mp.order.choice import Choice as Choice
 from datarax_mp.order.epoch import Epoch as Epoch
 from datarax_mp.order.hashing import mix64 as mix64
+from datarax_mp.order.length_groups import LengthGrouped as LengthGrouped
 from datarax_mp.order.length_groups import LengthGroups as LengthGroups
 from datarax_mp.order.listed import IndexSampler as IndexSampler
 from datarax_mp.order.mixing import Mixing as Mixing
@@ -15,5 +18,8 @@ from datarax_mp.order.shard import ShardOptions as ShardOptions
 from datarax_mp.order.shuffled import Shuffled as Shuffled
 from datarax_mp.order.shuffled import in_order_or_shuffled as in_order_or_shuffled
 from datarax_mp.order.steps import Order as Order
+from datarax_mp.order.token_budget import TokenBudget as TokenBudget
+from datarax_mp.order.uneven import UnevenOrder as UnevenOrder
+from datarax_mp.order.uneven import order_of as order_of
 from datarax_mp.order.weighted import WeightedSampler as WeightedSampler
 from datarax_mp.order.windows import ShuffleWindow as ShuffleWindow

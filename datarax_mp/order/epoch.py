@@ -51,6 +51,15 @@ class Epoch:
         """Which part of the source these records are, over the source's own shards and the pipeline's."""
         return self.order.offset * self.order.shard_count + self.order.shard_index
 
+    @property
+    def even(self) -> bool:
+        """Whether all steps but the last have ``batch_size`` rows."""
+        return self.order.even
+
+    def width(self, step: int) -> int:
+        """The rows of a step, were it a whole one."""
+        return self.order.width(step)
+
     def rows(self, step: int) -> int:
         """The rows of a step; 0 where there is nothing left for this shard."""
         return self.order.rows(self.number, step)

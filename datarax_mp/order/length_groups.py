@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datarax_mp.core.integers import integer
+from datarax_mp.order.batch_by import BatchBy, Batches
 from datarax_mp.order.choice import Choice, Numbers
 from datarax_mp.order.hashing import key_of, mix64, part_seed
 from datarax_mp.order.newest import Newest
@@ -25,7 +26,7 @@ from datarax_mp.order.permutation import permute
 from datarax_mp.order.sampler import check_count, fingerprint
 
 
-class LengthGroups:
+class LengthGroups(BatchBy):
     """Batches of similar length: ``Pipeline(batch_by=LengthGroups(lengths))``, with ``Pad`` among the stages.
 
     The records of an epoch, in whatever order they come, are taken by pools; a pool is sorted by length, cut into
@@ -51,23 +52,14 @@ class LengthGroups:
         self.batches = integer("batches", batches, least=1)
         self.rows = None if rows is None else integer("rows", rows, least=1)
 
-    def over(self, choice: Choice, records: int, global_batch: int) -> Choice:
-        """The choice, grouped.
-
-        Args:
-            choice: which records there are.
-            records: of how many.
-            global_batch: records of a step, over all shards.
-
-        Raises:
-            ValueError: there are more or fewer lengths than records.
-        """
+    def over(self, choice: Choice, records: int, batches: Batches) -> Choice:
+        """See ``BatchBy``."""
         check_count("lengths", len(self.lengths), records)
-        return Grouped(choice, self.lengths, self.rows or global_batch, self.batches)
+        return LengthGrouped(choice, self.lengths, self.rows or batches.rows * batches.shards, self.batches)
 
 
 @dataclass(frozen=True, eq=False)
-class Grouped:
+class LengthGrouped:
     """Another choice's records, grouped by length.
 
     Attributes:
@@ -118,9 +110,9 @@ class Grouped:
         """See ``Choice``."""
         return self.choice.examples(positions)
 
-    def narrowed(self, numbers: Numbers) -> Grouped:
+    def narrowed(self, numbers: Numbers) -> LengthGrouped:
         """See ``Choice``."""
-        return Grouped(self.choice.narrowed(numbers), self.lengths[numbers], self.rows, self.batches)
+        return LengthGrouped(self.choice.narrowed(numbers), self.lengths[numbers], self.rows, self.batches)
 
     def facts(self) -> dict[str, Any]:
         """See ``Choice``."""

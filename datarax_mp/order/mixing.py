@@ -28,7 +28,7 @@ from datarax_mp.order.newest import Newest
 from datarax_mp.order.permutation import permute_each
 from datarax_mp.order.sequential import Sequential
 from datarax_mp.order.shuffled import Shuffled
-from datarax_mp.order.spans import Schedule, Span, endless, until_first, until_last
+from datarax_mp.order.spans import Schedule, Span, endless, turns_of, until_first, until_last
 
 Stop: TypeAlias = Literal["repeat", "first", "last"]
 
@@ -36,13 +36,12 @@ _MOST = 1 << 62  # records are counted in 64 bits; after so many the count begin
 
 
 class _Tables(NamedTuple):
-    """What is known of each source, as arrays ``(sources,)``, and of each span."""
+    """What is known of each source, as arrays ``(sources,)``."""
 
     lengths: Numbers
     offsets: Numbers
     shuffled: NDArray[np.bool_]
     others: list[int]  # sources whose choice is of a kind of its own
-    starts: Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +139,7 @@ class Mixing:
 
     def _records(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         through = self.stop == "repeat"
-        owners, counts = self._turns(positions + epoch * self.length % _MOST if through else positions)
+        owners, counts = turns_of(self.spans, positions + epoch * self.length % _MOST if through else positions)
         tables = self._tables
         lengths = tables.lengths[owners]
         epochs, places = np.divmod(counts, lengths) if through else (np.full(len(counts), epoch), counts)
@@ -155,17 +154,6 @@ class Mixing:
             places[rows] = permute_each(places[rows], lengths[rows], seeds[owners[rows]], epochs[rows])
         return places + tables.offsets[owners]
 
-    def _turns(self, numbers: Numbers) -> tuple[NDArray[np.int32], Numbers]:
-        """Whose each record of the mixture is, and how many that source has given before it."""
-        if len(self.spans) == 1:
-            return self.spans[0].turns(numbers)
-        which = np.searchsorted(self._tables.starts, numbers, "right") - 1
-        owners, counts = np.empty(len(numbers), np.int32), np.empty(len(numbers), np.int64)
-        for place in np.unique(which).tolist():
-            rows = np.flatnonzero(which == place)
-            owners[rows], counts[rows] = self.spans[place].turns(numbers[rows])
-        return owners, counts
-
     @cached_property
     def _tables(self) -> _Tables:
         return _Tables(
@@ -173,7 +161,6 @@ class Mixing:
             np.array(self.offsets),
             np.array([isinstance(part, Shuffled) for part in self.parts]),
             [place for place, part in enumerate(self.parts) if not isinstance(part, Shuffled | Sequential)],
-            np.array([span.start for span in self.spans]),
         )
 
 

@@ -57,6 +57,18 @@ class Span:
         return self.start + self.shares.turn(source, length - 1 - self.before[source])
 
 
+def turns_of(spans: Sequence[Span], numbers: Numbers) -> tuple[NDArray[np.int32], Numbers]:
+    """Whose each record of the mixture is, and how many that source has given before it."""
+    if len(spans) == 1:
+        return spans[0].turns(numbers)
+    which = np.searchsorted([span.start for span in spans], numbers, "right") - 1
+    owners, counts = np.empty(len(numbers), np.int32), np.empty(len(numbers), np.int64)
+    for place in np.unique(which).tolist():
+        rows = np.flatnonzero(which == place)
+        owners[rows], counts[rows] = spans[place].turns(numbers[rows])
+    return owners, counts
+
+
 def endless(schedule: Schedule) -> tuple[Span, ...]:
     """The spans of a mixture whose sources begin anew when they end; the last one has no end."""
     spans: list[Span] = []

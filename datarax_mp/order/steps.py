@@ -13,11 +13,11 @@ place is a position in the epoch that one can go on from with other shards and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datarax_mp.order.choice import Choice, Numbers
+from datarax_mp.order.choice import Among, Choice, Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,10 @@ class Order:
         if not 0 <= self.start <= self.places:
             raise ValueError(f"start must be in [0, {self.places}], got {self.start}")
 
+    def among(self, numbers: Numbers) -> Order:
+        """The order of those records alone that filters have kept, from the begin of each epoch on."""
+        return replace(self, choice=Among.those(self.choice, numbers), start=0, start_epoch=0)
+
     @property
     def length(self) -> int:
         """The positions of an epoch, those that other parts of the source serve among them."""
@@ -79,6 +83,25 @@ class Order:
     def global_batch(self) -> int:
         """Records of a step, over all shards."""
         return self.batch_size * self.shard_count
+
+    @property
+    def even(self) -> bool:
+        """Whether all whole steps have equally many rows."""
+        return True
+
+    def width(self, step: int) -> int:
+        """The rows of a step, were it a whole one."""
+        return self.batch_size
+
+    def widths(self) -> list[int]:
+        """The rows that whole steps have."""
+        return [self.batch_size]
+
+    def row_counts(self) -> list[int]:
+        """The rows that steps have, in whole epochs and in one that was entered in the middle."""
+        epochs = [epoch for epoch in (self.start_epoch, self.start_epoch + 1) if self.steps(epoch)]
+        steps = [(epoch, step) for epoch in epochs for step in (0, self.steps(epoch) - 1)]
+        return [self.rows(epoch, step) for epoch, step in steps] or [self.batch_size]
 
     @property
     def ragged(self) -> bool:
@@ -129,6 +152,11 @@ class Order:
             places = (firsts[:, None] + np.arange(self.batch_size)).ravel()
             places = places[places < self.places]
         return self.at(epoch, places)
+
+    def by_step(self, epoch: int, step: int, steps: int) -> list[Numbers]:
+        """The records of each of several consecutive steps."""
+        numbers = self.records(epoch, step, steps)
+        return [numbers[done * self.batch_size : (done + 1) * self.batch_size] for done in range(steps)]
 
     def at(self, epoch: int, places: Numbers) -> Numbers:
         """The records at places of an epoch, both int64 ``(n,)``."""

@@ -117,11 +117,10 @@ def resolve_init(function: Any) -> WorkerInit | None:
 
 
 def resolve_flags(**flags: Any) -> list[bool]:
-    """What is on or off is a bool: the text ``"False"`` would be true, and 1000 is somebody's buffer size."""
+    """What is on or off is a bool: the text ``"False"`` would be true."""
     for name, value in flags.items():
         if not isinstance(value, (bool, np.bool_)):
-            hint = ": a permutation of the whole source, without a buffer" if name == "shuffle" else ""
-            raise TypeError(f"{name} must be True or False{hint}; got {value!r} of type {type(value).__name__}")
+            raise TypeError(f"{name} must be True or False; got {value!r} of type {type(value).__name__}")
     return list(map(bool, flags.values()))
 
 
@@ -132,10 +131,11 @@ def check_stages(device_stages: Sequence[Any], output: Any) -> None:
 
 
 def check_elements(
-    host: tuple[Stage, ...], shard: ShardOptions, *, drop_last: bool, pad_last: bool, sharding: Any
+    host: tuple[Stage, ...], shard: ShardOptions, *, drop_last: bool, pad_last: bool, sharding: Any, batch_by: Any
 ) -> None:
     """Single elements are wanted: nothing may concern batches, except that shards drop what they cannot share."""
     given = {"drop_last": drop_last and shard.count == 1, "pad_last": pad_last, "sharding": sharding is not None}
+    given["batch_by"] = batch_by is not None
     given["a MapBatch stage"] = any(stage.rank is Rank.BATCH for stage in host)
     for name, there in given.items():
         if there:

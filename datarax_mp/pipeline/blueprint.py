@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from datarax_mp.delivery.deliver import make_delivery
 from datarax_mp.delivery.placement import check_fields, check_rows
 from datarax_mp.delivery.transfer import holds_x64
-from datarax_mp.order import Choice, Order
+from datarax_mp.order import Batches, Choice, Order, order_of
 from datarax_mp.pipeline.arguments import resolve_seed
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.session import Session
@@ -50,8 +50,9 @@ class Blueprint:
             ValueError: something needs a seed, and there is none.
         """
         config, facts = self.config, self.facts
-        choice = facts.choice(len(self.source), config.shuffle)
-        return Order(
+        batches = Batches(config.batch_size, config.shard.count, config.drop_last)
+        choice = config.wanted.choice(facts, len(self.source), batches)
+        return order_of(
             choice,
             batch_size=1 if config.single else config.batch_size,
             seed=resolve_seed(seed, rngs, facts.rngs, self._why_a_seed(choice, rngs)),
@@ -64,8 +65,8 @@ class Blueprint:
 
     def _why_a_seed(self, choice: Choice, rngs: Any) -> str | None:
         """What needs a seed; None if nothing does."""
-        if choice.shuffled:
-            return "shuffle=True"
+        if (why := self.config.wanted.why_a_seed(choice)) is not None:
+            return why
         if any(stage.random for stage in (*self.config.host, *self.config.on_device)):
             return "a random stage"
         # It may draw from the global generators.

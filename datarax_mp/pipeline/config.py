@@ -11,6 +11,7 @@ from datarax_mp.delivery.placement import resolve_device, resolve_sharding
 from datarax_mp.delivery.transfer import Output
 from datarax_mp.order import ShardOptions
 from datarax_mp.pipeline import arguments
+from datarax_mp.pipeline.choosing import Wanted
 from datarax_mp.pipeline.options import Options
 from datarax_mp.pipeline.skips import SkippedRecord
 from datarax_mp.recipe.recipe import Reading
@@ -28,7 +29,7 @@ class Config:
         single: whether single elements are wanted.
         drop_last: whether a last batch that is not full is left out.
         pad_last: whether it is filled up.
-        shuffle: whether every epoch has a new order; None is as the source says.
+        wanted: which records an epoch is to have.
         shard: which of several hosts this one is.
         output: "jax" or "numpy".
         device: the target device, or None.
@@ -46,7 +47,7 @@ class Config:
     single: bool
     drop_last: bool
     pad_last: bool
-    shuffle: bool | None
+    wanted: Wanted
     shard: ShardOptions
     output: Output
     device: Any
@@ -70,6 +71,8 @@ class Config:
         drop_last: Any,
         pad_last: Any,
         shuffle: Any,
+        sampler: Any,
+        batch_by: Any,
         shard: Any,
         device: Any,
         sharding: Any,
@@ -91,8 +94,7 @@ class Config:
             enforce_batch=enforce_batch, drop_last=drop_last, pad_last=pad_last
         )
         options = _options(**effort, run_steps=None if enforce_batch else batch_size)
-        if shuffle is not None:
-            [shuffle] = arguments.resolve_flags(shuffle=shuffle)
+        wanted = Wanted.of(shuffle, sampler, batch_by)
         arguments.check_output(output, device=device, sharding=sharding)
         device, sharding = resolve_device(device), resolve_sharding(sharding)
         options = replace(options, output=output, device=device, sharding=sharding)
@@ -101,13 +103,15 @@ class Config:
         host, on_device = split_stages(stages)
         arguments.check_stages(on_device, output)
         if not enforce_batch:
-            arguments.check_elements(host, shard, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+            arguments.check_elements(
+                host, shard, drop_last=drop_last, pad_last=pad_last, sharding=sharding, batch_by=batch_by
+            )
         return cls(
             batch_size=batch_size,
             single=not enforce_batch,
             drop_last=drop_last,
             pad_last=pad_last,
-            shuffle=shuffle,
+            wanted=wanted,
             shard=shard,
             output=output,
             device=device,

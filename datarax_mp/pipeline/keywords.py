@@ -20,11 +20,11 @@ _WORKERS = "num_workers="
 _PREFETCH = "prefetch_size=, batches that stand ready on the device"
 _DROP = "drop_last="
 _SHARD = "shard=ShardOptions(index, count), or shard='jax'"
-_SHUFFLE = "shuffle=True: a permutation of the whole source, without a buffer"
+_SHUFFLE = "shuffle=True: a permutation of the whole source, without a buffer; or shuffle=ShuffleWindow(...)"
 _WARM = "nothing: workers stay warm between epochs and pipelines, until pipeline.close()"
 _MEMORY = "nothing: workers write batches into shared memory, from where they go to device= or sharding="
 _EPOCHS = "a loop: every `for batch in pipeline` is the next epoch"
-_ORDER = "shuffle= and shard=; which records there are is up to the source"
+_ORDER = "sampler=IndexSampler(numbers), or source=SubsetSource(data, numbers)"
 _SEED = "seed=, or rngs="
 _INIT = "worker_init=, a function without arguments; datarax_mp.worker_info() says index and count"
 _SKIP = "on_error='skip'"
@@ -50,7 +50,10 @@ OURS = {
     **dict.fromkeys(("persistent_workers", "reuse_workers", "keep_alive"), _WARM),
     **dict.fromkeys(("pin_memory", "pin_memory_device", "use_shared_memory", "shared_memory"), _MEMORY),
     **dict.fromkeys(("num_epochs", "epochs", "repeat", "infinite", "num_repeats"), _EPOCHS),
-    **dict.fromkeys(("sampler", "batch_sampler", "index_sampler", "indices"), _ORDER),
+    **dict.fromkeys(("index_sampler", "indices"), _ORDER),
+    "batch_sampler": "batch_size= with sampler=, or batch_by=LengthGroups(lengths)",
+    **dict.fromkeys(("weights", "sample_weights", "class_weights"), "sampler=WeightedSampler(weights)"),
+    **dict.fromkeys(("bucket_by_length", "length_bucketing", "group_by_length"), "batch_by=LengthGroups(lengths)"),
     **dict.fromkeys(("generator", "random_seed", "shuffle_seed", "rng", "key", "random_state", "base_seed"), _SEED),
     **dict.fromkeys(("ignore_errors", "skip_errors", "on_bad_record", "error_handler"), _SKIP),
     **dict.fromkeys(("multiprocessing_context", "mp_context", "start_method"), "nothing: how workers start is ours"),

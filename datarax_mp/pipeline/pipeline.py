@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.transfer import Output
-from datarax_mp.order import Among, Order, ShardOptions
+from datarax_mp.order import BatchBy, Order, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
+from datarax_mp.pipeline.mixture import Served, served
 from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
@@ -64,7 +65,12 @@ class Pipeline(Generic[Yielded]):
         drop_last: leave out a last batch that is not full.
         pad_last: fill it up with zeros instead, and mark them in ``batch.valid_mask``, so that all batches have one
             shape. The same is done with a batch that lacks skipped records.
-        shuffle: a new permutation every epoch; None means as the source's config says.
+        shuffle: a new permutation every epoch; None means as the source's config says. ``ShuffleWindow(records=n)``
+            moves records less far, for sources that dislike far jumps. Of a ``MixSource`` each source is shuffled.
+        sampler: which records an epoch has, how often and in which order: ``WeightedSampler``,
+            ``ClassBalancedSampler`` or ``IndexSampler``. None is every record once.
+        batch_by: which records come together: ``LengthGroups(lengths)`` makes batches of similar length, and
+            ``TokenBudget(tokens, lengths)`` batches of as many records as make so many tokens, at most ``batch_size``.
         shard: which of several hosts this one is: a ``ShardOptions``, or ``"jax"`` for JAX's process index and count.
             Of every global batch, ``batch_size`` records times the number of shards, each gets its own rows. All get
             equally many batches, so ``drop_last`` or ``pad_last`` must say what becomes of the rest of an epoch; with
@@ -166,7 +172,9 @@ class Pipeline(Generic[Yielded]):
         enforce_batch: bool = True,
         drop_last: bool = False,
         pad_last: bool = False,
-        shuffle: bool | None = None,
+        shuffle: bool | ShuffleWindow | None = None,
+        sampler: Sampler | None = None,
+        batch_by: BatchBy | None = None,
         shard: ShardOptions | Literal["jax"] | None = None,
         device: Any = None,
         sharding: Any = None,
@@ -187,6 +195,8 @@ class Pipeline(Generic[Yielded]):
             drop_last=drop_last,
             pad_last=pad_last,
             shuffle=shuffle,
+            sampler=sampler,
+            batch_by=batch_by,
             shard=shard,
             device=device,
             sharding=sharding,
@@ -237,10 +247,7 @@ class Pipeline(Generic[Yielded]):
                     "goes on with: its place means other records now. Change them between epochs"
                 )
             self._net()  # closes the session; iterators that still use it free it when they end
-        self._start(
-            dataclasses.replace(order, choice=Among.those(self._all.choice, found.numbers), start=0, start_epoch=0),
-            epoch,
-        )
+        self._start(dataclasses.replace(self._all.among(found.numbers), seed=order.seed), epoch)
 
     def _start(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
@@ -327,6 +334,28 @@ class Pipeline(Generic[Yielded]):
     def skips(self) -> list[SkippedRecord]:
         """The newest 1,000 of them, oldest first: record, epoch, step and what was raised."""
         return self._skips.newest()
+
+    def mixture(self) -> dict[str, Served]:
+        """How many records each source of a ``MixSource`` has given, of the batches that the caller has received.
+
+        They are counted over all shards, and over all epochs of a mixture that goes on from one to the next; otherwise
+        in the epoch alone. With ``on_error="skip"`` a record that was left out counts, too.
+
+        Returns:
+            For each source by name what was served and what its weight says, which differ by less than 1 where the
+            weights have not changed.
+
+        Raises:
+            TypeError: the source is no ``MixSource``.
+
+        >>> from datarax_mp import MixSource
+        >>> mixture = MixSource({"a": {"x": [1, 2]}, "b": {"x": [3, 4]}}, {"a": 3, "b": 1})
+        >>> pipeline = Pipeline(source=mixture, batch_size=3)
+        >>> next(iter(pipeline))["x"].tolist(), pipeline.mixture()["a"]
+        ([1, 2, 1], Served(records=3, expected=2.25))
+        """
+        self._prepare()
+        return served(self._cursor.at, self.source)
 
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.

@@ -19,7 +19,8 @@ What may be different where a state is set:
     batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order
     seed                                                     ValueError; elastic: the state's
     length of the source                                     ValueError; elastic and unshuffled: it may have grown
-    shuffle, the stages' names, the source's name or class,
+    shuffle, sampler, batch_by, the weights of a mixture,
+    the stages' names, the source's name or class,
     which part of it a MemorySource serves                   ValueError
 
 The records themselves and what is inside a stage are not looked at: they may change, and nobody notices.
@@ -123,6 +124,11 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     epoch, start, step = (_number(name, state.get(name)) for name in ("epoch", "start", "step"))
     _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
     order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
+    if not order.even and (start or any(theirs[name] != print_[name] for name in _GROUPING)):
+        raise ValueError(
+            "batches of a number of tokens go on only with the batch_size, number of shards and drop_last that they "
+            "began with: others would have other records"
+        )
     if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
         start, step = _place(theirs, order, epoch, start, step), 0
     if not 0 <= start <= order.places:
@@ -206,7 +212,7 @@ def _brief(value: Any) -> str:
 
 def _check_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, elastic: bool) -> None:
     may_differ: tuple[str, ...] = (*_GROUPING, "seed") if elastic else ()
-    if elastic and not ours["shuffle"]:
+    if elastic and not ours["shuffle"] and "choice" not in ours:
         may_differ += ("length",)  # records in their own order: a longer source goes on behind the same ones
     names = [name for name in {**ours, **theirs} if name not in ours or theirs.get(name) != ours[name]]
     if wrong := [name for name in names if name not in may_differ or name not in theirs]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 
-from datarax_mp.order import ShardOptions
+from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline.skips import SkippedRecord
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class Arguments(TypedDict, total=False):
     prefetch_size: int
     drop_last: bool
     pad_last: bool
-    shuffle: bool | None
+    shuffle: bool | ShuffleWindow | None
+    sampler: Sampler | None
+    batch_by: BatchBy | None
     shard: ShardOptions | Literal["jax"] | None
     device: Any
     sharding: Any

@@ -90,15 +90,13 @@ class Executor:
     def _write(self, run: Run, memory: Any, start: int, done: list[Made], seed: Seeder | None) -> None:
         maker, order, epoch = self._maker, self.recipe.order, run.epoch
         assert maker is not None
-        numbers = order.records(epoch, run.step, run.steps)
-        for place in range(run.steps):
+        for place, wanted in enumerate(order.by_step(epoch, run.step, run.steps)):
             step = run.step + place
             here.step(epoch, step)
-            wanted = numbers[place * order.batch_size : (place + 1) * order.batch_size]  # fewer in the last
             if seed is not None:
                 seed(epoch, order.first_row(epoch, step))
             try:
-                done.append(maker.make(memory, start + place * self._block_bytes, epoch, wanted))
+                done.append(maker.make(memory, start + place * self._block_bytes, epoch, wanted, order.width(step)))
             except BaseException as error:
                 if is_stray(error):
                     raise

@@ -64,7 +64,7 @@ class Maker:
         self._blocks: dict[int, Arrays] = {}  # the arrays of whole batches in that memory, by where they begin
         self.only_copies = only_copies
 
-    def make(self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64]) -> Made:
+    def make(self, memory: Any, start: int, epoch: int, numbers: NDArray[np.int64], width: int) -> Made:
         """Write the batch of some records to the block at byte ``start``.
 
         Args:
@@ -72,6 +72,7 @@ class Maker:
             start: where the block begins.
             epoch: the epoch.
             numbers: int64 ``(rows,)``, the records' numbers; there may be none.
+            width: the rows that are filled up to.
 
         Raises:
             Exception: what the source or a stage raised, with notes that say where.
@@ -79,13 +80,13 @@ class Maker:
         layout = self._layout
         targets = self._targets(memory, start, len(numbers))
         if not len(numbers):  # nothing was left for this shard
-            self._fill_up(memory, start, 0, None)
+            self._fill_up(memory, start, 0, width, None)
             return _NOTHING
         arrays, infos, skips = self._fill(epoch, numbers, targets)
         shapes = smaller(layout, arrays) if self._varies else None
         rows = len(numbers) - len(skips)
-        if rows < layout.batch_size:
-            self._fill_up(memory, start, rows, shapes)
+        if rows < width:
+            self._fill_up(memory, start, rows, width, shapes)
         if infos is None and shapes is None and not skips:
             return _NOTHING
         return Made(None if infos is None else dumps(infos), tuple(skips[place] for place in sorted(skips)), shapes)
@@ -103,9 +104,9 @@ class Maker:
                 self._blocks[start] = known
         return known
 
-    def _fill_up(self, memory: Any, start: int, rows: int, shapes: Shapes | None) -> None:
+    def _fill_up(self, memory: Any, start: int, rows: int, width: int, shapes: Shapes | None) -> None:
         if self._pad:
-            for whole in self._layout.rows(memory, start, self._layout.batch_size, shapes):
+            for whole in self._layout.rows(memory, start, width, shapes):
                 whole[rows:] = 0
 
 

@@ -68,7 +68,7 @@ class WindowSource(SaysFacts):
         self.stride = integer("stride", length if stride is None else stride, least=1)
         self.random_offset = bool(random_offset)
         self.field = field
-        self.array: np.ndarray | None = None
+        self.array: Any = None
         self.source: Source | None = None
         if isinstance(tokens, np.ndarray):
             self.array = tokens
@@ -76,7 +76,7 @@ class WindowSource(SaysFacts):
             self.array = np.asarray(tokens)
         else:
             [self.source] = plain_sources([tokens], "WindowSource")
-        rows = len(tokens)
+        rows = len(self.array) if self.source is None else len(self.source)
         if random_offset and lengths is not None:
             raise ValueError("random_offset moves windows over the whole array, and lengths keep them in sequences")
         room = rows - self.stride + 1 if random_offset else rows

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from datarax_mp.order import (
     Among,
+    Batches,
     Choice,
     ClassBalancedSampler,
     IndexSampler,
@@ -25,6 +26,7 @@ from datarax_mp.order import (
     Sequential,
     Shuffled,
     ShuffleWindow,
+    TokenBudget,
     WeightedSampler,
 )
 
@@ -52,8 +54,11 @@ CHOICES: dict[str, Callable[[], Choice]] = {
     "listed": lambda: IndexSampler(np.arange(RECORDS)[::-1]).over(RECORDS),
     "listed by epoch": lambda: IndexSampler(lambda epoch: np.roll(np.arange(RECORDS), epoch)).over(RECORDS),
     "balanced": lambda: ClassBalancedSampler(np.arange(RECORDS) ** 2 % 11, num_samples=45).over(RECORDS),
-    "grouped": lambda: LengthGroups(WEIGHTS, batches=3).over(Shuffled(RECORDS), RECORDS, 7),
-    "grouped mixture": lambda: LengthGroups(WEIGHTS, batches=3).over(mix("repeat"), RECORDS, 7),
+    "grouped": lambda: LengthGroups(WEIGHTS, batches=3).over(Shuffled(RECORDS), RECORDS, Batches(7, 1, False)),
+    "grouped mixture": lambda: LengthGroups(WEIGHTS, batches=3).over(mix("repeat"), RECORDS, Batches(7, 1, False)),
+    "of a budget": lambda: TokenBudget(40, np.arange(RECORDS) % 13, bounds=[2, 6, 12]).over(
+        Shuffled(RECORDS), RECORDS, Batches(9, 1, False)
+    ),
     "mixed": lambda: mix("repeat"),
     "mixed to the first end": lambda: mix("first"),
     "mixed to the last end": lambda: mix("last"),

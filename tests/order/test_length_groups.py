@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarax_mp.order import LengthGroups, Order, Sequential, Shuffled
+from datarax_mp.order import Batches, LengthGroups, Order, Sequential, Shuffled
 
 LENGTHS = np.random.default_rng(0).integers(1, 1000, 1000)
 
 
 def epoch_of(lengths: Any, rows: int, seed: int = 0, epoch: int = 0, **more: Any) -> np.ndarray:
-    choice = LengthGroups(lengths, **more).over(Shuffled(len(lengths)), len(lengths), rows)
+    choice = LengthGroups(lengths, **more).over(Shuffled(len(lengths)), len(lengths), Batches(rows, 1, False))
     return choice.at(seed, epoch, np.arange(choice.length))
 
 
@@ -47,8 +47,11 @@ def test_the_batch_that_is_not_full_is_any_of_them() -> None:
 
 
 def test_another_batch_size_goes_on_in_the_same_order_if_rows_are_named() -> None:
-    choice = LengthGroups(LENGTHS, batches=5, rows=10).over(Sequential(1000), 1000, 7)
-    assert choice.facts() == LengthGroups(LENGTHS, batches=5, rows=10).over(Sequential(1000), 1000, 10).facts()
+    choice = LengthGroups(LENGTHS, batches=5, rows=10).over(Sequential(1000), 1000, Batches(7, 1, False))
+    assert (
+        choice.facts()
+        == LengthGroups(LENGTHS, batches=5, rows=10).over(Sequential(1000), 1000, Batches(5, 2, False)).facts()
+    )
     order = Order(choice, 7)
     assert np.concatenate([order.records(0, step) for step in range(len(order))]).tolist() == (
         choice.at(0, 0, np.arange(1000)).tolist()
@@ -71,4 +74,4 @@ def test_what_makes_no_groups_is_an_error(wrong: Any, more: Any, error: type[Exc
 
 def test_lengths_of_another_source_are_an_error() -> None:
     with pytest.raises(ValueError, match="lengths must be as many as the source has records, 3; found 1"):
-        LengthGroups([1]).over(Sequential(3), 3, 2)
+        LengthGroups([1]).over(Sequential(3), 3, Batches(2, 1, False))

@@ -70,6 +70,7 @@ def test_records_of_a_source_are_put_together_field_by_field() -> None:
     with Pipeline(source=clips, batch_size=3, output="numpy", num_workers=1) as pipeline:
         [batch] = pipeline
     assert sorted(batch["x"].tolist()) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert [record["x"].tolist() for record in WindowSource({"x": np.arange(5)}, 2)] == [[0, 1], [2, 3]]
     assert WindowSource([1, 2, 3, 4], 2)[1]["value"].tolist() == [3, 4]
 
 

@@ -1,0 +1,127 @@
+"""Which records an epoch has: what source, ``shuffle``, ``sampler`` and ``batch_by`` say together.
+
+    source's own choice (a mixture, moving windows)  -+
+    in order, shuffled, shuffled in windows          -+--> one of them --> batch_by, if given --> filters, if any
+    sampler                                          -+
+
+What cannot be combined is an error here, when the pipeline is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from datarax_mp.core.foreign import is_of
+from datarax_mp.order import BatchBy, Batches, Choice, Sampler, ShuffleWindow
+from datarax_mp.sources.facts import SourceFacts
+
+Shuffle: TypeAlias = bool | ShuffleWindow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the pipeline's arguments say of it.
+
+    Attributes:
+        shuffle: whether and how far records move; None is as the source says.
+        sampler: which records, how often, or None.
+        batch_by: which records come together, or None.
+    """
+
+    shuffle: Shuffle = None
+    sampler: Sampler | None = None
+    batch_by: BatchBy | None = None
+
+    @classmethod
+    def of(cls, shuffle: Any, sampler: Any, batch_by: Any) -> Wanted:
+        """The arguments, checked.
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: they contradict each other.
+        """
+        shuffle = _shuffle(shuffle)
+        if sampler is not None and not isinstance(sampler, Sampler):
+            raise TypeError(_no_sampler(sampler))
+        if batch_by is not None and not isinstance(batch_by, BatchBy):
+            raise TypeError(
+                f"batch_by must be a LengthGroups or a TokenBudget, got {batch_by!r} of type {type(batch_by).__name__}"
+            )
+        if sampler is not None and shuffle:
+            raise ValueError(f"shuffle={shuffle} and sampler both say in which order records come; give one of them")
+        return cls(shuffle, sampler, batch_by)
+
+    def choice(self, facts: SourceFacts, length: int, batches: Batches) -> Choice:
+        """The choice among a source's records.
+
+        Args:
+            facts: what is known of the source.
+            length: how many records it has.
+            batches: what batches are like.
+
+        Raises:
+            ValueError: the source says itself which records an epoch has; or sampler or lengths are for another source.
+        """
+        if self.batch_by is not None and facts.shards > 1:
+            raise ValueError(
+                f"batch_by puts together records that follow one another, and the source serves every {facts.shards}th "
+                "alone. Leave num_workers out of its config, and give the pipeline shard=ShardOptions(index, count)"
+            )
+        choice = self._ungrouped(facts, length)
+        return choice if self.batch_by is None else self.batch_by.over(choice, length, batches)
+
+    def _ungrouped(self, facts: SourceFacts, length: int) -> Choice:
+        if facts.choose is not None and (self.sampler is not None or isinstance(self.shuffle, ShuffleWindow)):
+            other = type(self.sampler or self.shuffle).__name__
+            raise ValueError(
+                f"{facts.name} says itself which records an epoch has, and so does {other}; they cannot be combined. "
+                "Give shuffle=True or False, which each of its sources follows"
+            )
+        if self.sampler is not None:
+            return self.sampler.over(length)
+        if isinstance(self.shuffle, ShuffleWindow):
+            return self.shuffle.over(length)
+        return facts.choice(length, self.shuffle)
+
+    def why_a_seed(self, choice: Choice) -> str | None:
+        """What of this needs a seed; None if nothing does."""
+        if not choice.shuffled:
+            return None
+        if self.sampler is not None:
+            return type(self.sampler).__name__
+        if self.shuffle is not None and not isinstance(self.shuffle, bool):
+            return "ShuffleWindow"
+        return type(self.batch_by).__name__ if self.batch_by is not None and not self.shuffle else "shuffle=True"
+
+
+def _shuffle(value: Any) -> Shuffle:
+    """On, off or a window: the text ``"False"`` would be true, and 1000 is somebody's buffer size."""
+    if value is None or isinstance(value, ShuffleWindow):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(
+        "shuffle must be True or False: a permutation of the whole source, without a buffer; or "
+        f"ShuffleWindow(records=n), which moves records less far; got {value!r} of type {type(value).__name__}"
+    )
+
+
+_TORCH = {
+    "RandomSampler": "shuffle=True",
+    "SequentialSampler": "shuffle=False",
+    "WeightedRandomSampler": "sampler=WeightedSampler(weights)",
+    "SubsetRandomSampler": "source=SubsetSource(data, indices), shuffle=True",
+    "BatchSampler": "batch_size= and drop_last=",
+    "DistributedSampler": "shard=, with drop_last=True or pad_last=True",
+}
+
+
+def _no_sampler(value: Any) -> str:
+    said = f"sampler must be a WeightedSampler, a ClassBalancedSampler or an IndexSampler, got a {type(value).__name__}"
+    ours = next((ours for name, ours in _TORCH.items() if is_of(value, "torch.utils.data", name)), None)
+    if ours is not None:
+        return f"{said}; here: {ours}"
+    return f"{said}. IndexSampler(numbers) takes the records of an epoch as an array, or a function of the epoch"
