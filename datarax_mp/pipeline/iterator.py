@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import getpid
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
+from datarax_mp.core.owned import Owned
 from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
@@ -35,7 +32,6 @@ _alive: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
 _END = object()
-_TWICE = "this iterator is in the middle of another call, from which a signal handler, a stage or the source calls it"
 
 
 @dataclass(slots=True)
@@ -101,11 +97,8 @@ class PipelineIterator(Generic[Yielded]):
         self._session, self._cursor = session, cursor
         self._prefetch_size = prefetch_size
         self._dump_state, self._resume, self._tell_skips = dump_state, resume, tell_skips
-        self._process = getpid()
-        self._lock = threading.RLock()  # one that a handler can take again; ``_holder`` says what it has come into
-        self._holder: int | None = None  # the thread that is inside
+        self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
         self._waker: Waker | None = None
-        self._closing = self._closed = False
         self._reset()
         _alive.add(self)
 
@@ -133,22 +126,22 @@ class PipelineIterator(Generic[Yielded]):
         3.0
         3.0
         """
-        if self._holder == get_ident():
-            return  # called by a handler in the middle of ``next``
-        with self._inside():
-            if self._work is not None:
-                self._fill(self._work, wait=False)
+        if not self._owned.inside():  # by a handler in the middle of ``next``
+            self._do(self._prefetch)
+
+    def _prefetch(self) -> None:
+        if self._work is not None:
+            self._fill(self._work, wait=False)
 
     def begin(self) -> None:
         """Start to work on the epoch. What goes wrong with the first record is raised here."""
-        with self._inside():
-            self._begin()
+        self._do(self._begin)
 
     def _begin(self) -> None:
         _introduce_to_grain()
         waker = self._waker = Waker()
         try:
-            if self._closing:  # asked when the waker is there, so that a ``close`` in between is not missed
+            if self._owned.closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
             work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, waker=waker)
         except Closed:
@@ -162,21 +155,14 @@ class PipelineIterator(Generic[Yielded]):
         return self
 
     def __next__(self) -> Yielded:
-        if self._closing:
+        owned = self._owned
+        if owned.closing:
             raise StopIteration
-        if self._process != getpid():
-            self._check_process()
-        me = get_ident()
-        if self._holder == me:
-            raise RuntimeError(_TWICE)
+        if owned.holder is not None or owned.foreign:
+            owned.check()
         before = self._cursor.at
         try:
-            with self._lock:
-                self._holder = me
-                item, after, skipped = self._next()
-                self._holder = None
-                if self._closing:
-                    self._end()
+            item, after, skipped = owned.do(self._next, self._end)
             for skips, step in skipped:
                 self._tell_skips(skips, self._epoch, step)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
@@ -189,7 +175,7 @@ class PipelineIterator(Generic[Yielded]):
             self._interrupted(before)
             raise
         error, self._error = self._error, None
-        if error is not None and not self._closing:
+        if error is not None and not owned.closing:
             try:
                 raise for_user(error)
             finally:
@@ -203,7 +189,7 @@ class PipelineIterator(Generic[Yielded]):
         while True:
             if self._work is not None:
                 self._fill(self._work)
-            if not self._ready or self._closing:
+            if not self._ready or self._owned.closing:
                 break
             ready = self._ready.popleft()
             after = Position(self._order, self._epoch, ready.step + 1)
@@ -212,44 +198,28 @@ class PipelineIterator(Generic[Yielded]):
             if not ready.empty:
                 hand_over = self._session.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped
-        if self._exhausted and not self._closing:
+        if self._exhausted and not self._owned.closing:
             self._exhausted = False
             after = Position(self._order, self._epoch + 1, 0)
         return _END, after, skipped
 
-    @contextmanager
-    def _inside(self) -> Iterator[None]:
-        """Let one thread in at a time."""
-        self._check_process()
-        if self._holder == get_ident():
-            raise RuntimeError(_TWICE)
+    def _do(self, work: Callable[[], None]) -> None:
+        self._owned.check()
         before = self._cursor.at
         try:
-            with self._lock:
-                self._holder = get_ident()
-                yield
-                self._holder = None
-                if self._closing:
-                    self._end()
+            self._owned.do(work, self._end)
         except BaseException:
             self._interrupted(before)
             raise
 
     def _interrupted(self, before: Position) -> None:
         """End here, after an exception that has come from elsewhere at any line since the position was ``before``."""
-        self._holder = None
-        with self._lock:
-            self._cursor.at = before
-            if self._work is not None:
-                self._work.whole = False
-            self._end()
 
-    def _check_process(self) -> None:
-        if self._process != getpid():
-            raise RuntimeError(
-                f"this iterator belongs to process {self._process}, and process {getpid()} was forked from it; "
-                "iterate the pipeline anew in the forked process"
-            )
+        def end(whole: bool) -> None:
+            self._cursor.at = before
+            self._end(whole)
+
+        self._owned.break_off(end)
 
     def _fill(self, work: Work, *, wait: bool = True) -> None:
         ready, feed = self._ready, work.feed
@@ -305,12 +275,13 @@ class PipelineIterator(Generic[Yielded]):
         if self._waker is not None:
             self._waker.close()
 
-    def _end(self) -> None:
+    def _end(self, whole: bool) -> None:
+        if self._work is not None and not whole:
+            self._work.whole = False
         self._ready.clear()
         self._error = None
         self._exhausted = False
         self._end_work()
-        self._closed = self._closing
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the epoch here and free what it uses. Batches that were received stay valid.
@@ -321,20 +292,11 @@ class PipelineIterator(Generic[Yielded]):
             timeout: seconds to wait for another thread to come out of ``next``; if it is stuck in a computation, it
                 frees everything when it comes out.
         """
-        if self._closed:  # asked first: a generator may call this when the interpreter has taken ``os`` apart
-            return
-        if self._process != getpid():
-            return  # it is the parent's
-        self._closing = True
+        self._owned.close(self._wake, self._end, timeout)
+
+    def _wake(self) -> None:
         if self._waker is not None:
             self._waker.wake()
-        if self._holder == get_ident():
-            return  # called by the user's code inside ``next``, or by a signal handler there: done on the way out
-        if self._lock.acquire(timeout=timeout):
-            try:
-                self._end()
-            finally:
-                self._lock.release()
 
     def get_state(self) -> dict[str, Any]:
         """The position as plain JSON values: the batches that were received, not those that stand ready.
@@ -351,11 +313,14 @@ class PipelineIterator(Generic[Yielded]):
             ValueError: it belongs to another pipeline; the message names what differs.
         """
         session, position = self._resume(state, elastic)
-        with self._inside():
-            self._end()
+
+        def begin_anew() -> None:
+            self._end(True)
             self._session, self._cursor.at = session, position
             self._reset()
             self._begin()
+
+        self._do(begin_anew)
 
 
 def _is_later(one: Position, other: Position) -> bool:
