@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from datarax_mp import Pipeline
 from datarax_mp.crews.processes.pool import Pool, pool
+from datarax_mp.crews.processes.spawner import Spawner
+from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.shipping.need import Need
 
 
@@ -180,6 +183,34 @@ def test_closing_the_pool_ends_all_processes() -> None:
     for worker in workers:
         worker.close()
     own.close()
+
+
+def test_what_a_finalizer_gives_back_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = Need(7, frozenset(), large=False)
+    own = Pool()
+    [first] = own.lease(1, need)
+    first.recipe_id = 7
+    finish, finalizers = Spawner.finish, list[threading.Thread]()
+
+    def give_back() -> None:
+        own.park([first])
+        own.unload(7)
+
+    def finish_after_another_thread(spawner: Spawner, workers: list[Worker]) -> None:
+        finalizers.append(threading.Thread(target=give_back))
+        finalizers[0].start()
+        finalizers[0].join(20)
+        assert not finalizers[0].is_alive()
+        finish(spawner, workers)
+
+    monkeypatch.setattr(Spawner, "finish", finish_after_another_thread)
+    [second] = own.lease(1, need)  # the thread inside waits for one that has something to give back
+    assert first.recipe_id is None
+    monkeypatch.undo()
+    assert own.lease(1, need) == [first]
+    own.close()
+    for worker in (first, second):
+        worker.close()
 
 
 def test_a_program_finds_modules_and_files_as_main_does(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ exits. A process that the user forks starts over with an empty pool and closes t
 Any thread may call any method, and so may finalizers and signal handlers, which run in the middle of anything, be it
 another method of this class in the same thread. So the lock can be taken again by whoever has it, and whatever a method
 works with, it takes out of the pool first, by a single step: a worker is with the pool or with one caller, never with
-two.
+two. What finalizers do (``park``, ``unload``) waits for no other thread, because that may wait for theirs: it is noted,
+and done by whoever comes out of the pool next.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ import itertools
 import os
 import threading
 import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from datarax_mp.core.descriptors import is_gone, readable
 from datarax_mp.core.edits import last_code_version
@@ -45,14 +50,37 @@ class Pool:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._noted: deque[Callable[[], None]] = deque()
         self._spawner: Spawner | None = None
         self._templates = Templates()
         self._homes: weakref.WeakKeyDictionary[Worker, Spawner] = weakref.WeakKeyDictionary()  # parked and lent alike
         self._parked: dict[Worker, bool] = {}  # the one that was used last comes last
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Let one thread in at a time, and do what others have noted before, or while it was inside."""
+        try:
+            with self._lock:
+                self._do_noted()
+                yield
+        finally:
+            self._do_noted()
+
+    def _do_noted(self) -> None:
+        """Do what has been noted, unless another thread is inside: it asks once more when it has come out."""
+        while self._noted and self._lock.acquire(blocking=False):
+            try:
+                work = self._noted.popleft()
+            except IndexError:  # another thread was quicker
+                continue
+            else:
+                work()
+            finally:
+                self._lock.release()
+
     def prepare(self) -> None:
         """Start the nursery, so that it is up by the time workers are wanted."""
-        with self._lock:
+        with self._held():
             self._ready_spawner()
 
     def lease(self, count: int, need: Need) -> list[Worker]:
@@ -65,13 +93,13 @@ class Pool:
         Raises:
             WorkerError: a process could not be started.
         """
-        with self._lock:
+        with self._held():
             taken = [worker for worker in self._usable(need)[:count] if self._claim(worker)]
             return taken + self._spawn(count - len(taken), need)
 
     def wants_template(self, count: int, need: Need) -> bool:
         """Whether a template should be made, before ``count`` workers are leased, so that they are forked of it."""
-        with self._lock:
+        with self._held():
             need = self._templates.attainable(need)
             if need.light or not can_tell() or self._templates.serve(need):
                 return False
@@ -85,13 +113,13 @@ class Pool:
         Raises:
             WorkerError: the process could not be started.
         """
-        with self._lock:
+        with self._held():
             [worker] = self._spawn(1, need)
             return worker
 
     def make_template(self, worker: Worker, need: Need, fitness: Fitness) -> bool:
         """Make a template of a worker that has loaded a recipe, if it is fit for that."""
-        with self._lock:
+        with self._held():
             self._templates.note(need, fitness)
             if fitness.trouble:
                 return False
@@ -150,66 +178,72 @@ class Pool:
 
     def park(self, workers: list[Worker]) -> None:
         """Take workers back; they keep their recipe until another one is needed."""
-        with self._lock:
-            while workers:
-                worker = workers.pop(0)
-                worker.tell(Park(PARK_SECONDS))
-                self._end_unless_done(worker)
-                self._parked[worker] = True
+        self._noted.append(partial(self._park, workers))
+        self._do_noted()
+
+    def _park(self, workers: list[Worker]) -> None:
+        while workers:
+            worker = workers.pop(0)
+            worker.tell(Park(PARK_SECONDS))
+            self._end_unless_done(worker)
+            self._parked[worker] = True
 
     def unload(self, recipe_id: int) -> None:
         """Make parked workers forget a recipe and its ring."""
-        with self._lock:
-            for worker in list(self._parked):
-                if worker.recipe_id == recipe_id and self._claim(worker):
-                    worker.recipe_id = worker.attached = None
-                    home = self._homes[worker]
-                    if home.large and home.recipe_id == recipe_id:
-                        worker.kill(0)  # to take to pieces what it shares would first make a copy of it all
-                        continue
-                    worker.tell(Unload())
-                    worker.tell(Park(PARK_SECONDS))
-                    self._parked[worker] = True
-            self._templates.unload(recipe_id)
+        self._noted.append(partial(self._unload, recipe_id))
+        self._do_noted()
+
+    def _unload(self, recipe_id: int) -> None:
+        for worker in list(self._parked):
+            if worker.recipe_id == recipe_id and self._claim(worker):
+                worker.recipe_id = worker.attached = None
+                home = self._homes[worker]
+                if home.large and home.recipe_id == recipe_id:
+                    worker.kill(0)  # to take to pieces what it shares would first make a copy of it all
+                    continue
+                worker.tell(Unload())
+                worker.tell(Park(PARK_SECONDS))
+                self._parked[worker] = True
+        self._templates.unload(recipe_id)
 
     def finish(self, recipe_id: int, seconds: float) -> None:
         """Wait until no parked worker is busy with a recipe; those that still are after ``seconds`` are killed."""
-        with self._lock:
+        with self._held():
             busy = [w for w in self._drop_gone() if w.recipe_id == recipe_id and w.pending and self._claim(w)]
         # Not under the lock: other pipelines go on meanwhile.
         for worker in _wait_for(busy, seconds):
             worker.kill()
             busy.remove(worker)
-        with self._lock:
+        with self._held():
             self._parked.update((worker, True) for worker in busy if not worker.closed)
 
     def pids(self, *, parked: bool = True) -> list[int]:
         """The worker processes that live, ``parked`` ones among them or only those that work for a pipeline."""
-        with self._lock:
+        with self._held():
             workers = [worker for worker in list(self._homes) if parked or worker not in self._parked]
         return [worker.pid for worker in workers if worker.pid > 0 and not worker.ended()]
 
     def await_end(self, pids: list[int]) -> None:
         """Wait until worker processes that were killed are dead."""
-        with self._lock:
+        with self._held():
             workers = [worker for worker in list(self._homes) if worker.pid in pids]
         for worker in workers:
             worker.ended(_DEATH_SECONDS)
 
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end; None if its nursery has died, and it with that."""
-        with self._lock:
+        with self._held():
             home = self._homes.get(worker)
             return home.exit_status(worker.pid) if home is not None else None
 
     def memory_cause(self, status: int) -> str:
         """What memory has to do with a worker that ended so (see ``shortage``)."""
-        with self._lock:
+        with self._held():
             return self._spawner.memory.cause(status) if self._spawner is not None else ""
 
     def close(self) -> None:
         """End all workers and the nursery."""
-        with self._lock:
+        with self._held():
             spawner, self._spawner = self._spawner, None
             self._templates.close()
             if spawner is not None:
@@ -220,6 +254,7 @@ class Pool:
         """In a forked child: close what belongs to the parent, without a word to anybody."""
         self._lock = threading.RLock()
         self._close_workers()
+        self._noted.clear()  # not before: a worker that nobody has any more is ended, and these are the parent's
         self._templates.abandon()
         if self._spawner is not None:
             self._spawner.abandon()
