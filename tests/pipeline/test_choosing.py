@@ -22,6 +22,7 @@ from datarax_mp import (
     MemorySource,
     MemorySourceConfig,
     MixSource,
+    PackedSource,
     Pad,
     Pipeline,
     ShardOptions,
@@ -322,3 +323,53 @@ def test_a_sampler_of_torch_is_told_its_name_here(name: str, ours: str, monkeypa
     monkeypatch.setitem(sys.modules, "torch.utils.data", module)
     with pytest.raises(TypeError, match=ours):
         make("in order", sampler=getattr(module, name)())
+
+
+def part() -> MemorySource:
+    return MemorySource(MemorySourceConfig(shard_id=1, num_workers=3), plain())
+
+
+# The README's table: what a source or sampler may be combined with.
+ROWS: dict[str, Callable[[], dict[str, Any]]] = {
+    "any source": lambda: {"source": plain()},
+    "mixture": lambda: {"source": mixed()},
+    "mixture that ends": lambda: {"source": mixed(stop="last")},
+    "weighted": lambda: {"source": plain(), "sampler": WeightedSampler(WEIGHTS)},
+    "listed": lambda: {"source": plain(), "sampler": IndexSampler(np.arange(40))},
+    "listed by epoch": lambda: {"source": plain(), "sampler": IndexSampler(lambda epoch: np.arange(40))},
+    "moving windows": lambda: {"source": WindowSource(np.arange(63), 4, field="x", random_offset=True)},
+    "part": lambda: {"source": part()},
+    "packed": lambda: {"source": PackedSource([np.arange(4)] * RECORDS, 4, lengths=[4] * RECORDS)},
+}
+COLUMNS: dict[str, Callable[[], dict[str, Any]]] = {
+    "Filter": lambda: {"stages": [Filter(lambda record: True)]},
+    "sampler": lambda: {"sampler": ClassBalancedSampler(WEIGHTS)},
+    "ShuffleWindow": lambda: {"shuffle": ShuffleWindow(records=9)},
+    "LengthGroups": lambda: {"batch_by": LengthGroups(WEIGHTS)},
+    "TokenBudget": lambda: {"batch_by": TokenBudget(40, LENGTHS)},
+}
+REFUSED = {
+    "Filter": {"listed by epoch", "moving windows"},
+    "sampler": {"mixture", "mixture that ends", "moving windows"},
+    "ShuffleWindow": {"mixture", "mixture that ends", "weighted", "listed", "listed by epoch", "moving windows"},
+    "LengthGroups": {"part"},
+    "TokenBudget": {
+        *("mixture", "mixture that ends", "weighted", "listed", "listed by epoch"),
+        *("moving windows", "part"),
+    },
+}
+BOTH_SAMPLERS = {"weighted", "listed", "listed by epoch"}
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [(row, column) for row in ROWS for column in COLUMNS if column != "sampler" or row not in BOTH_SAMPLERS],
+)
+def test_what_the_readme_says_of_each_combination_holds(row: str, column: str) -> None:
+    arguments = {"batch_size": 7, "output": "numpy", "seed": 1, **ROWS[row](), **COLUMNS[column]()}
+    if row in REFUSED[column]:
+        with pytest.raises(ValueError, match="combined|both say|serves every"):
+            len(Pipeline(**arguments))
+        return
+    with Pipeline(**arguments) as pipeline:
+        assert len(list(pipeline)) == len(pipeline) > 0
