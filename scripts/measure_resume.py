@@ -32,7 +32,7 @@ import time
 from typing import Any
 
 import numpy as np
-from _rounds import conditions, spread
+from _benchmark.table import conditions
 
 from datarax_mp import Pipeline
 
@@ -97,7 +97,8 @@ def main() -> None:
     print(f"{RECORDS} records, shuffled; milliseconds to the first batch, median of {arguments.rounds} (from..to)\n")
     start = statistics.median(figures["start"])
     for name, values in figures.items():
-        print(f"{name:>24} {spread(values, 1)}   {statistics.median(values) / start:5.2f} times a start")
+        spread = f"{statistics.median(values):.1f} ({min(values):.1f}..{max(values):.1f})"
+        print(f"{name:>24} {spread}   {statistics.median(values) / start:5.2f} times a start")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
@@ -48,7 +48,7 @@ from datarax_mp import (
     WorkerError,
 )
 from datarax_mp.crews.processes.pool import pool
-from datarax_mp.order import Among
+from datarax_mp.order import Among, Order, in_order_or_shuffled
 
 met: Counter[str] = Counter()  # what the run has met
 
@@ -163,8 +163,13 @@ class Checked:
             "memory_budget": chance.choice([None, None, 60_000_000]),
         }
         self.pipeline = Pipeline(**self.options)
-        mine = self.pipeline._all
-        self.order = mine if kept is None else replace(mine, choice=Among.those(mine.choice, kept))
+        choice = in_order_or_shuffled(length, shuffle=bool(self.options["shuffle"]))
+        self.order = Order(
+            choice if kept is None else Among.those(choice, kept),
+            batch_size=batch,
+            seed=self.pipeline.get_state()["seed"],
+            drop_last=self.drop,
+        )
         self.workers = workers
 
     def expected(self, epoch: int, step: int) -> list[int]:

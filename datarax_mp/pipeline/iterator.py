@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
 
 from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
@@ -31,6 +31,9 @@ log = logging.getLogger("datarax_mp")
 _alive: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
+
+TellSkips: TypeAlias = Callable[[Sequence[Skip], int, int], None]  # the skips, their epoch and step
+
 _END = object()
 
 
@@ -92,7 +95,7 @@ class PipelineIterator(Generic[Yielded]):
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
         resume: Callable[[Any, bool], tuple[Session, Position]],
-        tell_skips: Callable[[Sequence[Skip], int, int], None],
+        tell_skips: TellSkips,
     ) -> None:
         self._session, self._cursor = session, cursor
         self._prefetch_size = prefetch_size

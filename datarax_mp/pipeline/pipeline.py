@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.transfer import Output
-from datarax_mp.order import BatchBy, Order, Sampler, ShardOptions, ShuffleWindow
+from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline import arguments
-from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
-from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
+from datarax_mp.pipeline.course import Course
+from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator, TellSkips
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.mixture import Served, served
+from datarax_mp.pipeline.lookup import Lookup, check_step
 from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
-from datarax_mp.pipeline.survivors import Survivors, survivors
 from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.facts import SourceFacts
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Generic[Yielded]):
+class Pipeline(Lookup, Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -217,52 +216,9 @@ class Pipeline(Generic[Yielded]):
         self._iterators: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
         self._closed = False
         self._skips = Skips(config.on_skip)
-        self._session: Session | None = None
-        self._survivors: Survivors | None = None
-        self._all = self._blueprint.order(seed=seed, rngs=rngs)
+        order = self._blueprint.order(seed=seed, rngs=rngs)
         prepare(config.options.num_workers)  # it starts up while the caller builds a model
-        if not config.filters:
-            self._start(self._all)
-
-    def _prepare(self) -> Session:
-        """Find out which records there are, once. With a filter that takes a pass over the source, at first need."""
-        if self._session is None:
-            self._filter()
-        assert self._session is not None
-        return self._session
-
-    def _filter(self) -> None:
-        """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
-        found = survivors(self._blueprint.source, self._config, last=self._survivors)
-        before, self._survivors = self._survivors, found
-        if before is not None and before.same(found):
-            return
-        order, epoch = self._all, 0
-        if self._session is not None:
-            order, epoch, step = self._next
-            if step or order.first(epoch):
-                self._survivors = before
-                raise ValueError(
-                    "the source or a stage before the last Filter was changed in the middle of an epoch that a state "
-                    "goes on with: its place means other records now. Change them between epochs"
-                )
-            self._net()  # closes the session; iterators that still use it free it when they end
-        self._start(dataclasses.replace(self._all.among(found.numbers), seed=order.seed), epoch)
-
-    def _start(self, order: Order, epoch: int = 0) -> None:
-        """Set up everything that depends on how many records there are."""
-        self._blueprint.check(order)
-        self._fingerprint = states.fingerprint(order, self._blueprint.facts.name, self._config.stage_names)
-        self._next = Position(order, epoch, 0)
-        self._cursor = Cursor(self._next)
-        self._open_session(order)
-
-    def _open_session(self, order: Order) -> Session:
-        self._session = session = self._blueprint.open(order)
-        self._order = order
-        self._net = weakref.finalize(self, Session.close, session)
-        self._net.atexit = False
-        return session
+        self._course = Course(self._blueprint, order)
 
     @property
     def source(self) -> Any:
@@ -282,12 +238,11 @@ class Pipeline(Generic[Yielded]):
     @property
     def epoch(self) -> int:
         """The epoch of the newest iterator, from 0; once its loop has come to the end, the next one."""
-        return self._cursor.at.epoch if self._session is not None else 0
+        return self._course.cursor.at.epoch if self._course.known else 0
 
     def __len__(self) -> int:
         """Batches in an epoch (elements, under ``enforce_batch=False``)."""
-        self._prepare()
-        return len(self._order)
+        return len(self._course.order)
 
     def __iter__(self) -> PipelineIterator[Yielded]:
         """Begin the next epoch, or go on in the one that ``set_state`` named.
@@ -300,30 +255,68 @@ class Pipeline(Generic[Yielded]):
             ValueError: the source's length is another than when the pipeline was made.
             RuntimeError: the pipeline is closed.
         """
-        if self._closed:
-            raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._blueprint.source, self._records)
-        if self._survivors is not None:
-            self._filter()  # anew, if what it depends on has changed
-        session = self._prepare()
-        start = self._next
+        session, course = self._renewed(), self._course
+        start = course.next
         following = Position(start.order, start.epoch + 1, 0)
         cursor = Cursor(start)
-        iterator = PipelineIterator(
-            session, cursor, self._config.options.prefetch_size, self._dump_state, self._resume, self._skips.received
-        )
-        self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
+        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips.received)
         try:
-            self._next = following  # already now, in case a signal handler iterates, too
+            course.next = following  # already now, in case a signal handler iterates, too
             iterator.begin()
-            self._cursor = cursor
+            course.cursor = cursor
             return iterator
         except BaseException as error:
-            if self._next is following:
-                self._next = start
+            if course.next is following:
+                course.next = start
             if isinstance(error, Exception):
                 for_user(error)
             raise
+
+    def _renewed(self) -> Session:
+        if self._closed:
+            raise RuntimeError("the pipeline is closed; make a new one")
+        arguments.check_length(self._blueprint.source, self._records)
+        return self._course.renewed()
+
+    def _iterator(
+        self, session: Session, cursor: Cursor, prefetch_size: int, tell_skips: TellSkips
+    ) -> PipelineIterator[Yielded]:
+        course = self._course
+        iterator: PipelineIterator[Yielded] = PipelineIterator(
+            session, cursor, prefetch_size, course.dump, course.resume, tell_skips
+        )
+        self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
+        return iterator
+
+    def at(self, epoch: int, step: int) -> Yielded:
+        """One batch, without touching the iteration: what ``next`` gives there, whenever it is asked for.
+
+        Args:
+            epoch: the epoch, from 0.
+            step: the step in it, from 0.
+
+        Raises:
+            IndexError: the epoch has no such step.
+            LookupError: all of the step's records are skipped, so that nobody receives a batch there.
+            Exception: what ``iter`` and ``next`` raise.
+
+        >>> import numpy as np
+        >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=4, shuffle=True, seed=0)
+        >>> wanted = [batch["x"].tolist() for batch in pipeline][1]
+        >>> pipeline.at(epoch=0, step=1)["x"].tolist() == wanted
+        True
+        """
+        session = self._renewed()
+        order = self._course.order
+        epoch, step = check_step(order, epoch, step)
+        cursor = Cursor(Position(order, epoch, step))
+        iterator = self._iterator(session, cursor, prefetch_size=0, tell_skips=lambda *_: None)
+        with closing(iterator):
+            iterator.begin()
+            batch = next(iterator, None)
+        if batch is None or cursor.at.step != step + 1:
+            raise LookupError(f"all records of step {step} of epoch {epoch} are skipped, so it has no batch")
+        return batch
 
     @property
     def skipped(self) -> int:
@@ -335,28 +328,6 @@ class Pipeline(Generic[Yielded]):
         """The newest 1,000 of them, oldest first: record, epoch, step and what was raised."""
         return self._skips.newest()
 
-    def mixture(self) -> dict[str, Served]:
-        """How many records each source of a ``MixSource`` has given, of the batches that the caller has received.
-
-        They are counted over all shards, and over all epochs of a mixture that goes on from one to the next; otherwise
-        in the epoch alone. With ``on_error="skip"`` a record that was left out counts, too.
-
-        Returns:
-            For each source by name what was served and what its weight says, which differ by less than 1 where the
-            weights have not changed.
-
-        Raises:
-            TypeError: the source is no ``MixSource``.
-
-        >>> from datarax_mp import MixSource
-        >>> mixture = MixSource({"a": {"x": [1, 2]}, "b": {"x": [3, 4]}}, {"a": 3, "b": 1})
-        >>> pipeline = Pipeline(source=mixture, batch_size=3)
-        >>> next(iter(pipeline))["x"].tolist(), pipeline.mixture()["a"]
-        ([1, 2, 1], Served(records=3, expected=2.25))
-        """
-        self._prepare()
-        return served(self._cursor.at, self.source)
-
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.
 
@@ -364,8 +335,8 @@ class Pipeline(Generic[Yielded]):
         shuffle, number of shards and stages, whatever its ``num_workers``, ``prefetch_size``, device or output, and
         whichever of the shards it is. Any thread may ask for it.
         """
-        self._prepare()
-        return self._dump_state(self._cursor.at)
+        self._course.prepare()
+        return self._course.dump(self._course.cursor.at)
 
     def set_state(self, state: dict[str, Any], *, elastic: bool = False) -> None:
         """Make the next ``iter`` go on exactly where a state was taken. Iterators there are stay where they are.
@@ -390,20 +361,8 @@ class Pipeline(Generic[Yielded]):
         >>> [batch["x"].tolist() for batch in after]
         [[3, 4, 5, 6], [7, 8, 9]]
         """
-        _, self._next = self._resume(state, elastic)
-        self._cursor = Cursor(self._next)
-
-    def _dump_state(self, position: Position) -> dict[str, Any]:
-        return states.dump(position, self._fingerprint)
-
-    def _resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:
-        session = self._prepare()
-        position = states.load(state, self._fingerprint, self._order, elastic=elastic)
-        if position.order != self._order:
-            self._blueprint.check_rows(position.order)
-            self._net()  # closes the session; iterators that still use it free it when they end
-            session = self._open_session(position.order)
-        return session, position
+        _, self._course.next = self._course.resume(state, elastic)
+        self._course.cursor = Cursor(self._course.next)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End running epochs and free memory and workers. Batches that were received stay valid.
@@ -418,9 +377,7 @@ class Pipeline(Generic[Yielded]):
         self._closed = True
         for iterator in list(self._iterators):
             iterator.close(max(0.0, deadline - time.monotonic()))
-        if self._session is not None:
-            self._session.finish(deadline)
-            self._session.close()
+        self._course.close(deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -431,5 +388,5 @@ class Pipeline(Generic[Yielded]):
     def __repr__(self) -> str:
         return (
             f"Pipeline({type(self._blueprint.source).__name__}, {self._records} records, "
-            f"batch_size={self._all.batch_size}, num_workers={self._config.options.num_workers})"
+            f"batch_size={self.batch_size}, num_workers={self.num_workers})"
         )

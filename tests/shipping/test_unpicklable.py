@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from datarax_mp import MapElement, Pipeline
+from datarax_mp import MapElement
+from datarax_mp.order import Order, Sequential
+from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.shipping.package import SerializedRecipe
+from datarax_mp.sources.adapt import as_source
+from datarax_mp.stages.split import split_stages
 
 LOCK = threading.Lock()
 NESTED = {"a": [1, {"lock": LOCK}]}
@@ -70,9 +74,10 @@ def closure() -> Any:
 
 
 def message(source: Any = None, *stages: Any) -> str:
-    pipeline = Pipeline(source=source or [1, 2], batch_size=1, stages=stages, output="numpy")
+    host, _ = split_stages(stages)
+    recipe = Recipe(as_source(source or [1, 2]), host, Order(Sequential(2), 1), x64=None)
     with pytest.raises(TypeError, match="cannot be sent to worker processes") as raised:
-        SerializedRecipe(pipeline._session._program, 1)  # type: ignore[union-attr]
+        SerializedRecipe(recipe, 1)
     return str(raised.value)
 
 

@@ -1,0 +1,137 @@
+"""Which order a pipeline follows, where it stands in it, and the session that makes its batches.
+
+    order of all records --filters, found out at first need--> order in force --> session
+                                                                  ^
+                              a state, elastic: grouped anew -----+
+
+The order in force changes when filters leave other records than before, or when a state is set that groups them
+differently. Then a new session takes the old one's place; iterators that still use that free it when they end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from typing import Any
+
+from datarax_mp.order import Order
+from datarax_mp.pipeline import state as states
+from datarax_mp.pipeline.blueprint import Blueprint
+from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.pipeline.survivors import Survivors, survivors
+
+
+class Course:
+    """See the module.
+
+    Args:
+        blueprint: all of the pipeline but its order.
+        order: of all records, as if no filter left any out.
+
+    Attributes:
+        next: where the next iterator begins.
+        cursor: where the newest iterator is.
+    """
+
+    next: Position
+    cursor: Cursor
+
+    def __init__(self, blueprint: Blueprint, order: Order) -> None:
+        self._blueprint, self._all = blueprint, order
+        self._session: Session | None = None
+        self._survivors: Survivors | None = None
+        if not blueprint.config.filters:
+            self._begin(order)
+
+    @property
+    def source(self) -> Any:
+        """What records are read from."""
+        return self._blueprint.source
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known which records there are."""
+        return self._session is not None
+
+    @property
+    def order(self) -> Order:
+        """The order in force; with a filter it takes a pass over the source to know it, at first need."""
+        self.prepare()
+        return self._order
+
+    def prepare(self) -> Session:
+        """What makes the batches of the order in force."""
+        if self._session is None:
+            self._filter()
+        assert self._session is not None
+        return self._session
+
+    def renewed(self) -> Session:
+        """The same before an epoch: what filters depend on may have changed since the last one.
+
+        Raises:
+            ValueError: it has, in the middle of an epoch.
+        """
+        if self._survivors is not None:
+            self._filter()
+        return self.prepare()
+
+    def _filter(self) -> None:
+        """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
+        found = survivors(self._blueprint.source, self._blueprint.config, last=self._survivors)
+        before, self._survivors = self._survivors, found
+        if before is not None and before.same(found):
+            return
+        order, epoch = self._all, 0
+        if self._session is not None:
+            order, epoch, step = self.next
+            if step or order.first(epoch):
+                self._survivors = before
+                raise ValueError(
+                    "the source or a stage before the last Filter was changed in the middle of an epoch that a state "
+                    "goes on with: its place means other records now. Change them between epochs"
+                )
+            self._net()  # closes the session; iterators that still use it free it when they end
+        self._begin(dataclasses.replace(self._all.among(found.numbers), seed=order.seed), epoch)
+
+    def _begin(self, order: Order, epoch: int = 0) -> None:
+        """Set up everything that depends on how many records there are."""
+        self._blueprint.check(order)
+        self._fingerprint = states.fingerprint(order, self._blueprint.facts.name, self._blueprint.config.stage_names)
+        self.next = Position(order, epoch, 0)
+        self.cursor = Cursor(self.next)
+        self._open(order)
+
+    def _open(self, order: Order) -> Session:
+        self._session = session = self._blueprint.open(order)
+        self._order = order
+        self._net = weakref.finalize(self, Session.close, session)
+        self._net.atexit = False
+        return session
+
+    def dump(self, position: Position) -> dict[str, Any]:
+        """A position as a state."""
+        self.prepare()
+        return states.dump(position, self._fingerprint)
+
+    def resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:
+        """The position that a state names, and what makes the batches there; ``elastic`` as in ``set_state``.
+
+        Raises:
+            TypeError: it is no state.
+            ValueError: it belongs to another pipeline.
+        """
+        session = self.prepare()
+        position = states.load(state, self._fingerprint, self._order, elastic=elastic)
+        if position.order != self._order:
+            self._blueprint.check_rows(position.order)
+            self._net()  # closes the session; iterators that still use it free it when they end
+            session = self._open(position.order)
+        return session, position
+
+    def close(self, deadline: float) -> None:
+        """Free what no iterator uses, when workers have finished what they are at; at the deadline they are killed."""
+        if self._session is not None:
+            self._session.finish(deadline)
+            self._session.close()
