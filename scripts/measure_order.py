@@ -20,6 +20,8 @@ are the bytes of its tables, which exist once for all workers. Grain's data sets
     weighted, 100,000,000 records                    1616 ms    1.8 ms     139 (124) us  900.0 MB
     weighted, each once, 10,000,000 records            32 ms 2785.6 ms       2 (  2) us   80.0 MB
     1,000 classes equally, 10,000,000 records         438 ms    2.5 ms     119 ( 14) us   80.0 MB
+    similar lengths, 10,000,000 records                 0 ms    3.2 ms      40 ( 12) us   80.0 MB
+    65,536 tokens, 10,000,000 records                 487 ms    1.1 ms      63 (  8) us   84.2 MB
     by a list of 100,000,000                            0 ms    0.1 ms       4 (  4) us  800.0 MB
     Grain: shuffled                                     0 ms    3.5 ms    2396 (2103) us
     Grain: shuffled in windows of 100,000               0 ms    2.2 ms    2082 (2073) us
@@ -44,13 +46,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datarax_mp.order import (
+    Batches,
     Choice,
     ClassBalancedSampler,
     IndexSampler,
+    LengthGroups,
     Mixing,
     Sequential,
     Shuffled,
     ShuffleWindow,
+    TokenBudget,
     WeightedSampler,
 )
 
@@ -96,6 +101,12 @@ def orders(records: int) -> Iterator[tuple[str, Callable[[], Choice]]]:
     labels = np.random.default_rng(0).integers(0, 1000, max(1, few // 10))
     yield f"1,000 classes equally, {len(labels):,} records", lambda: ClassBalancedSampler(labels).over(len(labels))
     numbers = np.arange(few)[::-1]
+    lengths = np.random.default_rng(0).integers(1, 2048, max(1, few // 10))
+    batches = Batches(BATCH, 1, False)
+    plain = Shuffled(len(lengths))
+    yield f"similar lengths, {len(lengths):,} records", lambda: LengthGroups(lengths).over(plain, len(lengths), batches)
+    budget = lambda: TokenBudget(65_536, lengths).over(plain, len(lengths), batches)  # noqa: E731
+    yield f"65,536 tokens, {len(lengths):,} records", budget
     yield f"by a list of {few:,}", lambda: IndexSampler(numbers).over(few)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.core.integers import integer
 from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
@@ -87,8 +88,8 @@ class Balanced:
         turns += epoch * -(-self.length // classes) % _MOST
         seeds = np.array([mix64(part_seed(seed, part) + GOLDEN) for part in range(2)], np.uint64)
         if classes <= MOST_SORTED:
-            there, row = np.unique(turns, return_inverse=True)
-            which = sort_each(there, classes, seeds[0])[row, places]
+            there = distinct(turns)
+            which = sort_each(there, classes, seeds[0])[np.searchsorted(there, turns), places]
         else:
             which = permute_each(places, np.full(len(turns), classes), np.full(len(turns), seeds[0]), turns)
         rounds, places = np.divmod(turns, self.counts[which])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.core.integers import integer
 from datarax_mp.order.batch_by import BatchBy, Batches
 from datarax_mp.order.choice import Choice, Numbers
@@ -90,7 +91,7 @@ class LengthGrouped:
         size = self.rows * self.batches
         found = np.empty_like(positions)
         pools = positions // size
-        for pool in np.unique(pools).tolist():
+        for pool in distinct(pools).tolist():
             rows = np.flatnonzero(pools == pool)
             records = self._newest.get((seed, epoch, pool), self._making(seed, epoch, pool))
             found[rows] = records[positions[rows] - pool * size]

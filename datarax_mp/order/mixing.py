@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
 from datarax_mp.order.hashing import GOLDEN, Words, mix64, part_seed
@@ -145,7 +146,7 @@ class Mixing:
         epochs, places = np.divmod(counts, lengths) if through else (np.full(len(counts), epoch), counts)
         for part in tables.others:
             rows = np.flatnonzero(owners == part)
-            for its_epoch in np.unique(epochs[rows]).tolist():
+            for its_epoch in distinct(epochs[rows]).tolist():
                 those = rows[epochs[rows] == its_epoch]
                 places[those] = self.parts[part].at(part_seed(seed, part), its_epoch, places[those])
         if tables.shuffled.any():

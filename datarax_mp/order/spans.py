@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.order.choice import Numbers
 from datarax_mp.order.shares import MOST_TURNS, Shares
 
@@ -63,7 +64,7 @@ def turns_of(spans: Sequence[Span], numbers: Numbers) -> tuple[NDArray[np.int32]
         return spans[0].turns(numbers)
     which = np.searchsorted([span.start for span in spans], numbers, "right") - 1
     owners, counts = np.empty(len(numbers), np.int32), np.empty(len(numbers), np.int64)
-    for place in np.unique(which).tolist():
+    for place in distinct(which).tolist():
         rows = np.flatnonzero(which == place)
         owners[rows], counts[rows] = spans[place].turns(numbers[rows])
     return owners, counts

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.core.integers import integer
 from datarax_mp.order.ahead import ahead
 from datarax_mp.order.choice import Choice, Numbers
@@ -86,7 +87,7 @@ class Windows:
     def _within(self, seed: int, epoch: int, window: Numbers, places: Numbers, size: int, whole: int) -> Numbers:
         """The place in its window of each record."""
         found = places.copy()
-        there = np.unique(window)
+        there = distinct(window)
         if size <= MOST_SORTED:
             rows = np.flatnonzero(window < whole)
             of_window = sort_each(there, size, np.uint64(mix64(key_of(seed, epoch))))

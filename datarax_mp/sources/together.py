@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.distinct import distinct
 from datarax_mp.core.record import Path, flatten, nest
 from datarax_mp.sources.adapt import Source, quick_way
 from datarax_mp.sources.memory_source import MemorySource
@@ -55,7 +56,7 @@ def read_of_several(
         The records in the order in which they are asked for.
     """
     parts: list[tuple[int, Numbers, Found]] = []
-    for place in np.unique(owners).tolist():
+    for place in distinct(owners).tolist():
         rows = np.flatnonzero(owners == place)
         parts.append((place, rows, read_together(sources[place], numbers[rows])))
     if all(isinstance(found, dict) for _, _, found in parts):
