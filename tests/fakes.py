@@ -21,6 +21,7 @@ from datarax_mp.core.errors import RemoteError, WorkerError, WorkerTimeoutError
 from datarax_mp.core.spec import Layout
 from datarax_mp.crews.base import Abilities, Answer, Assignment
 from datarax_mp.order import Order
+from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
 from datarax_mp.ring import Ring
 
@@ -180,14 +181,14 @@ class FakeCrew:
                 assignment.discard()
         self.hands[worker] = []
 
-    def layout(self) -> Layout:
-        return layout(self.order.batch_size)
+    def layouts(self) -> Layouts:
+        return Layouts(layout(self.order.batch_size), layout(self.order.batch_size))
 
     def holds(self, ring: Ring) -> int:
         return sum(assignment.ring is ring for assignment in self.in_hand())
 
     @interruptible
-    def attach(self, ring: Ring, layout: Layout) -> None:
+    def attach(self, ring: Ring, layouts: Layouts) -> None:
         assert self.state == "new"
         self.state = "at work"
 

@@ -39,6 +39,7 @@ class Window:
         ring: where it is written.
         epoch: the epoch; its number, and how many steps it has.
         start: the first step.
+        stop: the step before which to end; None is the epoch's end.
         length: how many steps a run has.
         depth: how many runs a worker may have in hand.
         timeout: seconds that a run may take once it is waited for, or None.
@@ -52,6 +53,7 @@ class Window:
         epoch: Epoch,
         *,
         start: int,
+        stop: int | None = None,
         length: RunLength,
         depth: Depth,
         timeout: float | None,
@@ -59,7 +61,7 @@ class Window:
     ) -> None:
         self._crew, self._ring, self._length, self._depth = crew, ring, length, depth
         self._timeout, self._clock = timeout if crew.abilities.times_out else None, clock
-        self._epoch, self._next, self._stop = epoch.number, start, epoch.steps
+        self._epoch, self._next, self._stop = epoch.number, start, epoch.steps if stop is None else stop
         self._handed_out: deque[Assignment] = deque()  # in the order of their steps
         self._answers: dict[Assignment, Answer] = {}
 

@@ -17,7 +17,7 @@ from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Closed
-from datarax_mp.feed.feed import Failure
+from datarax_mp.feed.lending import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.yields import Yielded
@@ -86,6 +86,7 @@ class PipelineIterator(Generic[Yielded]):
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
         tell_skips: told of skipped records, with epoch and step, when the user gets the batch that lacks them.
+        steps: how many steps to make; None is all that are left of the epoch.
     """
 
     def __init__(
@@ -96,9 +97,11 @@ class PipelineIterator(Generic[Yielded]):
         dump_state: Callable[[Position], dict[str, Any]],
         resume: Callable[[Any, bool], tuple[Session, Position]],
         tell_skips: TellSkips,
+        *,
+        steps: int | None = None,
     ) -> None:
         self._session, self._cursor = session, cursor
-        self._prefetch_size = prefetch_size
+        self._prefetch_size, self._steps = prefetch_size, steps
         self._dump_state, self._resume, self._tell_skips = dump_state, resume, tell_skips
         self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
         self._waker: Waker | None = None
@@ -146,7 +149,7 @@ class PipelineIterator(Generic[Yielded]):
         try:
             if self._owned.closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
-            work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, waker=waker)
+            work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, steps=self._steps, waker=waker)
         except Closed:
             raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.

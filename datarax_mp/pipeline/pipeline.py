@@ -279,11 +279,11 @@ class Pipeline(Lookup, Generic[Yielded]):
         return self._course.renewed()
 
     def _iterator(
-        self, session: Session, cursor: Cursor, prefetch_size: int, tell_skips: TellSkips
+        self, session: Session, cursor: Cursor, prefetch_size: int, tell_skips: TellSkips, steps: int | None = None
     ) -> PipelineIterator[Yielded]:
         course = self._course
         iterator: PipelineIterator[Yielded] = PipelineIterator(
-            session, cursor, prefetch_size, course.dump, course.resume, tell_skips
+            session, cursor, prefetch_size, course.dump, course.resume, tell_skips, steps=steps
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         return iterator
@@ -310,7 +310,7 @@ class Pipeline(Lookup, Generic[Yielded]):
         order = self._course.order
         epoch, step = check_step(order, epoch, step)
         cursor = Cursor(Position(order, epoch, step))
-        iterator = self._iterator(session, cursor, prefetch_size=0, tell_skips=lambda *_: None)
+        iterator = self._iterator(session, cursor, 0, lambda *_: None, steps=1)
         with closing(iterator):
             iterator.begin()
             batch = next(iterator, None)

@@ -65,8 +65,8 @@ class Session:
         self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
 
-    def start(self, *, epoch: int, step: int, waker: Waker) -> Work:
-        """Begin to work on an epoch, from a step on; ``waker`` ends every wait for workers."""
+    def start(self, *, epoch: int, step: int, steps: int | None, waker: Waker) -> Work:
+        """Begin to work on an epoch, from a step on; so many steps, or all. ``waker`` ends every wait for workers."""
         if self._process != os.getpid():  # forked by the user: the ring that lies ready is the parent's
             self._process = os.getpid()
             self._idle_rings.clear()
@@ -89,9 +89,9 @@ class Session:
             layout,
             Epoch(program.order, epoch),
             start=step,
-            lendable=plan.lendable,
-            pad=program.pad,
-            most_steps=plan.steps,
+            stop=None if steps is None else step + steps,
+            plan=plan,
+            padded=program.pad,
             adaptive=options.run_steps is None,
             timeout=options.timeout,
             tuner=self._tuner,

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 
 from datarax_mp import DeviceStage, Pipeline
 from datarax_mp.delivery.put import _make_put, make_put
-from datarax_mp.feed.feed import aligned_copy
+from datarax_mp.feed.host_batch import aligned_copy
 
 MESH = Mesh(np.array(jax.devices()).reshape(2, 2), ("data", "model"))
 PLACES = {

@@ -31,7 +31,7 @@ class Setting:
         self.crew, self.depth = crew, Depth(crew.clock.now)
         self.ring = Ring(slots, most_steps * layout(ORDER.batch_size).block_bytes, shared=False)
         self.length = RunLength(most_steps, adaptive=True)
-        crew.attach(self.ring, crew.layout())
+        crew.attach(self.ring, crew.layouts())
         self.window = Window(
             crew,
             self.ring,

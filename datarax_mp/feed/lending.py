@@ -1,0 +1,86 @@
+"""Which slots may be with the user, and how a finished run becomes batches.
+
+A slot that the user holds, or that JAX holds for computations it has only queued, must never stop the workers. So at
+most so many slots are lent out that every worker still has room to work; beyond that, batches are delivered as copies
+in ordinary memory, and their slot is free when the run has been delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from datarax_mp.core.spec import Layout
+from datarax_mp.feed.host_batch import CopiedBatch, HostBatch, MappedBatch, aligned_copy
+from datarax_mp.feed.window import Finished
+from datarax_mp.order.epoch import Epoch
+from datarax_mp.recipe.work import Failed, Written
+from datarax_mp.ring import Ring
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stands in place of a batch for which the source or a stage has raised something; it is the last one.
+
+    Attributes:
+        error: what is to be raised when the caller has come to it.
+    """
+
+    error: BaseException
+
+
+class Lending:
+    """Makes batches of runs, that look into a slot if it may be lent out.
+
+    Args:
+        ring: where the runs are.
+        layout: what is in a batch.
+        epoch: the epoch whose steps they are.
+        most: how many slots may be with the user at one time.
+        padded: whether batches that are not full are filled up.
+    """
+
+    def __init__(self, ring: Ring, layout: Layout, epoch: Epoch, *, most: int, padded: bool) -> None:
+        self._ring, self._layout, self._epoch = ring, layout, epoch
+        self._most, self._padded = most, padded
+        self._last = epoch.steps - 1
+
+    def lends(self) -> bool:
+        """Whether one more slot may be with the user."""
+        return self._ring.leased < self._most
+
+    def batches(self, finished: Finished) -> Generator[HostBatch | Failure, None, None]:
+        """The batches of a run, one by one, and at last what was raised, if anything was.
+
+        The lease lives here for as long as there is something to read, and in every batch and array that was read.
+        """
+        (run, answer), layout, epoch = finished, self._layout, self._epoch
+        written, even, most, lent = answer.written, epoch.even, epoch.batch_size, self.lends()
+        memory: Any = self._ring.lease(run.slot)
+        alike = self._alike(run.step, written) if lent else 0
+        for place, info in enumerate(written.infos):
+            step, skips = run.step + place, written.skips.get(place, ())
+            # Of equal steps only the last may have fewer rows.
+            rows = (most if even and step < self._last else epoch.rows(step)) - len(skips)
+            size = rows if not self._padded else most if even else epoch.width(step)
+            start, shapes = place * layout.block_bytes, written.shapes.get(place)
+            if lent:
+                yield MappedBatch(
+                    epoch, step, rows, size, info, skips, max(alike - place, 1), layout, memory, start, shapes
+                )
+            else:
+                copies = [aligned_copy(array) for array in layout.rows(memory, start, size, shapes)]
+                yield CopiedBatch(epoch, step, rows, size, info, skips, 1, copies)
+        if isinstance(answer, Failed):
+            # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the
+            # slot.
+            memory = None
+            yield Failure(answer.error.restore())
+
+    def _alike(self, step: int, written: Written) -> int:
+        """How many batches of a run that begins with a step are whole and as the layout says."""
+        epoch = self._epoch
+        if not epoch.even or self._layout.batch_size != epoch.batch_size or written.skips or written.shapes:
+            return 0
+        return min(len(written.infos), self._last - step)
