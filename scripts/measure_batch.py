@@ -51,7 +51,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from datarax_mp.core.element_batch import Batch, make_batch
-from datarax_mp.delivery.deliver import batch_metadata
+from datarax_mp.delivery.description import batch_metadata
 from datarax_mp.order import Order, Shuffled
 
 ROWS = 64

@@ -1,4 +1,4 @@
-"""Positions in Orbax checkpoints; tests/delivery/test_hosts.py has those that several JAX processes share."""
+"""Positions in Orbax checkpoints; tests/delivery/test_global_arrays.py has those that several JAX processes share."""
 
 from __future__ import annotations
 

@@ -11,55 +11,41 @@ same key, so there the shard is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.order import Order, mix64
+from datarax_mp.order import mix64
+from datarax_mp.order.epoch import Epoch
 
 _WORD = (1 << 32) - 1
 
 
-class Draws(NamedTuple):
-    """The randomness of one batch, a pytree of JAX arrays.
-
-    Attributes:
-        words: uint32 ``(4,)``, two of this batch alone, and two of its epoch.
-        records: uint32 ``(rows, 2)``, the number of each row's record, its low half first; None where nobody asks.
-    """
-
-    words: Any
-    records: Any
-
-
-def batch_words(order: Order, epoch: int, step: int, *, apart: bool) -> NDArray[np.uint32]:
+def batch_words(epoch: Epoch, step: int, *, apart: bool) -> NDArray[np.uint32]:
     """The words of a batch and of its epoch, uint32 ``(4,)``.
 
     Args:
-        order: which records make a step.
         epoch: the epoch.
         step: the step.
         apart: whether each shard has arrays of its own.
     """
-    of_epoch = mix64(mix64(order.seed) ^ (epoch + 1))
-    of_batch = mix64(of_epoch ^ (order.place(epoch, step) + 1))
-    if apart and order.shard_index:
-        of_batch = mix64(of_batch ^ order.shard_index)
+    of_epoch = mix64(mix64(epoch.order.seed) ^ (epoch.number + 1))
+    of_batch = mix64(of_epoch ^ (epoch.place(step) + 1))
+    if apart and epoch.order.shard_index:
+        of_batch = mix64(of_batch ^ epoch.order.shard_index)
     return np.array([of_batch & _WORD, of_batch >> 32, of_epoch & _WORD, of_epoch >> 32], np.uint32)
 
 
-def record_words(order: Order, epoch: int, step: int, missing: Sequence[int], size: int) -> NDArray[np.uint32]:
+def record_words(epoch: Epoch, step: int, missing: Sequence[int], size: int) -> NDArray[np.uint32]:
     """The record numbers of a batch's rows, uint32 ``(size, 2)``; padding has numbers that no record has.
 
     Args:
-        order: which records make a step.
         epoch: the epoch.
         step: the step.
         missing: places in the step of records that were skipped.
         size: rows of the batch, padding included.
     """
     numbers = np.full(size, -1, "<i8")
-    there = np.delete(order.records(epoch, step), list(missing))
+    there = np.delete(epoch.records(step), list(missing))
     numbers[: len(there)] = there
     return numbers.view("<u4").reshape(size, 2)

@@ -14,8 +14,8 @@ import numpy as np
 
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.global_arrays import global_array
 from datarax_mp.delivery.grouped import Together
-from datarax_mp.delivery.hosts import global_array
 from datarax_mp.delivery.placement import field_sharding
 from datarax_mp.delivery.put import Put, make_put
 

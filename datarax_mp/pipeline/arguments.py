@@ -13,7 +13,7 @@ from datarax_mp.core.cores import usable_cores
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.crews.choose import missing
-from datarax_mp.delivery.hosts import shard_of_sharding
+from datarax_mp.delivery.global_arrays import shard_of_sharding
 from datarax_mp.order import ShardOptions
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from datarax_mp.delivery.deliver import make_delivery
-from datarax_mp.delivery.placement import check_fields, check_rows
+from datarax_mp.delivery.choose import make_delivery
+from datarax_mp.delivery.placement import check_rows
 from datarax_mp.delivery.transfer import holds_x64
 from datarax_mp.order import Batches, Choice, Order, order_of
 from datarax_mp.pipeline.arguments import resolve_seed
@@ -105,18 +105,18 @@ class Blueprint:
             reading=config.reading,
             init=config.init,
         )
-        if config.sharding is not None and not recipe.user_code:
-            # No code of the user's is run for that.
-            check_fields(probe(recipe).delivered, config.sharding, order, padded=recipe.pad)
         delivery = make_delivery(
             self._compiled,
+            output=config.output,
+            device=config.device,
+            sharding=config.sharding,
             single=config.single,
             padded=recipe.pad,
-            on_device=config.output == "jax",
-            sharding=config.sharding,
             track_name=self.facts.track_name,
         )
-        return Session(recipe, config.options, *delivery)
+        if config.sharding is not None and not recipe.user_code:
+            delivery.check(probe(recipe).delivered, order)  # no code of the user's is run for that
+        return Session(recipe, config.options, delivery)
 
     @cached_property
     def _compiled(self) -> DeviceStages | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from datarax_mp.core.integers import integer
@@ -97,7 +97,6 @@ class Config:
         wanted = Wanted.of(shuffle, sampler, batch_by)
         arguments.check_output(output, device=device, sharding=sharding)
         device, sharding = resolve_device(device), resolve_sharding(sharding)
-        options = replace(options, output=output, device=device, sharding=sharding)
         shard = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(shard, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         host, on_device = split_stages(stages)

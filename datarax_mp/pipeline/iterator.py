@@ -17,6 +17,7 @@ from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Closed
+from datarax_mp.delivery.base import HandOver
 from datarax_mp.feed.lending import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.state import Cursor, Position
@@ -46,12 +47,14 @@ class _Ready:
         item: what the user gets.
         empty: whether all of the step's records were skipped, so that the user gets nothing.
         skips: the records that were skipped in it.
+        hand_over: what is still to be done with the item when the user gets it, or None.
     """
 
     step: int
     item: Any
     empty: bool
     skips: tuple[Skip, ...]
+    hand_over: HandOver | None
 
 
 def _introduce_to_grain() -> None:
@@ -202,7 +205,7 @@ class PipelineIterator(Generic[Yielded]):
             if ready.skips:
                 skipped += ((ready.skips, ready.step),)
             if not ready.empty:
-                hand_over = self._session.hand_over
+                hand_over = ready.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
@@ -261,13 +264,13 @@ class PipelineIterator(Generic[Yielded]):
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = batch.size == 0
         try:
-            item = None if empty else self._session.deliver(batch, work, self._epoch)
+            item = None if empty else work.bound.take(batch)
         except Exception as error:
             if not claimed(error):
                 raise
             self._error = error
             return False
-        self._ready.append(_Ready(batch.step, item, empty, batch.skips))
+        self._ready.append(_Ready(batch.step, item, empty, batch.skips, work.bound.hand_over))
         return True
 
     def _end_work(self) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from datarax_mp.delivery.transfer import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +12,6 @@ class Options:
     Attributes:
         num_workers: worker processes, the most there may be under ``auto``; 0 works in the calling process.
         prefetch_size: batches that stand ready on the device ahead of the caller.
-        output: "jax" or "numpy".
-        device: the target device, or None.
-        sharding: how rows are split over devices, or None.
         timeout: seconds that a batch may take once it is waited for, or None.
         restart_workers: whether a worker that dies is replaced.
         run_steps: steps that a worker does at a time; None leaves it to the feed.
@@ -27,9 +21,6 @@ class Options:
 
     num_workers: int
     prefetch_size: int = 2
-    output: Output = "jax"
-    device: Any = None
-    sharding: Any = None
     timeout: float | None = None
     restart_workers: bool = True
     run_steps: int | None = None

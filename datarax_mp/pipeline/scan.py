@@ -9,23 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.spec import Layout
+from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order, Sequential
+from datarax_mp.order.epoch import Epoch
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.options import Options
-from datarax_mp.pipeline.session import Session, Work
+from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Reading, Recipe
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources import as_source
 from datarax_mp.stages.map_element import MapElement
 
-if TYPE_CHECKING:
-    from datarax_mp.feed.host_batch import HostBatch
+Portion: TypeAlias = tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]
 
 _RECORDS = 64  # that a worker reads at a time
 
@@ -59,7 +61,7 @@ def passes(
     skip: bool = False,
     reading: Reading = Reading(),  # noqa: B008 - a frozen value
     init: WorkerInit | None = None,
-) -> Iterator[tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]]:
+) -> Iterator[Portion]:
     """For each portion of the source: record numbers, the values of those that did not raise, and which those are.
 
     Args:
@@ -70,15 +72,8 @@ def passes(
         reading: how records are read.
         init: what workers run before their first record, or None.
     """
-
-    def deliver(batch: HostBatch, work: Work, _: int) -> Any:
-        numbers = work.order.records(0, batch.step)
-        there = np.delete(np.arange(len(numbers)), [skip.row for skip in batch.skips])
-        return numbers, batch.arrays()[0][: len(there)].copy(), there
-
     options = Options(
         options.num_workers,
-        output="numpy",
         timeout=options.timeout,
         restart_workers=options.restart_workers,
         run_steps=_RECORDS,
@@ -86,12 +81,31 @@ def passes(
     order = Order(Sequential(len(source)), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
     recipe = Recipe(source, (MapElement(fn),), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
-    session = Session(recipe, options, deliver)
+    session = Session(recipe, options, _Copies())
     cursor = Cursor(Position(order, 0, 0))
     iterator = PipelineIterator(session, cursor, options.prefetch_size, _no_state, _no_state, lambda *_: None)
     with closing(session), closing(iterator):
         iterator.begin()
         yield from iterator
+
+
+class _Copies:
+    """The delivery of a scan: records' numbers and copies of what was found for them."""
+
+    hand_over = None
+
+    def check(self, layout: Layout, order: Order) -> None:
+        """There is nothing to check."""
+
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> _Copies:
+        """It is the same in every epoch."""
+        return self
+
+    def take(self, batch: HostBatch) -> Portion:
+        """Copy them, so that the slot is free."""
+        numbers = batch.epoch.records(batch.step)
+        there = np.delete(np.arange(len(numbers)), [skip.row for skip in batch.skips])
+        return numbers, batch.arrays()[0][: len(there)].copy(), there
 
 
 def _no_state(*_: Any) -> Any:

@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
 
 from datarax_mp.stages.base import Rank, Stage
+from datarax_mp.stages.draws import Draws
 from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words
-
-if TYPE_CHECKING:
-    from datarax_mp.delivery.draws import Draws
 
 Data = dict[str, Any]
 
@@ -96,7 +94,7 @@ class ModuleStage(Stage):
             raise TypeError(f"{where}: {type(self.fn).__name__} needs a callable, got {type(self.fn).__name__}")
 
 
-Step: TypeAlias = Callable[[Data, "Draws | None"], Data]
+Step: TypeAlias = Callable[[Data, Draws | None], Data]
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def test_a_run_goes_on_at_every_step_where_it_stopped(kind: str) -> None:
     "kind", [kind for kind in KINDS if "budget" not in kind]
 )  # one batch is no k of k-th the tokens
 @pytest.mark.parametrize("count", [2, 3])
-def test_hosts_side_by_side_are_one_pipeline(kind: str, count: int) -> None:
+def test_global_arrays_side_by_side_are_one_pipeline(kind: str, count: int) -> None:
     with make(kind, batch_size=4 * count) as pipeline:
         expected = flat(batches(pipeline))
     hosts = []
@@ -217,7 +217,7 @@ def test_batches_of_a_budget_arrive_as_arrays_of_jax_compiled_once_for_each_shap
     assert len(compiled) <= 2 * 3  # with a mask, and without
 
 
-def test_hosts_share_the_batches_of_a_budget() -> None:
+def test_global_arrays_share_the_batches_of_a_budget() -> None:
     hosts = []
     for index in range(2):
         with budgeted(shard=ShardOptions(index, 2), pad_last=True) as pipeline:

@@ -118,7 +118,7 @@ def test_slots_that_jax_holds_for_queued_computations_do_not_block(
 
         return transfer
 
-    monkeypatch.setattr("datarax_mp.pipeline.session.make_transfer", make_transfer)
+    monkeypatch.setattr("datarax_mp.delivery.place.make_transfer", make_transfer)
     with pipeline(workers, "jax", SMALL) as batches:
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS
         assert sum(batch.batch_size for batch in batches) == BATCHES * ROWS

@@ -79,7 +79,7 @@ def test_a_library_that_a_stage_imports_is_seeded_from_its_first_step_on(library
     assert same(epochs(0, stage), expected)
 
 
-def test_hosts_that_share_an_epoch_draw_different_numbers() -> None:
+def test_global_arrays_that_share_an_epoch_draw_different_numbers() -> None:
     drawn = [
         epochs(workers, noisy, count=1, shard=ShardOptions(index, 2), drop_last=True)[0]["stage"]
         for index, workers in enumerate((0, 2))

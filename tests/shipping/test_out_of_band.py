@@ -15,6 +15,7 @@ import pytest
 from datarax_mp import Pipeline
 from datarax_mp.shipping.arrival import unpack
 from datarax_mp.shipping.package import SerializedRecipe
+from tests.recipes import recipe_of
 
 BIG = np.arange(200_000)
 
@@ -39,7 +40,7 @@ class Named(np.ndarray):
 
 
 def shipped(value: Any) -> SerializedRecipe:
-    return SerializedRecipe(Pipeline(source=Holder(value), batch_size=2, output="numpy")._session._program, 1)  # type: ignore[union-attr]
+    return SerializedRecipe(recipe_of(Holder(value)), 1)
 
 
 def load(serialized: SerializedRecipe) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.shipping.arrival import unpack
 from datarax_mp.shipping.package import SerializedRecipe
+from tests.recipes import recipe_of
 
 ARRAY = np.arange(1_000_000)
 
@@ -28,7 +29,7 @@ class Holder:
 
 
 def shipped(source: Any) -> SerializedRecipe:
-    return SerializedRecipe(Pipeline(source=source, batch_size=2, output="numpy")._session._program, 1)
+    return SerializedRecipe(recipe_of(source), 1)
 
 
 def loaded(serialized: SerializedRecipe) -> Any:
@@ -105,6 +106,7 @@ PLACED = """
 import os, threading
 import numpy as np
 from datarax_mp import MemorySource, MemorySourceConfig
+from tests.recipes import recipe_of
 
 def used():  # of its own, and in shared memory
     with open("/proc/self/status") as file:

@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 
 from datarax_mp import MapElement
-from datarax_mp.order import Order, Sequential
-from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.shipping.package import SerializedRecipe
-from datarax_mp.sources.adapt import as_source
-from datarax_mp.stages.split import split_stages
+from tests.recipes import recipe_of
 
 LOCK = threading.Lock()
 NESTED = {"a": [1, {"lock": LOCK}]}
@@ -74,8 +71,7 @@ def closure() -> Any:
 
 
 def message(source: Any = None, *stages: Any) -> str:
-    host, _ = split_stages(stages)
-    recipe = Recipe(as_source(source or [1, 2]), host, Order(Sequential(2), 1), x64=None)
+    recipe = recipe_of(source or [1, 2], *stages)
     with pytest.raises(TypeError, match="cannot be sent to worker processes") as raised:
         SerializedRecipe(recipe, 1)
     return str(raised.value)

@@ -21,8 +21,8 @@ from datarax_mp.delivery.put import Put, make_put
 from datarax_mp.order import ShardOptions
 
 if TYPE_CHECKING:
-    from datarax_mp.delivery.draws import Draws
     from datarax_mp.stages.device import DeviceStages
+    from datarax_mp.stages.draws import Draws
 
 Blocks = frozenset[int]
 

@@ -2,7 +2,7 @@
 
 This file is also the program that each of them runs:
 
-    python tests/delivery/test_hosts.py SCENARIO INDEX COUNT PORT FOLDER
+    python tests/delivery/test_global_arrays.py SCENARIO INDEX COUNT PORT FOLDER
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from datarax_mp import (
     RandomDeviceStage,
     ShardOptions,
 )
-from datarax_mp.delivery.hosts import shard_of_process
+from datarax_mp.delivery.global_arrays import shard_of_process
 
 SECONDS = 120  # only reached in case of a deadlock
 EPOCHS = 2
@@ -277,7 +277,7 @@ def test_two_hosts_train_the_same_model_as_one(never_killed: list[dict[str, np.n
             assert np.array_equal(result[name], never_killed[0][name])
 
 
-def test_hosts_that_hold_replicas_read_the_same_rows(start_hosts: Start, tmp_path: Path) -> None:
+def test_global_arrays_that_hold_replicas_read_the_same_rows(start_hosts: Start, tmp_path: Path) -> None:
     hosts = start_hosts(read_beside_a_replica, tmp_path, count=4, devices=1)
     seen = [result["seen"] for result in results(hosts, tmp_path)]
     assert np.array_equal(seen[0], seen[1])

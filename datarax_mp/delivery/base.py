@@ -1,0 +1,62 @@
+"""From arrays in host memory to what the user gets: what every way there has in common.
+
+    Delivery   made with the pipeline; what it learns of a layout (functions to move arrays, whether to move several
+       |       batches at a time) it keeps over epochs
+       open(layout, epoch, steps)
+       v
+    Bound      of one epoch: take(batch) ahead of the user, hand_over(item) at the moment when the user gets it
+
+One file per output: ``batches``, ``elements``; ``choose`` says which. NumPy arrays stay where they are (``transfer``);
+arrays over several processes are ``global_arrays``; ``put`` is where jaxlib's own functions are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from datarax_mp.core.spec import Layout
+from datarax_mp.feed.host_batch import HostBatch
+from datarax_mp.order import Order
+from datarax_mp.order.epoch import Epoch
+
+HandOver: TypeAlias = Callable[[Any], Any]
+
+
+class Bound(Protocol):
+    """The way of one epoch's batches, which come in order. Used by one thread."""
+
+    @property
+    def hand_over(self) -> HandOver | None:
+        """What is still to be done with what ``take`` gave, when the user gets it; None if nothing is."""
+        ...
+
+    def take(self, batch: HostBatch) -> Any:
+        """Move a batch to its place, maybe before the user asks for it.
+
+        Raises:
+            Exception: what a device stage raised, which is claimed (see ``core.strays``), or JAX, which is not.
+        """
+        ...
+
+
+class Delivery(Protocol):
+    """One way to deliver batches."""
+
+    def check(self, layout: Layout, order: Order) -> None:
+        """Make sure that such batches can be delivered, before there is one.
+
+        Raises:
+            ValueError: a field cannot be split as the sharding says.
+        """
+        ...
+
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> Bound:
+        """Begin to deliver an epoch.
+
+        Args:
+            layout: what its batches hold.
+            epoch: the epoch.
+            steps: how many batches may lie one behind the other in memory.
+        """
+        ...

@@ -1,0 +1,125 @@
+"""Batches: arrays in their place, with a mask, metadata and device stages around them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datarax_mp.core.spanning import row_sharding, spans_processes
+from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.base import HandOver
+from datarax_mp.delivery.description import batch_info, batch_metadata
+from datarax_mp.delivery.draws import batch_words, record_words
+from datarax_mp.delivery.global_arrays import global_array, stages_at_hand_over
+from datarax_mp.delivery.place import Move, Place
+from datarax_mp.delivery.put import make_put
+from datarax_mp.delivery.staged import apply
+from datarax_mp.feed.host_batch import HostBatch
+from datarax_mp.order import Order
+from datarax_mp.order.epoch import Epoch
+
+if TYPE_CHECKING:
+    from datarax_mp.stages.device import DeviceStages
+    from datarax_mp.stages.draws import Draws
+
+
+class BatchDelivery:
+    """Delivers Batches; see ``Delivery``.
+
+    Args:
+        stages: the device stages as one function, or None.
+        place: where arrays go. Where short batches are padded, every batch carries a mask, so that all have one
+            structure.
+        track_name: the source's name if its metadata is to be tracked, else None.
+
+    Attributes:
+        stages: see above.
+        track_name: see above.
+        padded: whether short batches are padded.
+        spanning: the sharding, if it is over several processes.
+        hand_over: device stages that wait until the batch is handed over (see ``stages_at_hand_over``), or None.
+    """
+
+    def __init__(self, stages: DeviceStages | None, place: Place, track_name: str | None) -> None:
+        from datarax_mp.core.element_batch import make_batch  # delayed: it imports JAX
+
+        self.make_batch = make_batch
+        self.stages, self.track_name, self.padded = stages, track_name, place.padded
+        sharding = place.sharding
+        self.spanning = sharding if spans_processes(sharding) else None
+        self.hand_over = None if stages is None or self.spanning is None else stages_at_hand_over(stages)
+        self._place = place
+        self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
+        self._all_valid: dict[int, Any] = {}  # by the number of rows
+
+    def check(self, layout: Layout, order: Order) -> None:
+        """See ``Delivery``."""
+        self._place.check(layout, order)
+
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> BoundBatches:
+        """See ``Delivery``."""
+        return BoundBatches(self, epoch.shards, self._place.move(layout, epoch.shards, steps))
+
+    def draws(self, stages: DeviceStages, batch: HostBatch, shards: int) -> Draws:
+        """What random stages draw from for a batch."""
+        from datarax_mp.stages.draws import Draws
+
+        words = make_put(None)(batch_words(batch.epoch, batch.step, apart=self.spanning is None))
+        if not stages.per_record:
+            return Draws(words, None)
+        records = record_words(batch.epoch, batch.step, [skip.row for skip in batch.skips], batch.size)
+        if self.spanning is not None or self._split is None:
+            return Draws(words, self._placed(records, shards))
+        return Draws(words, make_put(self._split)(records))
+
+    def mask(self, rows: int, size: int, shards: int) -> Any:
+        """Which of a batch's rows are there."""
+        if rows < size:
+            return self._placed(np.arange(size) < rows, shards)
+        if size not in self._all_valid:
+            self._all_valid[size] = self._placed(np.ones(size, bool), shards)
+        return self._all_valid[size]
+
+    def _placed(self, rows: np.ndarray, shards: int) -> Any:
+        """An array with something for each row, beside the batch's arrays."""
+        if self._place.output == "numpy":
+            return rows
+        if self.spanning is not None:
+            return global_array(rows, row_sharding(self.spanning), shards)
+        import jax  # delayed: NumPy output never needs it
+
+        return jax.device_put(rows)
+
+
+class BoundBatches:
+    """Delivers an epoch's Batches.
+
+    Args:
+        delivery: what is the same in every epoch.
+        shards: of how many shards arrays consist.
+        move: moves batches.
+    """
+
+    def __init__(self, delivery: BatchDelivery, shards: int, move: Move) -> None:
+        self._delivery, self._shards, self._move = delivery, shards, move
+        self.hand_over: HandOver | None = delivery.hand_over
+
+    def take(self, batch: HostBatch) -> Any:
+        """Move the arrays to their place and make a Batch of them; if stages are to wait, with what they draw from."""
+        delivery, size = self._delivery, batch.size
+        data, draws = self._move(batch), None
+        stages = delivery.stages
+        if stages is not None:
+            if stages.random:
+                draws = delivery.draws(stages, batch, self._shards)
+            if self.hand_over is None:
+                data = apply(stages, data, draws)
+        # Not the batch itself, whose arrays are to die with the caller's.
+        metadata = partial(batch_metadata, batch.epoch, batch.step, batch.skips, size, batch.info, delivery.track_name)
+        mask = delivery.mask(batch.rows, size, self._shards) if delivery.padded else None
+        info = None if batch.info is None else partial(batch_info, batch.info, size)
+        rows = size if delivery.spanning is None else size * self._shards
+        made = delivery.make_batch(data, rows, metadata, mask, info)
+        return made if self.hand_over is None else (made, draws)

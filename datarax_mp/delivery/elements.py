@@ -1,0 +1,77 @@
+"""Single elements, dicts without a batch axis: ``enforce_batch=False``."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from datarax_mp.core.record import Infos, flatten, nest
+from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.draws import batch_words, record_words
+from datarax_mp.delivery.place import Place
+from datarax_mp.delivery.put import make_put
+from datarax_mp.delivery.staged import apply
+from datarax_mp.delivery.transfer import Transfer
+from datarax_mp.feed.host_batch import HostBatch
+from datarax_mp.order import Order
+from datarax_mp.order.epoch import Epoch
+
+if TYPE_CHECKING:
+    from datarax_mp.stages.device import DeviceStages
+
+
+class ElementDelivery:
+    """Delivers the elements of batches that hold one record each; see ``Delivery``.
+
+    Args:
+        stages: the device stages as one function, or None.
+        place: where arrays go.
+    """
+
+    def __init__(self, stages: DeviceStages | None, place: Place) -> None:
+        self._stages, self._place = stages, place
+
+    def check(self, layout: Layout, order: Order) -> None:
+        """See ``Delivery``."""
+        self._place.check(layout, order)
+
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> BoundElements:
+        """See ``Delivery``."""
+        return BoundElements(self._stages, self._place.transfer(layout, epoch.shards))
+
+
+class BoundElements:
+    """Delivers an epoch's elements.
+
+    Args:
+        stages: the device stages as one function, or None.
+        transfer: what moves arrays.
+    """
+
+    hand_over = None
+
+    def __init__(self, stages: DeviceStages | None, transfer: Transfer) -> None:
+        self._stages, self._transfer = stages, transfer
+
+    def take(self, batch: HostBatch) -> dict[str, Any]:
+        """Move one element to its place; what is no array stays beside its arrays."""
+        if self._stages is None:
+            data = self._transfer([array[0, ...] for array in batch.arrays()])
+        else:
+            data = self._staged(self._stages, batch)
+        if batch.info is not None:
+            infos: Infos = pickle.loads(batch.info)
+            data = nest({**flatten(data), **{path: values[0] for path, values in infos.items()}})
+        return data
+
+    def _staged(self, stages: DeviceStages, batch: HostBatch) -> dict[str, Any]:
+        import jax  # delayed: device stages have imported it already
+
+        from datarax_mp.stages.draws import Draws
+
+        draws = None
+        if stages.random:
+            put = make_put(None)
+            words = put(batch_words(batch.epoch, batch.step, apart=True))
+            draws = Draws(words, put(record_words(batch.epoch, batch.step, (), 1)))
+        return jax.tree.map(lambda array: array[0], apply(stages, self._transfer(batch.arrays()), draws))

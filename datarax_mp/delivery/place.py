@@ -1,0 +1,58 @@
+"""Where arrays go, and what has to be known of a layout to bring them there, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.grouped import Groups, Together
+from datarax_mp.delivery.placement import check_fields
+from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
+from datarax_mp.feed.host_batch import HostBatch
+from datarax_mp.order import Order
+
+Move: TypeAlias = Callable[[HostBatch], dict[str, Any]]
+
+
+class Place:
+    """Where a pipeline's arrays go.
+
+    Args:
+        output: "jax" or "numpy".
+        device: the target device, or None.
+        sharding: how arrays are split, or None.
+        padded: whether batches that are not full are filled up.
+
+    Attributes:
+        output: see above.
+        sharding: see above.
+        padded: see above.
+    """
+
+    def __init__(self, output: Output, device: Any, sharding: Any, padded: bool) -> None:
+        self.output, self.sharding, self.padded = output, sharding, padded
+        self._device = device
+        self._known: tuple[Layout, Transfer, Together | None] | None = None
+
+    def check(self, layout: Layout, order: Order) -> None:
+        """See ``Delivery``."""
+        if self.sharding is not None:
+            check_fields(layout, self.sharding, order, padded=self.padded)
+
+    def transfer(self, layout: Layout, shards: int, steps: int = 1) -> Transfer:
+        """What moves a batch's arrays."""
+        return self._ways(layout, shards, steps)[0]
+
+    def move(self, layout: Layout, shards: int, steps: int) -> Move:
+        """What moves the batches of one epoch, in order, maybe several at a time."""
+        transfer, together = self._ways(layout, shards, steps)
+        return (lambda batch: transfer(batch.arrays())) if together is None else Groups(together, transfer)
+
+    def _ways(self, layout: Layout, shards: int, steps: int) -> tuple[Transfer, Together | None]:
+        known = self._known
+        if known is None or known[0] is not layout:
+            where: dict[str, Any] = {"output": self.output, "device": self._device, "sharding": self.sharding}
+            together = make_together(layout, steps, **where) if steps > 1 else None
+            known = self._known = layout, make_transfer(layout, shards=shards, **where), together
+        return known[1:]
