@@ -32,10 +32,10 @@ from datarax_mp.feed.host_batch import HostBatch
 
 _MOST = 8  # batches in one call; twice as many take twice as long to compile, and gain little
 _MOST_COPIES = 9  # in one call, that XLA makes without its threads
-_PATIENCE = 4096  # batches, after which the compilation costs no more than what waiting for it has cost
+PATIENCE = 4096  # batches, after which the compilation costs no more than what waiting for it has cost
 
 
-class Together:
+class Grouping:
     """Decides when to move batches together, and does it.
 
     Args:
@@ -60,7 +60,7 @@ class Together:
             batches: how many there are, this one included.
         """
         self._seen += 1
-        return self._seen > _PATIENCE and batches >= self.size
+        return self._seen > PATIENCE and batches >= self.size
 
     def move(self, stacked: list[np.ndarray]) -> deque[dict[str, Any]]:
         """Move ``size`` batches.
@@ -86,20 +86,20 @@ class Groups:
     """The way to the device for the batches of one epoch, which come in order.
 
     Args:
-        together: decides which are moved together.
+        grouping: decides which are moved together.
         transfer: moves those that are not.
     """
 
-    def __init__(self, together: Together, transfer: Callable[[list[np.ndarray]], dict[str, Any]]) -> None:
-        self._together, self._transfer = together, transfer
+    def __init__(self, grouping: Grouping, transfer: Callable[[list[np.ndarray]], dict[str, Any]]) -> None:
+        self._grouping, self._transfer = grouping, transfer
         self._moved: deque[dict[str, Any]] = deque()  # of the batches that come next
 
     def __call__(self, batch: HostBatch) -> dict[str, Any]:
         """A batch's arrays on the device, by name."""
         if not self._moved:
-            if not self._together.worthwhile(batch.alike):
+            if not self._grouping.worthwhile(batch.alike):
                 return self._transfer(batch.arrays())
-            self._moved = self._together.move(batch.stacked(self._together.size))
+            self._moved = self._grouping.move(batch.stacked(self._grouping.size))
         return self._moved.popleft()
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from datarax_mp.core.spec import Layout
-from datarax_mp.delivery.grouped import Groups, Together
+from datarax_mp.delivery.grouped import Grouping, Groups
 from datarax_mp.delivery.placement import check_fields
-from datarax_mp.delivery.transfer import Output, Transfer, make_together, make_transfer
+from datarax_mp.delivery.transfer import Output, Transfer, make_grouping, make_transfer
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
 
@@ -33,7 +33,7 @@ class Place:
     def __init__(self, output: Output, device: Any, sharding: Any, padded: bool) -> None:
         self.output, self.sharding, self.padded = output, sharding, padded
         self._device = device
-        self._known: tuple[Layout, Transfer, Together | None] | None = None
+        self._known: tuple[Layout, Transfer, Grouping | None] | None = None
 
     def check(self, layout: Layout, order: Order) -> None:
         """See ``Delivery``."""
@@ -46,13 +46,13 @@ class Place:
 
     def move(self, layout: Layout, shards: int, steps: int) -> Move:
         """What moves the batches of one epoch, in order, maybe several at a time."""
-        transfer, together = self._ways(layout, shards, steps)
-        return (lambda batch: transfer(batch.arrays())) if together is None else Groups(together, transfer)
+        transfer, grouping = self._ways(layout, shards, steps)
+        return (lambda batch: transfer(batch.arrays())) if grouping is None else Groups(grouping, transfer)
 
-    def _ways(self, layout: Layout, shards: int, steps: int) -> tuple[Transfer, Together | None]:
+    def _ways(self, layout: Layout, shards: int, steps: int) -> tuple[Transfer, Grouping | None]:
         known = self._known
         if known is None or known[0] is not layout:
             where: dict[str, Any] = {"output": self.output, "device": self._device, "sharding": self.sharding}
-            together = make_together(layout, steps, **where) if steps > 1 else None
-            known = self._known = layout, make_transfer(layout, shards=shards, **where), together
+            grouping = make_grouping(layout, steps, **where) if steps > 1 else None
+            known = self._known = layout, make_transfer(layout, shards=shards, **where), grouping
         return known[1:]

@@ -15,7 +15,7 @@ import numpy as np
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.global_arrays import global_array
-from datarax_mp.delivery.grouped import Together
+from datarax_mp.delivery.grouped import Grouping
 from datarax_mp.delivery.placement import field_sharding
 from datarax_mp.delivery.put import Put, make_put
 
@@ -66,14 +66,14 @@ def _way(put: Put, *, copy: bool) -> Put:
     return put_copy if copy else put
 
 
-def make_together(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Together | None:
+def make_grouping(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Grouping | None:
     """What moves several batches of a run of so many steps in one call; None if that cannot be, or gains nothing."""
     if output == "numpy" or sharding is not None or any(spec.varies for spec in layout.fields):
         return None
     if not all(_small(layout)):
         return None
-    together = Together(layout, device, steps)
-    return together if together.size > 1 else None
+    grouping = Grouping(layout, device, steps)
+    return grouping if grouping.size > 1 else None
 
 
 def _small(layout: Layout) -> list[bool]:

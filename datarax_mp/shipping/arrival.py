@@ -6,9 +6,9 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from datarax_mp.crews.processes.protocol import Load
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping.found_modules import find
+from datarax_mp.shipping.load import Load
 from datarax_mp.sources.columns import ArrayColumn, InFile, InSegment
 
 

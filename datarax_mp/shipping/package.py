@@ -25,10 +25,10 @@ from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_chance
-from datarax_mp.crews.processes.protocol import Load, Part
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import heavy
 from datarax_mp.shipping.found_modules import Files, files_of
+from datarax_mp.shipping.load import Load, Part
 from datarax_mp.shipping.need import Need
 from datarax_mp.shipping.pickler import RecipePickler
 from datarax_mp.shipping.snapshot import Snapshot

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from datarax_mp import DeviceStage, Pad, Pipeline
-from datarax_mp.delivery import grouped as together
-from datarax_mp.delivery import transfer
+from datarax_mp.delivery import grouped, transfer
 
 ROWS = 4
 DATA = {"x": np.arange(1000 * 3, dtype=np.float32).reshape(1000, 3), "y": np.arange(1000), "deep": {"z": np.ones(1000)}}
@@ -20,14 +19,14 @@ DATA = {"x": np.arange(1000 * 3, dtype=np.float32).reshape(1000, 3), "y": np.ara
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often batches were moved together; that is done from the first batch on."""
     calls: list[int] = []
-    move = together.Together.move
+    move = grouped.Grouping.move
 
-    def counted(self: together.Together, stacked: list[np.ndarray]) -> Any:
+    def counted(self: grouped.Grouping, stacked: list[np.ndarray]) -> Any:
         calls.append(len(stacked[0]))
         return move(self, stacked)
 
-    monkeypatch.setattr(together, "_PATIENCE", 0)
-    monkeypatch.setattr(together.Together, "move", counted)
+    monkeypatch.setattr(grouped, "PATIENCE", 0)
+    monkeypatch.setattr(grouped.Grouping, "move", counted)
     return calls
 
 
@@ -137,7 +136,7 @@ def test_a_call_has_as_many_batches_as_xla_copies_without_its_threads(fields: in
 
 
 def test_nothing_is_compiled_for_the_first_batches(monkeypatch: pytest.MonkeyPatch, moved: list[int]) -> None:
-    monkeypatch.setattr(together, "_PATIENCE", 600)
+    monkeypatch.setattr(grouped, "PATIENCE", 600)
     with make() as pipeline:
         list(pipeline)
         list(pipeline)

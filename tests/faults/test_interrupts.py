@@ -30,7 +30,7 @@ import pytest
 import datarax_mp
 from datarax_mp import Pad, Pipeline
 from datarax_mp.crews.processes.pool import pool
-from datarax_mp.delivery import grouped as together
+from datarax_mp.delivery import grouped
 from tests import processes
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
@@ -146,7 +146,7 @@ def numbers(batches: Any) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "_PATIENCE", 0)
+    monkeypatch.setattr(grouped, "PATIENCE", 0)
 
 
 def lines_of(use: Callable[[], None]) -> int:

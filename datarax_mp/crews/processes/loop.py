@@ -27,7 +27,6 @@ from datarax_mp.crews.processes.protocol import (
     Channel,
     Configure,
     Gone,
-    Load,
     Loaded,
     Park,
     Unload,
@@ -38,6 +37,7 @@ from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.recipe.work import Done, Failed, Run, Written
 from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.shipping.arrival import unpack
+from datarax_mp.shipping.load import Load
 
 _TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
 

@@ -25,9 +25,10 @@ from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import Inbox
 from datarax_mp.crews.processes.newborn import STACK_SIGNAL
-from datarax_mp.crews.processes.protocol import Channel, Configure, Gone, Load, Message
+from datarax_mp.crews.processes.protocol import Channel, Configure, Gone, Message
 from datarax_mp.recipe.recorder import Sighting
 from datarax_mp.recipe.work import Run
+from datarax_mp.shipping.load import Load
 from datarax_mp.shipping.need import Need
 
 _DEATH_SECONDS = 1.0  # after SIGKILL; it takes longer where a process waits in the kernel, for a file server say
