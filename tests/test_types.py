@@ -142,7 +142,7 @@ def test_mypy_finds_a_users_script_clean_and_what_is_wrong_in_another(tmp_path: 
 
 
 def test_pyright_finds_it_clean_too(tmp_path: Path) -> None:
-    pytest.importorskip("pyright")
+    pytest.importorskip("pyright")  # in no extra: it fetches a package of npm's at its first use
     settings = '{"extraPaths": ["%s"], "typeCheckingMode": "strict", "reportUnknownMemberType": false}'
     (tmp_path / "pyrightconfig.json").write_text(settings % ROOT)
     pyright = ["pyright", "--pythonpath", sys.executable]
