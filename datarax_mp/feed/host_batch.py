@@ -54,8 +54,8 @@ class MappedBatch(HostBatch):
         start: at which byte there.
         shapes: the shapes of its fields' rows where they are smaller than the layout says, else None.
 
-    >>> from datarax_mp.order import Order
-    >>> epoch = Epoch(Order(length=4, batch_size=2), 0)
+    >>> from datarax_mp.order import Order, Sequential
+    >>> epoch = Epoch(Order(Sequential(4), batch_size=2), 0)
     >>> layout = Layout.of({"x": np.float32(0)}, number=0, batch_size=2, x64=None)
     >>> memory = np.arange(32, dtype=np.float32)
     >>> batch = MappedBatch(epoch, 0, 2, 2, None, (), 2, layout, memory, 0, None)

@@ -38,7 +38,7 @@ class Shares:
 
     >>> shares = Shares.of([3, 1])
     >>> shares.owner.tolist(), shares.counts(6)
-    ([0, 0, 1, 0], [5, 1])
+    ([0, 0, 0, 1], [5, 1])
     """
 
     weights: tuple[int, ...]
