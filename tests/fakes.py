@@ -2,6 +2,8 @@
 
     crew = FakeCrew(order, turn=shuffled(7))    two workers that answer in some order, and now and then die
     crew = FakeCrew(order, points=Points(5))    whoever calls it gets a KeyboardInterrupt at the fifth moment
+    FakeEngine(monkeypatch, make_crew)          sessions have such crews, one for an epoch
+    FakeDelivery()                              gives the user a batch's array, and knows what it has delivered
 
 ``FakeCrew`` keeps the contract of ``crews/base.py`` and complains when it is used against it. It writes to a real ring,
 of ordinary memory: a batch of step s has one field "value", with the numbers of the records of s.
@@ -16,11 +18,14 @@ from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
 from datarax_mp.core.errors import RemoteError, WorkerError, WorkerTimeoutError
 from datarax_mp.core.spec import Layout
-from datarax_mp.crews.base import Abilities, Answer, Assignment
-from datarax_mp.order import Order
+from datarax_mp.core.waker import Waker
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed
+from datarax_mp.feed.host_batch import HostBatch
+from datarax_mp.order import Epoch, Order
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
 from datarax_mp.ring import Ring
@@ -127,6 +132,7 @@ class FakeCrew:
         errors: by step, what is raised in it.
         skips: by step, the rows that are skipped in it.
         clock: moved on while somebody waits in vain.
+        waker: looked at whenever answers are asked for.
         points: moments at which a call may be interrupted.
 
     Attributes:
@@ -149,13 +155,14 @@ class FakeCrew:
         errors: Mapping[int, BaseException] | None = None,
         skips: Mapping[int, tuple[int, ...]] | None = None,
         clock: FakeClock | None = None,
+        waker: Waker | None = None,
         points: Points | None = None,
     ) -> None:
         self.order, self.turn = order, turn
         self.abilities = Abilities(concurrent, times_out=True, grows=True)
         self.seconds, self.errors, self.skips = seconds, dict(errors or {}), dict(skips or {})
         self.clock = FakeClock() if clock is None else clock
-        self.points = Points() if points is None else points
+        self.waker, self.points = waker, Points() if points is None else points
         self.hands: list[list[Assignment]] = [[] for _ in range(workers)]
         self.again: deque[Assignment] = deque()
         self.submitted: list[Run] = []
@@ -213,6 +220,8 @@ class FakeCrew:
     def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
         assert self.state == "at work"
         self.asked += 1
+        if self.waker is not None and self.waker.woken:
+            raise Closed
         done = self.turn(self) if self.abilities.concurrent else self.in_hand()
         answers = [(assignment, answer) for assignment in done if (answer := self._answer(assignment)) is not None]
         while self.again and self.has_room(2):
@@ -273,3 +282,73 @@ class FakeCrew:
         for hand in self.hands:
             while hand:
                 hand.pop().discard()
+
+
+class FakeEngine:
+    """What every session that is made from now on has its crews from.
+
+    Args:
+        monkeypatch: undoes it.
+        make: makes the crew of an epoch; it is given the epoch and the waker.
+
+    Attributes:
+        crews: those that were made.
+        closed: how many times it was closed.
+    """
+
+    shared = False
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, make: Callable[[int, Waker], FakeCrew]) -> None:
+        self.make, self.crews, self.closed = make, list[FakeCrew](), 0
+        monkeypatch.setattr("datarax_mp.pipeline.session.choose", lambda *_, **__: self)
+
+    def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> FakeCrew:
+        crew = self.make(epoch, waker)
+        self.crews.append(crew)
+        return crew
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def finish(self, deadline: float) -> None:
+        pass
+
+
+class FakeDelivery:
+    """Gives the user the one array of a batch; what it opens for an epoch is itself.
+
+    Args:
+        errors: by step, what is raised in its place.
+        points: moments at which a call may be interrupted.
+
+    Attributes:
+        taken: the steps, as they came.
+        handed_over: the first records of the batches that the user got, as they came.
+        during: called in the middle of every ``take``.
+    """
+
+    def __init__(self, errors: Mapping[int, BaseException] | None = None, points: Points | None = None) -> None:
+        self.errors, self.points = dict(errors or {}), Points() if points is None else points
+        self.taken, self.handed_over = list[int](), list[int]()
+        self.during: Callable[[], object] = lambda: None
+
+    def check(self, layout: Layout, order: Order) -> None:
+        pass
+
+    @interruptible
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> FakeDelivery:
+        return self
+
+    @interruptible
+    def take(self, batch: HostBatch) -> np.ndarray:
+        self.taken.append(batch.step)
+        self.during()
+        if batch.step in self.errors:
+            raise self.errors[batch.step]
+        [array] = batch.arrays()
+        return array
+
+    @interruptible
+    def hand_over(self, array: np.ndarray) -> np.ndarray:
+        self.handed_over.append(int(array[0]))
+        return array

@@ -75,27 +75,30 @@ class Session:
             prepared = self._prepare(crew)
             ring = self._ring(prepared, crew)
             crew.attach(ring, prepared.layouts)
+            stop = None if steps is None else step + steps
+            return self._begin(crew, ring, prepared, Epoch(self._recipe.order, epoch), start=step, stop=stop)
         except BaseException:
             crew.kill()
             raise
+
+    def _begin(self, crew: Crew, ring: Ring, prepared: Prepared, epoch: Epoch, *, start: int, stop: int | None) -> Work:
         if self._tuner is not None:
             self._tuner.begin()
-        options, recipe = self._options, self._recipe
-        layout, plan, of_order = prepared.layouts.delivered, prepared.plan, Epoch(recipe.order, epoch)
+        layout, plan = prepared.layouts.delivered, prepared.plan
         feed = Feed(
             crew,
             ring,
             layout,
-            of_order,
-            start=step,
-            stop=None if steps is None else step + steps,
+            epoch,
+            start=start,
+            stop=stop,
             plan=plan,
-            padded=recipe.pad,
-            adaptive=options.run_steps is None,
-            timeout=options.timeout,
+            padded=self._recipe.pad,
+            adaptive=self._options.run_steps is None,
+            timeout=self._options.timeout,
             tuner=self._tuner,
         )
-        return Work(self, crew, ring, feed, self._delivery.open(layout, of_order, plan.steps))
+        return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""

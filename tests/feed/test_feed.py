@@ -113,18 +113,24 @@ def test_while_the_caller_waits_workers_are_added() -> None:
     tuner = WorkerTuner(4, crew.clock)
     feed, _ = make(crew, steps=1, tuner=tuner)
 
-    def slow(crew: FakeCrew) -> Any:
+    def sharing(crew: FakeCrew) -> Any:
         crew.clock.now += 0.1 / len(crew.hands)
         return in_order(crew)
 
-    crew.turn = slow
+    crew.turn = sharing
     assert rest(feed) == RECORDS
     assert len(crew.hands) == tuner.workers == 4
 
 
+def slow(crew: FakeCrew) -> Any:
+    """Every run takes a second, however many workers there are."""
+    crew.clock.now += 1.0
+    return in_order(crew)
+
+
 def test_the_time_that_the_caller_is_away_decides_how_deep_workers_are_filled() -> None:
     for away, depth in ((0.0, 1), (5.0, 2)):
-        crew = FakeCrew(ORDER, workers=2, seconds=1.0)
+        crew = FakeCrew(ORDER, slow, workers=2, seconds=1.0)
         feed, _ = make(crew, steps=1)
         for _ in range(20):
             assert feed.next_batch() is not None

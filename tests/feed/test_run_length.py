@@ -39,6 +39,13 @@ def test_an_answer_to_a_shorter_run_that_was_handed_out_earlier_lets_it_grow_onl
     assert length.steps == 2
 
 
+def test_a_quick_answer_to_a_run_that_was_handed_out_before_does_not_shorten_the_next() -> None:
+    length = RunLength(64, adaptive=True)
+    lengths(length, [QUICK] * 3)
+    length.observe(2, QUICK)
+    assert length.steps == 8
+
+
 def test_a_slow_answer_counts_however_old_its_run_is() -> None:
     length = RunLength(64, adaptive=True)
     lengths(length, [QUICK] * 5)
