@@ -117,7 +117,7 @@ def test_64_bit_types_stay_what_the_pipeline_was_made_for() -> None:
 
 
 def test_a_transfer_guard_against_implicit_transfers_lets_all_batches_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datarax_mp.delivery.grouped._PATIENCE", 50)
+    monkeypatch.setattr("datarax_mp.delivery.grouped.PATIENCE", 50)
     rows = NamedSharding(MESH, PartitionSpec("data"))
     stage = DeviceStage(lambda batch: {**batch, "x": batch["x"] * 2})
     for options in ({}, {"pad_last": True}, {"sharding": rows, "pad_last": True}, {"stages": [stage]}):
