@@ -47,7 +47,7 @@ from datarax_mp import (
     RandomMapElement,
     WorkerError,
 )
-from datarax_mp.crews.processes.pool import pool
+from datarax_mp.monitoring.memory import tree_memory
 from datarax_mp.order import Among, Order, in_order_or_shuffled
 
 met: Counter[str] = Counter()  # what the run has met
@@ -416,11 +416,10 @@ class Soak:
         chance = random.Random(seed)
         for _ in range(chance.choice([0, 0, 1, 2])):
             time.sleep(chance.random() * 0.1)
-            spawner = pool()._spawner
-            if spawner is None:
-                continue
             try:
-                nursery = psutil.Process(spawner.process.pid)
+                nursery = nursery_now()
+                if nursery is None:
+                    continue
                 if chance.random() < 0.05:
                     nursery.kill()
                     met["nurseries killed"] += 1
@@ -440,9 +439,9 @@ class Soak:
     def count(self) -> dict[str, int]:
         """What must not grow."""
         gc.collect()
-        spawner = pool()._spawner
         try:
-            processes = 0 if spawner is None else len(psutil.Process(spawner.process.pid).children())
+            nursery = nursery_now()
+            processes = 0 if nursery is None else len(nursery.children())
         except psutil.Error:
             processes = 0
         return {
@@ -455,6 +454,12 @@ class Soak:
 
 
 BOUNDS = {"descriptors": 300, "threads": 12, "workers": 40, "names in /dev/shm": 0, "resident MB": 1000}
+
+
+def nursery_now() -> psutil.Process | None:
+    """The process that starts workers, if there is one."""
+    found = tree_memory().of("nursery")
+    return psutil.Process(found[0].pid) if found else None
 
 
 class Log(logging.Handler):

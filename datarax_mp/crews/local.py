@@ -28,7 +28,7 @@ from datarax_mp.ring import Ring
 log = logging.getLogger("datarax_mp")
 
 # Below this a copy is over before a thread has woken up, and the two threads only take the interpreter from each other.
-_THREAD_BYTES = 256 * 1024
+THREAD_BYTES = 256 * 1024
 
 
 class LocalEngine:
@@ -82,7 +82,7 @@ class LocalCrew(Crew):
     def attach(self, ring: Ring, layouts: Layouts) -> None:
         """Write batches as the layouts say; an assignment brings its ring along."""
         self._executor.settle(layouts)
-        if self._executor.only_copies and layouts.delivered.block_bytes >= _THREAD_BYTES:
+        if self._executor.only_copies and layouts.delivered.block_bytes >= THREAD_BYTES:
             try:
                 self._background = _Background(self._executor)
             except RuntimeError as error:  # there can be no further thread

@@ -41,11 +41,12 @@ def make_put(place: Any) -> Put:
     import jax  # delayed: a script with NumPy output never needs it
 
     # Backends that are cleared and made anew have other devices.
-    return _make_put(place, jax.local_devices()[0])
+    return put_among(place, jax.local_devices()[0])
 
 
 @lru_cache(maxsize=64)
-def _make_put(place: Any, _first_device: Any) -> Put:
+def put_among(place: Any, _first_device: Any) -> Put:
+    """``make_put`` for the backends that the first device is one of; what it has made is kept."""
     import jax  # delayed, as above
 
     public = partial(jax.device_put, device=place)

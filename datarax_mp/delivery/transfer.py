@@ -22,7 +22,7 @@ from datarax_mp.delivery.put import Put, make_put
 Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
 Output = Literal["jax", "numpy"]
 
-_COPIED_BYTES = 32 * 1024
+COPIED_BYTES = 32 * 1024
 
 
 def holds_x64(output: Output) -> bool | None:
@@ -77,4 +77,4 @@ def make_grouping(layout: Layout, steps: int, *, output: Output, device: Any, sh
 
 
 def _small(layout: Layout) -> list[bool]:
-    return [layout.batch_size * spec.row_bytes <= _COPIED_BYTES for spec in layout.fields]
+    return [layout.batch_size * spec.row_bytes <= COPIED_BYTES for spec in layout.fields]

@@ -63,7 +63,7 @@ def _lives(pid: int, started: str) -> bool:
         return False
     except PermissionError:
         pass  # another user's, who has got the number since
-    return started == _start_time(pid)
+    return started == start_time(pid)
 
 
 def _is_ours(path: Path) -> bool:
@@ -75,7 +75,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _owner(pid: int) -> str:
-    return f"{_PREFIX}-{_namespace()}-{pid}-{_start_time(pid)}"
+    return f"{_PREFIX}-{_namespace()}-{pid}-{start_time(pid)}"
 
 
 def _namespace() -> str:
@@ -85,7 +85,7 @@ def _namespace() -> str:
         return "0"
 
 
-def _start_time(pid: int) -> str:
+def start_time(pid: int) -> str:
     """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if nobody tells."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]

@@ -31,12 +31,12 @@ class Book:
         if self.owned.holder is not None or self.owned.foreign:
             self.owned.check()
         try:
-            return self.owned.do(lambda: self._write(text), self._end)
+            return self.owned.do(lambda: self.put_down(text), self.end_here)
         except BaseException:
-            self.owned.break_off(self._end)
+            self.owned.break_off(self.end_here)
             raise
 
-    def _write(self, text: str) -> str:
+    def put_down(self, text: str) -> str:
         assert self.half == "", "half of another line"
         self.half = text[:1]
         in_the_middle, self.in_the_middle = self.in_the_middle, lambda: None
@@ -45,12 +45,12 @@ class Book:
         self.half = ""
         return text
 
-    def _end(self, whole: bool) -> None:
+    def end_here(self, whole: bool) -> None:
         self.ends.append(whole)
         self.half = ""
 
     def close(self, timeout: float = 0.0, wake: Callable[[], None] = lambda: None) -> None:
-        self.owned.close(wake, self._end, timeout)
+        self.owned.close(wake, self.end_here, timeout)
 
 
 def is_spared(line: str) -> bool:
@@ -187,7 +187,7 @@ def test_what_is_not_whole_is_ended_before_another_thread_comes_in() -> None:
 
     book.in_the_middle = handler
     with pytest.raises(KeyboardInterrupt):
-        book.owned.do(lambda: book._write("one"), book._end)
+        book.owned.do(lambda: book.put_down("one"), book.end_here)
     others[0].join(SECONDS)
     assert (book.pages, book.ends) == (["two"], [False])
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from datarax_mp import MapBatch, MemorySource, Pipeline
-from datarax_mp.crews.local import _THREAD_BYTES
+from datarax_mp.crews.local import THREAD_BYTES
+from datarax_mp.feed.feed import Feed
 
 ROWS = 8
-LARGE = np.arange(64 * (_THREAD_BYTES // ROWS // 8), dtype=np.int64).reshape(64, -1)
+LARGE = np.arange(64 * (THREAD_BYTES // ROWS // 8), dtype=np.int64).reshape(64, -1)
 SMALL = LARGE[:, :2].copy()
 
 
@@ -48,7 +49,7 @@ def test_the_thread_ends_however_the_epoch_ends(end: str, monkeypatch: pytest.Mo
         def interrupted(*_: Any) -> Any:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(iterator._work.feed, "next_batch", interrupted)
+        monkeypatch.setattr(Feed, "next_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             list(iterator)
     else:

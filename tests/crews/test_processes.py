@@ -18,6 +18,7 @@ from datarax_mp.crews.processes.pool import Pool, pool
 from datarax_mp.crews.processes.spawner import Spawner
 from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.shipping.need import Need
+from tests.processes import lives, workers
 
 
 def report(record: Any) -> dict[str, Any]:
@@ -84,12 +85,10 @@ def test_workers_stay_warm_between_epochs_and_pipelines() -> None:
 def test_a_new_pipeline_starts_no_process_while_parked_workers_are_there() -> None:
     with make(3) as pipeline:
         pids(pipeline)
-    nursery = pool()._spawner
-    assert nursery is not None
-    before = {child.pid for child in psutil.Process(nursery.process.pid).children()}
+    before = set(workers())
     for _ in range(3):
         pids(make(3))
-    assert {child.pid for child in psutil.Process(nursery.process.pid).children()} == before
+    assert set(workers()) == before
 
 
 def test_two_pipelines_at_once_have_workers_of_their_own() -> None:
@@ -102,10 +101,8 @@ def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
     import threading
 
     def counts() -> tuple[int, int, int]:
-        assert pool()._spawner is not None
         gc.collect()  # what earlier tests left in reference cycles
-        nursery = psutil.Process(pool()._spawner.process.pid)  # type: ignore[union-attr]
-        descriptors = sum(child.num_fds() for child in nursery.children())
+        descriptors = sum(worker.num_fds() for worker in workers())
         return psutil.Process().num_fds(), threading.active_count(), descriptors
 
     def use() -> None:
@@ -133,16 +130,14 @@ def test_nothing_grows_over_fifty_epochs() -> None:
 
         def counts() -> dict[str, float]:
             gc.collect()
-            main, spawner = psutil.Process(), pool()._spawner
-            assert spawner is not None
-            workers = psutil.Process(spawner.process.pid).children()
-            assert len(workers) == 2
+            main, at_work = psutil.Process(), workers()
+            assert len(at_work) == 2
             return {
                 "descriptors of main": main.num_fds(),
-                "descriptors of workers": sum(worker.num_fds() for worker in workers),
+                "descriptors of workers": sum(worker.num_fds() for worker in at_work),
                 "threads": threading.active_count(),
                 "names in /dev/shm": len(os.listdir("/dev/shm")),
-                "USS of workers, MB": sum(worker.memory_full_info().uss for worker in workers) / 1e6,
+                "USS of workers, MB": sum(worker.memory_full_info().uss for worker in at_work) / 1e6,
                 "USS of main, MB": main.memory_full_info().uss / 1e6,
             }
 
@@ -171,16 +166,16 @@ def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest
 
 def test_closing_the_pool_ends_all_processes() -> None:
     own = Pool()
-    workers = own.lease(3, Need(1, frozenset(), large=False))
-    nursery = own._spawner
-    assert nursery is not None
-    processes = [psutil.Process(worker.pid) for worker in workers]
-    assert {process.ppid() for process in processes} == {nursery.process.pid}
+    leased = own.lease(3, Need(1, frozenset(), large=False))
+    processes = [psutil.Process(worker.pid) for worker in leased]
+    [nursery] = {process.parent() for process in processes}
+    assert nursery.parent() == psutil.Process()
     own.close()
+    assert not lives(nursery)
     gone, alive = psutil.wait_procs([*processes], timeout=10)
     assert len(gone) == 3
     assert not alive
-    for worker in workers:
+    for worker in leased:
         worker.close()
     own.close()
 

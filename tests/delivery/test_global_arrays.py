@@ -7,6 +7,7 @@ This file is also the program that each of them runs:
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -38,6 +39,7 @@ from datarax_mp import (
     ShardOptions,
 )
 from datarax_mp.delivery.global_arrays import shard_of_process
+from datarax_mp.ring import Ring
 
 SECONDS = 120  # only reached in case of a deadlock
 EPOCHS = 2
@@ -161,7 +163,8 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
     seen = []
     with make(sharding, shards=2, shard="jax") as pipeline:
         iterator = iter(pipeline)
-        memory = np.frombuffer(iterator._work.ring.memory, np.uint8)  # type: ignore[union-attr]
+        [ring] = [known for known in gc.get_objects() if isinstance(known, Ring)]
+        memory = np.frombuffer(ring.memory, np.uint8)
         start = memory.__array_interface__["data"][0]
         for batch in iterator:
             [here] = batch["x"].addressable_shards

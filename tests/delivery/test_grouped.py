@@ -115,7 +115,7 @@ def test_a_device_is_kept_to(moved: list[int]) -> None:
     [
         {"output": "numpy"},
         {"enforce_batch": False},
-        {"source": {"x": np.zeros((64, transfer._COPIED_BYTES // ROWS + 1), np.uint8)}},
+        {"source": {"x": np.zeros((64, transfer.COPIED_BYTES // ROWS + 1), np.uint8)}},
         # One function would have to be compiled for every length.
         {"source": [{"x": np.ones(n % 5)} for n in range(64)], "stages": [Pad("x", 4, to="longest")]},
     ],

@@ -15,7 +15,7 @@ from jax._src.lib import xla_client
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from datarax_mp import DeviceStage, Pipeline
-from datarax_mp.delivery.put import _make_put, make_put
+from datarax_mp.delivery.put import make_put, put_among
 from datarax_mp.feed.host_batch import aligned_copy
 
 MESH = Mesh(np.array(jax.devices()).reshape(2, 2), ("data", "model"))
@@ -50,9 +50,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(jax, "device_put", recording("public", jax.device_put))
     replace(monkeypatch, batched_device_put=recording("short", xla_client.batched_device_put))
-    _make_put.cache_clear()
+    put_among.cache_clear()
     yield found
-    _make_put.cache_clear()
+    put_among.cache_clear()
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)

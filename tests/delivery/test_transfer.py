@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from datarax_mp import DeviceStage, Pipeline, RecordError
+from datarax_mp.ring import Ring
 
 IMAGES = np.arange(32 * 64 * 64 * 3, dtype=np.uint8).reshape(32, 64, 64, 3)
 
@@ -20,18 +21,19 @@ def data(**more: Any) -> dict[str, Any]:
     return {"image": np.concatenate([IMAGES] * 32), "label": np.arange(1024), **more}
 
 
-def ring_ranges(iterator: Any) -> tuple[int, int]:
-    memory = np.frombuffer(iterator._work.ring.memory, np.uint8)
+def range_of(rings: list[Ring]) -> tuple[int, int]:
+    [ring] = rings
+    memory = np.frombuffer(ring.memory, np.uint8)
     start = memory.__array_interface__["data"][0]
     return start, start + memory.nbytes
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_large_arrays_on_the_cpu_are_aliases_of_the_slot_and_small_ones_copies(workers: int) -> None:
+def test_large_arrays_on_the_cpu_are_aliases_of_the_slot_and_small_ones_copies(workers: int, rings: list[Ring]) -> None:
     with Pipeline(source=data(), batch_size=512, num_workers=workers) as pipeline:
         iterator = iter(pipeline)
         first = next(iterator)
-        start, stop = ring_ranges(iterator)
+        start, stop = range_of(rings)
         for batch in (first, next(iterator)):
             assert start <= batch["image"].unsafe_buffer_pointer() < stop
             assert not start <= batch["label"].unsafe_buffer_pointer() < stop
@@ -56,43 +58,27 @@ def test_large_fields_are_looked_at_where_they_are_and_small_ones_beside_them_ar
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_labels_that_are_collected_hold_no_slot(workers: int) -> None:
+def test_labels_that_are_collected_hold_no_slot(workers: int, rings: list[Ring]) -> None:
     with Pipeline(source=data(), batch_size=16, num_workers=workers) as pipeline:
         iterator = iter(pipeline)
         labels = [next(iterator)["label"] for _ in range(60)]
-        start, stop = ring_ranges(iterator)
-        held = iterator._work.ring.leased
+        start, stop = range_of(rings)
+        held = rings[0].leased
         assert start <= next(iterator)["image"].unsafe_buffer_pointer() < stop
     assert np.concatenate(labels).tolist() == list(range(960))
     assert held <= 3  # those that stand ready
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_numpy_output_looks_into_the_ring_and_keeps_dtypes(workers: int) -> None:
+def test_numpy_output_looks_into_the_ring_and_keeps_dtypes(workers: int, rings: list[Ring]) -> None:
     with Pipeline(source=data(), batch_size=512, num_workers=workers, output="numpy") as pipeline:
         iterator = iter(pipeline)
         batch = next(iterator)
-        start, stop = ring_ranges(iterator)
+        start, stop = range_of(rings)
         for array in batch.values():
             assert isinstance(array, np.ndarray)
             assert start <= array.__array_interface__["data"][0] < stop
         assert batch["label"].dtype == np.int64
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_prefetch_puts_so_many_batches_on_the_device_ahead(workers: int) -> None:
-    for prefetch_size in (0, 2, 5):
-        with Pipeline(
-            source=np.arange(100), batch_size=1, num_workers=workers, prefetch_size=prefetch_size
-        ) as pipeline:
-            iterator = iter(pipeline)
-            ahead = 0
-            for _ in range(60):
-                next(iterator)
-                assert all(isinstance(ready.item["value"], jax.Array) for ready in iterator._ready)
-                assert len(iterator._ready) <= prefetch_size
-                ahead = max(ahead, len(iterator._ready))
-            assert ahead == prefetch_size
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -133,7 +119,7 @@ def test_arrays_go_to_the_device_that_was_asked_for(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_sharding_splits_rows_over_devices_without_a_copy(workers: int) -> None:
+def test_a_sharding_splits_rows_over_devices_without_a_copy(workers: int, rings: list[Ring]) -> None:
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
     with Pipeline(source=data(), batch_size=512, num_workers=workers, sharding=sharding) as pipeline:
         iterator = iter(pipeline)
@@ -143,7 +129,7 @@ def test_a_sharding_splits_rows_over_devices_without_a_copy(workers: int) -> Non
             assert len(batch["image"].addressable_shards) == 4
             assert batch["image"].addressable_shards[1].data.shape[0] == 128
             if step == 0:
-                start, stop = ring_ranges(iterator)
+                start, stop = range_of(rings)
                 for shard in batch["image"].addressable_shards:
                     assert start <= shard.data.unsafe_buffer_pointer() < stop
 

@@ -90,22 +90,6 @@ def test_to_start_prefetching_is_to_begin_to_work(tmp_path: Path) -> None:
             assert next(iterator)["n"].tolist() == [8, 9, 10, 11]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_between_two_steps_it_gets_the_next_batch_ready_so_that_next_only_hands_it_over(workers: int) -> None:
-    with make(workers, shuffle=False) as pipeline:
-        iterator = iter(pipeline)
-        received = next(iterator)["n"].tolist()
-        feed = iterator._work.feed
-        while len(iterator._ready) < 3:  # prefetch_size, and the one that next would make
-            iterator.start_prefetch()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(feed, "ready", None)
-            patch.setattr(feed, "next_batch", None)
-            received += next(iterator)["n"].tolist()
-        received += [number for batch in iterator for number in batch["n"].tolist()]
-    assert received == list(range(21))
-
-
 def test_without_workers_the_first_batches_are_made_at_once_and_an_error_waits_for_its_turn() -> None:
     read: list[int] = []
 

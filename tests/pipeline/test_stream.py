@@ -148,7 +148,7 @@ def test_a_memmap_is_read_from_its_file_and_needs_no_shared_memory(workers: int,
     memory = MemorySource(MemorySourceConfig(), {"x": mapped, "label": columns()["label"]})
     with Pipeline(source=memory, batch_size=8, num_workers=workers) as pipeline:
         assert stream(pipeline) == expected_stream()
-    assert isinstance(memory._columns["x",].home, InFile if workers else type(None))  # type: ignore[union-attr]
+    assert isinstance(memory.columns[0].home, InFile if workers else type(None))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

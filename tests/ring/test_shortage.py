@@ -208,7 +208,7 @@ def test_another_users_file_or_a_link_under_a_dead_runs_name_is_not_touched(
 def test_a_number_that_another_process_has_got_since_does_not_protect_a_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(names, "_start_time", lambda _: "12345")
+    monkeypatch.setattr(names, "start_time", lambda _: "12345")
     stale = Path("/dev/shm", names.new_name())
     monkeypatch.undo()
     stale.touch()

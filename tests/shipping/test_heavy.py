@@ -56,7 +56,6 @@ PROGRAMS = {
 @pytest.mark.parametrize("expected", PROGRAMS)
 def test_the_largest_part_is_named_with_its_size(expected: str, caplog: pytest.LogCaptureFixture) -> None:
     program = PROGRAMS[expected]()
-    heavy._told.clear()
     heavy.tell(program, heavy.LARGE)
     [record] = caplog.records
     assert re.search(expected, record.getMessage())

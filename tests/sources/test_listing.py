@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
 import socket
 from pathlib import Path
@@ -73,6 +74,13 @@ def test_a_suffix_is_looked_for_at_the_end_and_nowhere_else() -> None:
     assert not paths.any_ends_with(b".jp2")
     assert PackedPaths.of([(b"", [b"a.Jp2", b"b"])]).any_ends_with(b".jp2")
     assert not PackedPaths.of([]).any_ends_with(b".jp2")
+
+
+def test_paths_are_looked_at_where_they_have_travelled_to() -> None:
+    paths, buffers = PackedPaths.of([(b"folder/", [b"a.png", b"b.png"])]), list[pickle.PickleBuffer]()
+    again = pickle.loads(pickle.dumps(paths, 5, buffer_callback=buffers.append), buffers=buffers)
+    assert np.shares_memory(again.data, paths.data)
+    assert again[1] == b"folder/b.png"
 
 
 # --- what is passed over

@@ -116,7 +116,7 @@ def test_placing_moves_everything_into_one_segment_and_lets_the_own_copy_go() ->
     before = [copy.deepcopy(records[i]) for i in range(10)]
     records.place()
     homes = set()
-    for column in records._columns.values():
+    for column in records.columns:
         if isinstance(column, ObjectColumn):
             assert column.values is None
         for part in column.packed if isinstance(column, ObjectColumn) else [column]:  # type: ignore[union-attr]
@@ -126,9 +126,9 @@ def test_placing_moves_everything_into_one_segment_and_lets_the_own_copy_go() ->
     for i in range(10):
         assert records[i]["x"].tolist() == before[i]["x"].tolist()
         assert records[i]["text"] == before[i]["text"]
-    segment = records._columns["x",].home.segment  # type: ignore[union-attr]
+    segment = records.columns[0].home.segment  # type: ignore[union-attr]
     records.place()
-    assert records._columns["x",].home.segment is segment  # type: ignore[union-attr]
+    assert records.columns[0].home.segment is segment  # type: ignore[union-attr]
 
 
 @pytest.mark.needs("proc")  # which tells what is a mapped file
@@ -159,7 +159,7 @@ def test_a_memmap_whose_file_was_replaced_is_served_from_the_file_that_main_has(
 def placed(array: np.ndarray) -> ArrayColumn:
     memory = MemorySource(MemorySourceConfig(), {"x": array})
     memory.place()
-    [column] = memory._columns.values()
+    [column] = memory.columns
     assert isinstance(column, ArrayColumn)
     return column
 

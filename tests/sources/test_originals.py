@@ -66,10 +66,10 @@ def test_data_that_has_not_changed_stays_where_it_is_and_its_original_may_go() -
     array: Any = np.arange(12.0)
     source = MemorySource(MemorySourceConfig(), {"x": array})
     source.place()
-    home = source._columns["x",].home  # type: ignore[union-attr]
+    home = source.columns[0].home  # type: ignore[union-attr]
     source.place()
-    assert source._columns["x",].home is home  # type: ignore[union-attr]
+    assert source.columns[0].home is home  # type: ignore[union-attr]
     del array
     source.place()
-    assert source._columns["x",].home is home  # type: ignore[union-attr]
+    assert source.columns[0].home is home  # type: ignore[union-attr]
     assert float(source[3]["x"]) == 3.0
