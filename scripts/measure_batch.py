@@ -52,7 +52,7 @@ from flax import nnx
 
 from datarax_mp.core.element_batch import Batch, make_batch
 from datarax_mp.delivery.description import batch_metadata
-from datarax_mp.order import Order, Shuffled
+from datarax_mp.order import Epoch, Order, Shuffled
 
 ROWS = 64
 LOOP = 200
@@ -121,10 +121,10 @@ jax_function, nnx_function = jax.jit(step), nnx.jit(step)
 
 def one_round(data: dict[str, jax.Array], mask: jax.Array) -> list[Row]:
     """Every measurement once."""
-    order = Order(Shuffled(10 * ROWS), ROWS)
+    epoch = Epoch(Order(Shuffled(10 * ROWS), ROWS), 0)
 
     def make() -> Batch:
-        return make_batch(data, ROWS, partial(batch_metadata, order, 0, 3, (), ROWS, None, None))
+        return make_batch(data, ROWS, partial(batch_metadata, epoch, 3, (), ROWS, None, None))
 
     def make_and_look() -> Batch:
         batch = make()
