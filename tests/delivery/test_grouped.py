@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import jax
@@ -10,9 +12,11 @@ import pytest
 
 from datarax_mp import DeviceStage, Pad, Pipeline
 from datarax_mp.delivery import grouped, transfer
+from tests.host_batches import HandMade, delivery, opened
 
 ROWS = 4
 DATA = {"x": np.arange(1000 * 3, dtype=np.float32).reshape(1000, 3), "y": np.arange(1000), "deep": {"z": np.ones(1000)}}
+COLUMNS = {name: np.arange(40, dtype=np.int32) + 100 * place for place, name in enumerate("abcd")}  # two in a call
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +147,57 @@ def test_nothing_is_compiled_for_the_first_batches(monkeypatch: pytest.MonkeyPat
         assert moved == []
         list(pipeline)
     assert moved
+
+
+def test_batches_behind_each_other_are_moved_at_once_as_far_as_there_are_whole_groups(moved: list[int]) -> None:
+    made = HandMade(COLUMNS, 5)
+    bound = opened(delivery(), made)
+    found = [bound.take(batch)["c"].tolist() for batch in made]
+    assert found == np.arange(200, 240).reshape(8, 5).tolist()
+    assert moved == [2, 2, 2]  # seven are alike; the last one is known to be whole only when it comes
+
+
+def test_a_batch_that_is_alone_goes_alone(moved: list[int]) -> None:
+    made = HandMade(COLUMNS, 5)
+    bound = opened(delivery(), made)
+    assert [int(bound.take(made.batch(step, alone=True))["a"][0]) for step in range(3)] == [0, 5, 10]
+    assert moved == []
+
+
+def test_two_epochs_at_once_do_not_get_each_other_s_batches(moved: list[int]) -> None:
+    one, other = HandMade(COLUMNS, 5), HandMade({name: -column for name, column in COLUMNS.items()}, 5, number=1)
+    way = delivery()
+    bounds = opened(way, one), opened(way, other)
+    for step in range(8):
+        first, second = bounds[0].take(one.batch(step)), bounds[1].take(other.batch(step))
+        assert first["b"].tolist() == (-second["b"]).tolist() == list(range(100 + 5 * step, 105 + 5 * step))
+    assert len(moved) == 6
+
+
+def test_what_was_moved_ahead_for_an_epoch_that_is_left_is_forgotten(moved: list[int]) -> None:
+    made, way = HandMade(COLUMNS, 5), delivery()
+    opened(way, made).take(made.batch(0))
+    assert opened(way, made).take(made.batch(4))["a"].tolist() == [20, 21, 22, 23, 24]
+    assert moved == [2, 2]
+
+
+def test_what_was_moved_ahead_holds_no_slot() -> None:
+    made = HandMade(COLUMNS, 5)
+    bound = opened(delivery(), made)
+    jax.block_until_ready(bound.take(made.batch(0)).get_data())
+    memory, second = weakref.ref(made.memory), made.batch(1)
+    del made
+    assert memory() is not None
+    del second
+    gc.collect()  # JAX lets go a little late
+    assert memory() is None
+
+
+def test_batches_are_counted_over_epochs(monkeypatch: pytest.MonkeyPatch, moved: list[int]) -> None:
+    monkeypatch.setattr(grouped, "PATIENCE", 12)
+    made, way = HandMade(COLUMNS, 5), delivery()
+    for _ in range(2):
+        bound = opened(way, made)
+        for batch in made:
+            bound.take(batch)
+    assert moved == [2]  # the thirteenth and the fourteenth
