@@ -167,7 +167,7 @@ def test_a_batch_that_is_alone_goes_alone(moved: list[int]) -> None:
 def test_two_epochs_at_once_do_not_get_each_other_s_batches(moved: list[int]) -> None:
     one, other = HandMade(COLUMNS, 5), HandMade({name: -column for name, column in COLUMNS.items()}, 5, number=1)
     way = delivery()
-    bounds = opened(way, one), opened(way, other)
+    bounds = opened(way, one), way.open(one.layout, other.epoch, other.epoch.steps)  # a pipeline has one layout
     for step in range(8):
         first, second = bounds[0].take(one.batch(step)), bounds[1].take(other.batch(step))
         assert first["b"].tolist() == (-second["b"]).tolist() == list(range(100 + 5 * step, 105 + 5 * step))
