@@ -148,6 +148,7 @@ def changes() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")  # from NumPy 2.5 on
 @pytest.mark.parametrize("kind", changes())
 def test_a_change_is_noticed(kind: str) -> None:
     part, change = changes()[kind]
