@@ -9,6 +9,7 @@ from typing import Any
 from datarax_mp.order import Order
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Rank, Stage
 
 
@@ -73,16 +74,4 @@ def named_parts(source: Any, stages: Sequence[Any]) -> dict[str, Any]:
 
 def runs_user_code(source: Any, stages: Sequence[Any]) -> bool:
     """Whether making a batch runs code that is not of this package."""
-    return _foreign(source) or any(stage.user_code for stage in stages)
-
-
-def _foreign(source: Any) -> bool:
-    """Whether reading a record runs code of the user's."""
-    # By the name of its class's module, so that no worker imports sources that it does not read.
-    package, _, module = type(source).__module__.rpartition(".")
-    if package != _SOURCES:
-        return True
-    return module == "packing" and (source.tokenize is not None or _foreign(source.documents))
-
-
-_SOURCES = Source.__module__.rpartition(".")[0]
+    return SourceFacts.of(source).user_code or any(stage.user_code for stage in stages)

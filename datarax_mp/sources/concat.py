@@ -56,9 +56,7 @@ class ConcatSource(SaysFacts):
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
-        parts = [SourceFacts.of(source) for source in self.sources]
-        rngs = next((part.rngs for part in parts if part.rngs is not None), None)
-        return SourceFacts("ConcatSource", any(part.shuffle for part in parts), rngs=rngs)
+        return SourceFacts.of_several("ConcatSource", self.sources)
 
 
 def plain_sources(sources: list[Any], owner: str, *, own_choice: bool = False) -> list[Source]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from datarax_mp.order import Choice, in_order_or_shuffled
 
 Choose: TypeAlias = Callable[[bool | None], Choice]
+
+_OURS = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class SourceFacts:
         track_name: the name that metadata are to carry, or None.
         choose: where the source itself says which records an epoch has: makes the choice, shuffled or not, or, of None,
             as its own sources say.
+        user_code: whether reading a record runs code that is not of this package.
     """
 
     name: str
@@ -37,11 +40,34 @@ class SourceFacts:
     rngs: Any = None
     track_name: str | None = None
     choose: Choose | None = None
+    user_code: bool = True
 
     @classmethod
     def of(cls, source: Any) -> SourceFacts:
         """The facts about a source."""
-        return source.facts() if isinstance(source, SaysFacts) else cls(type(source).__name__)
+        if not isinstance(source, SaysFacts):
+            return cls(type(source).__name__)
+        facts = source.facts()
+        # What a class of the user's own derives from one of ours, it may have changed.
+        return facts if type(source).__module__.partition(".")[0] == _OURS else replace(facts, user_code=True)
+
+    @classmethod
+    def of_several(cls, name: str, sources: Iterable[Any], choose: Choose | None = None) -> SourceFacts:
+        """Those of a source that reads others: it shuffles if one of them does.
+
+        Args:
+            name: how states and messages call it.
+            sources: the others.
+            choose: see above.
+        """
+        parts = [cls.of(source) for source in sources]
+        return cls(
+            name,
+            any(part.shuffle for part in parts),
+            rngs=next((part.rngs for part in parts if part.rngs is not None), None),
+            choose=choose,
+            user_code=any(part.user_code for part in parts),
+        )
 
     def choice(self, length: int, shuffle: bool | None) -> Choice:
         """Which records an epoch has.

@@ -21,12 +21,13 @@ from datarax_mp.sources.decode import (
     require_decoders,
     require_format,
 )
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.listing import SUFFIXES, Group, Listing, PackedPaths, counted_files
 
 AnyPath = str | bytes | os.PathLike
 
 
-class ImageFolderSource:
+class ImageFolderSource(SaysFacts):
     """Images from a folder of class folders, a flat folder, or a list of files.
 
     A folder that holds folders is a data set with classes (torchvision's ``ImageFolder``): the first-level folders'
@@ -182,6 +183,10 @@ class ImageFolderSource:
                 f"({_suffixes()}). An empty class shifts the labels of those after it: remove the folder, or fix the "
                 "labels with classes=[...]"
             )
+
+    def facts(self) -> SourceFacts:
+        """What a pipeline has to know of it."""
+        return SourceFacts(type(self).__name__, user_code=False)
 
     def __len__(self) -> int:
         """How many images there are."""

@@ -226,8 +226,15 @@ class MemorySource(SaysFacts):
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
         config = self.config
-        track_name = self.name if config.track_metadata else None
-        return SourceFacts(self.name, config.shuffle, config.shard_id or 0, config.num_workers, self.rngs, track_name)
+        return SourceFacts(
+            self.name,
+            config.shuffle,
+            config.shard_id or 0,
+            config.num_workers,
+            self.rngs,
+            track_name=self.name if config.track_metadata else None,
+            user_code=False,
+        )
 
     @property
     def has_metadata(self) -> bool:

@@ -108,9 +108,7 @@ class MixSource(SaysFacts):
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
-        parts = [SourceFacts.of(source) for source in self.sources]
-        rngs = next((part.rngs for part in parts if part.rngs is not None), None)
-        return SourceFacts("MixSource", any(part.shuffle for part in parts), rngs=rngs, choose=self.choice)
+        return SourceFacts.of_several("MixSource", self.sources, self.choice)
 
     def choice(self, shuffle: bool | None) -> Mixing:
         """Which record of the mixture is which of these; of None each source is shuffled if it says so itself.

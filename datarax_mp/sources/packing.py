@@ -20,9 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from datarax_mp.core.record import RecordError
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.bins import Method, plan
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
 
 
-class PackedSource:
+class PackedSource(SaysFacts):
     """Rows of ``seq_len`` tokens packed from the documents of another source.
 
     A record is a dict of three int32 arrays ``(seq_len,)``: ``tokens``; ``segment_ids``, which count the documents of
@@ -75,6 +76,11 @@ class PackedSource:
         self.pad_value = pad_value
         self._lengths = _checked(lengths, len(self.documents))
         self._pieces, self._rows = plan(self._lengths, seq_len, method)
+
+    def facts(self) -> SourceFacts:
+        """What a pipeline has to know of it."""
+        user_code = self.tokenize is not None or SourceFacts.of(self.documents).user_code
+        return SourceFacts(type(self).__name__, user_code=user_code)
 
     def __len__(self) -> int:
         """How many rows there are."""

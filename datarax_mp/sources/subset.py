@@ -100,8 +100,7 @@ class SubsetSource(SaysFacts):
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it: it shuffles where the source does."""
-        facts = SourceFacts.of(self.source)
-        return SourceFacts(f"SubsetSource of {facts.name}", facts.shuffle, rngs=facts.rngs)
+        return SourceFacts.of_several(f"SubsetSource of {SourceFacts.of(self.source).name}", [self.source])
 
     def _of_source(self, places: Numbers) -> Numbers:
         return checked_numbers(self.numbers[places], len(self.source))

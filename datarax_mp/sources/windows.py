@@ -116,10 +116,9 @@ class WindowSource(SaysFacts):
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
-        inner = SourceFacts.of(self.source) if self.source is not None else SourceFacts("array")
         name = f"WindowSource({self.length}, {self.stride})"
-        choose = self._stepping if self.random_offset else None
-        return SourceFacts(name, inner.shuffle, rngs=inner.rngs, choose=choose)
+        inner = [] if self.source is None else [self.source]
+        return SourceFacts.of_several(name, inner, self._stepping if self.random_offset else None)
 
     def _stepping(self, shuffle: bool | None) -> Choice:
         shuffle = self.facts().shuffle if shuffle is None else shuffle

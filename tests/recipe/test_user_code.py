@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp import MapBatch, MapElement, PackedSource, Pipeline, RandomMapElement
+from datarax_mp import (
+    ConcatSource,
+    MapBatch,
+    MapElement,
+    MixSource,
+    PackedSource,
+    Pipeline,
+    RandomMapElement,
+    SubsetSource,
+    WindowSource,
+)
 
 WORKERS = [0, 1, 3]
 
@@ -50,6 +60,33 @@ def pipeline(workers: int, source: Any, *stages: Any, **options: Any) -> Pipelin
 def test_a_source_is_told_the_epoch_before_its_first_record(workers: int) -> None:
     with pipeline(workers, Told()) as made:
         assert [column(made) for _ in range(3)] == [[epoch] * 24 for epoch in range(3)]
+
+
+class Draws(Told):
+    """A source that draws from a global generator, too."""
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {**super().__getitem__(number), "drawn": np.random.random()}
+
+
+MADE_OF = {
+    "ConcatSource": lambda: ConcatSource([Draws(8), Draws()]),
+    "SubsetSource": lambda: SubsetSource(Draws(), range(4, 20)),
+    "MixSource": lambda: MixSource([Draws(8), Draws()], [1, 2]),
+    "WindowSource": lambda: WindowSource(Draws(), 2),
+    "one of another": lambda: SubsetSource(ConcatSource([Draws(8), Draws()]), range(3, 30)),
+}
+
+
+@pytest.mark.parametrize("kind", MADE_OF)
+def test_a_source_inside_of_one_of_ours_is_told_the_epoch_and_draws_the_same_numbers(kind: str) -> None:
+    streams = []
+    for workers in WORKERS:
+        with pipeline(workers, MADE_OF[kind]()) as made:
+            streams.append([[(batch["told"].tolist(), batch["drawn"].tolist()) for batch in made] for _ in range(2)])
+    assert streams[0] == streams[1] == streams[2]
+    for epoch, batches in enumerate(streams[0]):
+        assert all(np.all(np.array(told) == epoch) for told, _ in batches)
 
 
 @pytest.mark.parametrize("workers", WORKERS)
