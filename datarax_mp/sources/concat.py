@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from datarax_mp.sources.adapt import Source, as_source
+from datarax_mp.sources.chain import Chain
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.together import Found, checked_numbers, one_number, read_of_several
 
@@ -31,11 +30,11 @@ class ConcatSource(SaysFacts):
 
     def __init__(self, sources: Iterable[Any]) -> None:
         self.sources = plain_sources(list(sources), "ConcatSource")
-        self._ends = np.cumsum([len(source) for source in self.sources])
+        self._chain = Chain([len(source) for source in self.sources])
 
     def __len__(self) -> int:
         """How many records all of them have."""
-        return int(self._ends[-1])
+        return len(self._chain)
 
     def __getitem__(self, number: int) -> Any:
         """One record.
@@ -43,16 +42,12 @@ class ConcatSource(SaysFacts):
         Raises:
             IndexError: there is no such record.
         """
-        number = one_number(number, len(self))
-        place = int(np.searchsorted(self._ends, number, "right"))
-        return self.sources[place][number - (int(self._ends[place - 1]) if place else 0)]
+        place, own = self._chain.find_one(one_number(number, len(self)))
+        return self.sources[place][own]
 
     def __getitems__(self, numbers: list[int]) -> Found:
         """Several records, as columns where all sources have such."""
-        array = checked_numbers(numbers, len(self))
-        owners = np.searchsorted(self._ends, array, "right")
-        begins = self._ends - np.diff(self._ends, prepend=0)
-        return read_of_several(self.sources, owners, array - begins[owners])
+        return read_of_several(self.sources, *self._chain.find(checked_numbers(numbers, len(self))))
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""

@@ -16,6 +16,7 @@ from datarax_mp.core.record import VALUE_FIELD, RecordError, fields_of
 from datarax_mp.order import Mixing
 from datarax_mp.order.mixing import Stop
 from datarax_mp.order.spans import Schedule
+from datarax_mp.sources.chain import Chain
 from datarax_mp.sources.concat import plain_sources
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.together import Found, checked_numbers, one_number, read_of_several
@@ -81,13 +82,12 @@ class MixSource(SaysFacts):
         self.schedule = _schedule(weights, schedule, self.names)
         self.defaults = dict(defaults or {})
         self.tag = tag
-        self._ends = np.cumsum([len(source) for source in self.sources])
-        self._begins = self._ends - np.diff(self._ends, prepend=0)
+        self._chain = Chain([len(source) for source in self.sources])
         self.choice(None)  # what cannot be mixed is an error now
 
     def __len__(self) -> int:
         """How many records all sources have together."""
-        return int(self._ends[-1])
+        return len(self._chain)
 
     def __getitem__(self, number: int) -> Any:
         """One record, by its number among those of all sources.
@@ -96,15 +96,13 @@ class MixSource(SaysFacts):
             IndexError: there is no such record.
             RecordError: it cannot be told its source's name.
         """
-        number = one_number(number, len(self))
-        place = int(np.searchsorted(self._ends, number, "right"))
-        return self._completed(place, self.sources[place][number - int(self._begins[place])])
+        place, own = self._chain.find_one(one_number(number, len(self)))
+        return self._completed(place, self.sources[place][own])
 
     def __getitems__(self, numbers: list[int]) -> Found:
         """Several records, as columns where all sources have such."""
-        array = checked_numbers(numbers, len(self))
-        owners = np.searchsorted(self._ends, array, "right")
-        return read_of_several(self.sources, owners, array - self._begins[owners], self._completed, self._completed_all)
+        owners, own = self._chain.find(checked_numbers(numbers, len(self)))
+        return read_of_several(self.sources, owners, own, self._completed, self._completed_all)
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
@@ -117,7 +115,7 @@ class MixSource(SaysFacts):
             ValueError: with ``stop="last"``, a source has no weight and records left.
         """
         parts = [SourceFacts.of(source).choice(len(source), shuffle) for source in self.sources]
-        return Mixing.of(parts, self._begins.tolist(), self.names, self.schedule, self.stop)
+        return Mixing.of(parts, self._chain.begins.tolist(), self.names, self.schedule, self.stop)
 
     def _completed(self, place: int, record: Any) -> Any:
         """A record with what it lacks."""

@@ -20,6 +20,7 @@ from datarax_mp.core.record import RecordError, flatten, nest
 from datarax_mp.order import Choice, in_order_or_shuffled
 from datarax_mp.order.stepping import Stepping
 from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.chain import Chain
 from datarax_mp.sources.concat import plain_sources
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.tables import is_array
@@ -153,14 +154,13 @@ class _Sequences:
         self.stride = stride
         counts = np.maximum(0, (lengths - length) // stride + 1)
         self._rows = np.cumsum(lengths) - lengths
-        self._ends = np.cumsum(counts)
-        self.windows = int(self._ends[-1]) if len(counts) else 0
+        self._chain = Chain(counts)
+        self.windows = len(self._chain)
 
     def begins(self, numbers: Numbers) -> Numbers:
         """The row at which each window begins."""
-        which = np.searchsorted(self._ends, numbers, "right")
-        before = np.where(which > 0, self._ends[which - 1], 0)
-        return self._rows[which] + (numbers - before) * self.stride
+        which, within = self._chain.find(numbers)
+        return self._rows[which] + within * self.stride
 
 
 def _checked(lengths: ArrayLike, rows: int) -> Numbers:
