@@ -40,9 +40,9 @@ class Place:
         if self.sharding is not None:
             check_fields(layout, self.sharding, order, padded=self.padded)
 
-    def transfer(self, layout: Layout, shards: int, steps: int = 1) -> Transfer:
-        """What moves a batch's arrays."""
-        return self._ways(layout, shards, steps)[0]
+    def transfer(self, layout: Layout, shards: int) -> Transfer:
+        """What moves a batch's arrays, one batch at a time."""
+        return self._ways(layout, shards, steps=1)[0]
 
     def move(self, layout: Layout, shards: int, steps: int) -> Move:
         """What moves the batches of one epoch, in order, maybe several at a time."""

@@ -2,7 +2,7 @@
 
     main                 the process asked about; it maps the source's segment and the ring
      |- nursery          forks the workers, so that what it has loaded is shared with all of them
-     |  |- template      a worker that does so in its turn, once it has imported what a program needs
+     |  |- template      a worker that does so in its turn, once it has imported what a recipe needs
      |   |- worker ...   read the source's segment, write to the ring
      |- resource tracker Python's own, started with the first shared-memory block
      |- other            whatever else the program has started

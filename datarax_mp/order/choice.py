@@ -2,7 +2,7 @@
 
     (seed, epoch, position)  --Choice-->  record
 
-A choice is a value. It is made once, in main, and reaches the workers as part of the program: its tables, where it has
+A choice is a value. It is made once, in main, and reaches the workers as part of the recipe: its tables, where it has
 any, lie in memory that all of them share. Each kind has a file of its own here; what it promises stands there.
 """
 

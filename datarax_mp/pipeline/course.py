@@ -111,8 +111,7 @@ class Course:
         return session
 
     def dump(self, position: Position) -> dict[str, Any]:
-        """A position as a state."""
-        self.prepare()
+        """A position, which there is only once it is known which records there are, as a state."""
         return states.dump(position, self._fingerprint)
 
     def resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:

@@ -1,7 +1,7 @@
 """What an epoch needs and the next epoch can use again: workers, the ring, the layout, the way to the device.
 
 An iterator borrows a session from its pipeline and gives it back when it ends, however it ends. Between epochs the
-workers are parked in the process-wide pool with the program still loaded, so that another pipeline can take them over.
+workers are parked in the process-wide pool with the recipe still loaded, so that another pipeline can take them over.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
 
 
 class Session:
-    """See the module. Made lazily: the first ``start`` serialises the program and starts workers.
+    """See the module. Made lazily: the first ``start`` serialises the recipe and starts workers.
 
     Later ones look for what the user has changed in it, and have the workers load it anew if need be.
 

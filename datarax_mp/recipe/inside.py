@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_MOST_ITEMS = 64  # of a container: larger ones hold records, not parts of a program
+_MOST_ITEMS = 64  # of a container: larger ones hold records, not parts of a recipe
 _MOST_OBJECTS = 5_000
 _DEEPEST = 12
 # Nothing of interest is inside of these, and they are what there is most of.

@@ -100,7 +100,7 @@ class _Group:
 
 
 class Padding:
-    """The stages of a program that pad.
+    """The stages of a recipe that pad.
 
     Args:
         pads: the stages.

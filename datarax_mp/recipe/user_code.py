@@ -39,7 +39,7 @@ class UserCode:
         there: whether there is any. What this package reads and does alone needs none of the following.
     """
 
-    # Whose code was told an epoch last in this process, and which; it must not keep a program's memory.
+    # Whose code was told an epoch last in this process, and which; it must not keep a recipe's memory.
     _current: tuple[weakref.ref[UserCode], int] | None = None
 
     def __init__(self, recipe: Recipe) -> None:
@@ -64,8 +64,8 @@ class UserCode:
     def enter(self, epoch: int) -> None:
         """Before a record is read: make the process ready, and tell of the epoch.
 
-        Several programs may share a source in one process, and a process may go to and fro between two epochs, so
-        everybody is told whenever it was not this program and this epoch that was told last.
+        Several recipes may share a source in one process, and a process may go to and fro between two epochs, so
+        everybody is told whenever it was not this recipe and this epoch that was told last.
         """
         if not self.there or UserCode._current == (weakref.ref(self), epoch):
             return

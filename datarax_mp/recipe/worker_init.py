@@ -13,7 +13,7 @@ around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 class WorkerInit:
-    """A function that prepares a process, called once in each that the program comes to.
+    """A function that prepares a process, called once in each that the recipe comes to.
 
     Args:
         fn: takes no arguments.

@@ -87,7 +87,7 @@ class ArrayColumn:
         return column
 
     def __reduce__(self) -> Any:
-        """By value; only a worker's program, which carries descriptors, refers to shared memory."""
+        """By value; only a worker's recipe, which carries descriptors, refers to shared memory."""
         return ArrayColumn, (np.array(self.array),)
 
     def __len__(self) -> int:

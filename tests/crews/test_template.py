@@ -279,7 +279,7 @@ def test_a_process_with_threads_is_not_forked(workers: int, module: Make, caplog
         with pipeline(heavy.source(), workers + 1) as threaded:  # is not tried again
             assert numbers(threaded) == list(range(40))
     [message] = [message for message in caplog.messages if "forked" in message]
-    assert "each worker loads the program for itself" in message
+    assert "each worker loads the recipe for itself" in message
     assert "it has started threads (" in message
 
 

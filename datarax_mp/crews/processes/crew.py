@@ -240,7 +240,7 @@ class ProcessCrew:
             self._forget(loader)
             return
         trouble = loaded.fitness.trouble
-        log.info("each worker loads the program for itself: the one that has done so is not forked, as %s", trouble)
+        log.info("each worker loads the recipe for itself: the one that has done so is not forked, as %s", trouble)
         loader.recipe_id = None  # what others were to inherit
         self._welcome(loader, probe=self._probe)
 
