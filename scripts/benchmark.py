@@ -78,50 +78,8 @@ When a loader is *not* worth using: where "NumPy in main" keeps up with the trai
 compete with the main process for cores, so on a machine with two of them they gain little on work in memory; what they
 are for is work in stages, and hiding it behind the step.
 
-Figures, 2 cores (AMD EPYC, 32 MB of third-level cache), jax 0.10.2, torch 2.14.1, Grain 0.2.18, SPDL 0.8.0,
-jax-dataloader 0.1.4, Python 3.11, 2026-11-25, medians of one run (``--rounds 2 --seconds 2``), but photos, which varied
-by 20 % within it, of five rounds of 4 s afterwards (not torch and jax-dataloader). Batches/s (CPU s/GB):
-
-                                     large       small        table      tokens      photos    busy     ragged
-    datarax_mp, 2 workers      1029 (0.19) 4394 (0.51)  14404 ( 12) 7153 (0.94) 13.0 (15.9)    23.9  2900 (5.2)
-    datarax_mp, NumPy out       977 (0.20) 5383 (0.44)  22370 (8.2) 10205(0.67)        -       23.7  3243 (4.8)
-    datarax_mp, 1 worker        755 (0.17) 4194 (0.44)  14854 ( 12) 6773 (0.92)        -       12.1  1912 (5.5)
-    datarax_mp, 0 workers       734 (0.16) 3027 (0.48)  11031 ( 11) 4473 (0.85)        -       12.1  1617 (5.0)
-    NumPy in main               410 (0.26) 1858 (0.78)   3978 ( 29) 3245 (1.32) 6.68 (19.2)    12.2  1623 (4.9)
-    NumPy in main + identity               3178 (0.44)  10071 ( 11) 8187 (0.50)
-    SPDL, best form             468 (0.38) 1768 (1.22)   2313 ( 87) 2061 (3.28) 12.1 (17.2)    23.7  1531 (8.6)
-    SPDL, queue + identity                               3490 ( 50)
-    torch, best form            107 (1.66)  258 (6.48)    349 (386)  389 (12.6) 10.4 (19.3)    22.5   261 ( 36)
-    Grain, best form            101 (1.85)  212 (11.3)    343 (614)  478 (14.6) 11.0 (18.8)    23.2   238 ( 62)
-    jax-dataloader, best form   360 (0.30) 1527 (0.91)   4556 ( 25) 4754 (0.93) 6.04 (17.1)    12.2  1675 (4.7)
-    limit                      1810       13263        129825      50199        13.5           24.5  6893
-    limit, buffers in turn     1201       14759        125345
-
-The machine was slower than the day before, when the same command gave 1347, 5708 and 26671 for the first three before
-arrays went to the device by ``put.py``: only ratios can be compared. The first limit of large images is that of one
-buffer per process, which stays in the cache. SPDL's own ring, out of which it copies, reaches 157 there and 1328 with
-small images.
-
-``--au``, one round of 1 s, with two workers: the utilisation at a step of 1, 2, 5, 10, 20 and 50 ms where the host
-waits for each step, and the same with ``--ahead 1``, and with ``--prefetch``:
-
-    large     datarax_mp             76  84  89  93  96  99 %      92  98 100 100 100 100 %      85  92  96  97  99 100
-              NumPy out              76  83  89  94  97  99        93  98 100 100 100 100        87  92  95  97  98 100
-              0 workers              76  87  92  95  97  99        75  98 100 100 100 100        76  92  96  97  99 100
-              NumPy in main          24  37  57  70  82  90        31  65  89 100 100 100
-              SPDL, segment pool     57  69  85  91  94  97        44  89  99 100 100 100
-              torch, batched fetch   18  22  44  60  78  91         7  19  52  85  97  97
-    small     datarax_mp             84  88  92  94  97  99        97 100 100  98 100 100        95  95  97  98  99 100
-              NumPy in main          60  71  82  91  95  98        96 100 100 100 100 100
-              SPDL, segment pool     68  73  84  91  95  98        98  99 100 100 100 100
-              torch, batched fetch   25  37  63  79  88  95        33  77 100 100 100 100
-
-Photos need 100 ms a batch on two cores, whoever decodes them (96 % at 100 ms; SPDL 98, torch 88).
-
-``--cpu-step``, one round of 2 s on the day before, a step of about 10 ms, two workers, how much longer step and batch
-take than the step alone: large 22 % (SPDL 23, NumPy in main 29, torch 107), small 13 % (18, 18, 29); the step itself 6
-and 1 % (SPDL 13 and 1, NumPy in main 2 and 2, torch 75 and 11). The same system differs by 5 % from one such run to the
-next.
+Figures: ``results/benchmark-2026-11-25.txt``, and ours before and after a change of shape:
+``results/benchmark-2026-11-26.txt``.
 """
 
 from __future__ import annotations

@@ -11,37 +11,7 @@ difference to Pillow's bilinear filter, in levels of 255; "noise" is the deviati
 after a reduction by 4, as a share of what a mean over 4 by 4 pixels leaves: 1 is a good antialiasing.
 Second table: the stages of ``datarax_mp``, after the crop at 224 by 224. Third: the generator of a random stage.
 
-2 cores, Python 3.11.7, NumPy 2.4.6, Pillow 13.0.0, OpenCV 5.0.0, 2026-11-24, little else running (load 0.6 to 0.9);
-200 photos of ImageNet, 375 by 500 pixels in the median:
-
-    crop and resize                   |     µs | unlike Pillow | noise
-    --------------------------------- | -----: | ------------: | ----:
-    Pillow bilinear                   |    968 |          0.00 |  0.66
-    Pillow bilinear, reducing_gap=2   |    900 |          0.00 |  0.63
-    Pillow box                        |    644 |          3.88 |  1.00
-    NumPy, two matrix products        |   6514 |          0.17 |  0.66
-    OpenCV linear                     |    133 |          1.56 |  2.00
-    OpenCV area, linear to enlarge    |    545 |          0.70 |  1.00
-    datarax_mp: OpenCV linear, halved |    269 |          0.67 |  1.00
-
-    stage                             |     µs
-    --------------------------------- | -----:
-    collating an image                |   11.6
-    collating image[:, ::-1]          |  362.4
-    RandomFlip(1.0)                   |   20.8
-    RandomCrop(224, padding=4)        |   23.8
-    ColorJitter(0.4)                  |   61.2
-    ColorJitter(0.4, 0.4, 0.4)        |  165.2
-    ColorJitter(0.4, 0.4, 0.4, 0.1)   |  354.9
-    RandomResizedCrop(224)            |  262.5
-    Resize(256)                       |  615.9
-
-    generator                           |   µs
-    ----------------------------------- | ---:
-    a draw: random() and integers(10)   |  3.4
-    Generator(Philox(key=...))          | 14.4
-    generator_for                       |  5.6
-    Generators.of, as the pipeline does |  2.0
+Figures: ``results/measure_augment-2026-11-24.txt``.
 """
 
 from __future__ import annotations

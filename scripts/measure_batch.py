@@ -11,26 +11,7 @@ call is shorter than the clock's tick), so that it holds for a quiet moment on a
 function with the dict, the Batch and the Module take turns, and every call gets an object that has not been flattened
 before. "within" compares with the budget; rows without a budget are there for comparison.
 
-2 cores, CPU backend, jax 0.10.2, flax 0.12.8, Python 3.11.7, 2026-11-24, while test suites ran on the same cores:
-
-    what                                          | measured µs | budget µs | within
-    --------------------------------------------- | ----------: | --------: | ------
-    make a Batch, as a pipeline does              |        2.08 |        10 | yes
-    batch["image"]                                |        0.20 |         1 | yes
-    batch["image"] once batch.data was looked at  |        0.84 |         1 | yes
-    jitted call: Batch less dict                  |        1.12 |        15 | yes
-    jitted call: Batch looked at less dict        |        1.38 |        15 | yes
-    jitted call with the dict                     |        9.40 |           |
-    first look at batch.data                      |       22.07 |           |
-    first look at batch.metadata (64 elements)    |      658.64 |           |
-    make an nnx.Module with three Variables       |      287.29 |           |
-    jitted call: that Module less dict            |       11.30 |           |
-    nnx.jit call with the dict                    |      127.86 |           |
-    nnx.jit call: Batch less dict                 |      256.92 |           |
-    nnx.jit call: that Module less dict           |      253.93 |           |
-
-Given to ``nnx.jit`` a Batch costs what any Module costs, because NNX walks its graph; given to ``jax.jit``, some 1 µs.
-Metadata costs 10 µs an element, and only those pay for it who look.
+Figures: ``results/measure_batch-2026-11-24.txt``.
 """
 
 from __future__ import annotations

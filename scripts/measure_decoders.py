@@ -12,19 +12,7 @@ out 5/8 to 7/8, as ImageFolderSource does. "then resized" adds what usually foll
 shorter side; it shows whether the smaller image pays for the slower transform. The last columns compare a decoder's
 full pixels with simplejpeg's: how many images differ, and the largest difference of a value.
 
-200 photographs of ImageNet (110 kB, 0.2 megapixels), 2 cores, load 1, Python 3.11.7, 2026-11-24, PyTurboJPEG 1.8.3 with
-Debian's libjpeg-turbo 2.1.5, simplejpeg 1.9.0, OpenCV 5.0.0, Pillow 13.0.0; ms per image:
-
-    decoder       |        | --min-size 256                   | --min-size 128
-                  |   full | reduced | resized | reduced, res. | reduced | resized | reduced, res.
-    ------------- | -----: | ------: | ------: | ------------: | ------: | ------: | ------------:
-    simplejpeg    |   1.42 |    1.77 |    3.23 |          3.06 |    1.24 |    2.66 |          1.63
-     by 2 or more |        |    1.39 |         |          3.03 |    1.23 |         |          1.64
-    PyTurboJPEG   |   1.41 |    1.79 |    3.23 |          3.08 |    1.27 |    2.66 |          1.68
-    OpenCV        |   1.43 |    1.40 |    3.28 |          3.05 |    1.22 |    2.71 |          1.71
-    Pillow        |   1.79 |    1.62 |    3.60 |          3.26 |    1.37 |    3.09 |          1.83
-
-    All four give the same full pixels.
+Figures: ``results/measure_decoders-2026-11-24.txt``.
 """
 
 from __future__ import annotations

@@ -9,28 +9,10 @@ for them; nothing is read. "start" is what it takes to make the order, "first" t
 are the bytes of its tables, which exist once for all workers. Grain's data sets are asked for 256 elements of a
 ``MapDataset.range``, one by one, as its workers do; reading such an element is no work.
 
-2 cores, Python 3.11, NumPy 2, Grain 0.2.18, 2026-11-26, load 2 of other programs; 10^8 records:
-
-                                                       start     first            batch    shared
-    in order                                            0 ms    0.0 ms       1 (  1) us    0.0 MB
-    shuffled                                            0 ms    0.9 ms      43 ( 41) us    0.0 MB
-    shuffled in windows of 100,000                      0 ms   15.2 ms      57 ( 13) us    0.0 MB
-    shuffled in windows of 64                           0 ms    0.9 ms      57 ( 13) us    0.0 MB
-    mixture of 35                                       1 ms    2.0 ms      98 ( 13) us    0.0 MB
-    weighted, 100,000,000 records                    1616 ms    1.8 ms     139 (124) us  900.0 MB
-    weighted, each once, 10,000,000 records            32 ms 2785.6 ms       2 (  2) us   80.0 MB
-    1,000 classes equally, 10,000,000 records         438 ms    2.5 ms     119 ( 14) us   80.0 MB
-    similar lengths, 10,000,000 records                 0 ms    3.2 ms      40 ( 12) us   80.0 MB
-    65,536 tokens, 10,000,000 records                 487 ms    1.1 ms      63 (  8) us   84.2 MB
-    by a list of 100,000,000                            0 ms    0.1 ms       4 (  4) us  800.0 MB
-    Grain: shuffled                                     0 ms    3.5 ms    2396 (2103) us
-    Grain: shuffled in windows of 100,000               0 ms    2.2 ms    2082 (2073) us
-    Grain: mixture of 35                                2 ms    5.7 ms    4371 (4279) us
-
-Over 10^9 records it is the same: 51 us shuffled, 37 us in windows of 64, 68 us for the mixture.
-
 How to read it: a batch costs a worker some tens of microseconds whatever the length, and no order but those with
 weights, labels or lists has a table. Drawing without replacement sorts its table anew in every epoch, which is "first".
+
+Figures: ``results/measure_order-2026-11-26.txt``.
 """
 
 from __future__ import annotations

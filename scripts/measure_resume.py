@@ -8,19 +8,10 @@ program does that has been restarted, over workers that an earlier one has left 
 for step k of the epoch, to the first batch. *elastic* takes a state of batches of 50 records to batches of 64. *start*
 is the same without ``set_state``. The rows take turns, in another order in every round.
 
-2 cores, load 3.5 to 3.8 of other programs, CPU backend, jax 0.10.2, numpy 2.4.6, Python 3.11.7, 2026-11-24; 2 workers,
-milliseconds, medians of 300 rounds (from..to):
-
-                                output jax                 output numpy
-    start                       8.0 (3.5..177.6)           5.1 (3.1..32.9)
-    k = 0                       7.8 (3.5..175.4)           5.2 (3.3..21.1)
-    k = 1 000                   8.2 (3.7..173.9)           4.9 (3.2..18.6)
-    k = 1 000 000               8.2 (3.5..108.2)           5.1 (3.2..14.5)
-    elastic, k = 1 000          8.0 (3.4..256.7)           5.3 (3.2..26.3)
-    elastic, k = 1 000 000      7.5 (3.4..100.5)           5.1 (3.2..15.4)
-
 How to read it: a position is arithmetic, so no row differs from another by more than the noise, which is what a message
 to a worker and the wait for a core take: smallest values are alike, too.
+
+Figures: ``results/measure_resume-2026-11-24.txt``.
 """
 
 from __future__ import annotations

@@ -9,24 +9,7 @@ what workers share lies in the program's segment once more (2 x), whatever their
 all. Python objects are in the segment as a pickle and in the template that workers are forked of (3 x); they would be
 once more in each worker where that cannot be forked, and whose pages a worker writes to, be it by counting references.
 
-200 MB of data, 2 cores, numpy 2, torch 2.13, pandas 3, polars, pyarrow, Python 3.11.7, 2026-11-26:
-
-    MB of tree PSS for 200 MB of data, by workers (in brackets: all there is)
-                                  0                2                8
-            memmap       206 ( 310)       201 ( 339)       199 ( 379)
-             array       201 ( 303)       396 ( 533)       397 ( 574)
-          subclass       201 ( 300)       398 ( 535)       399 ( 573)
-           strided       398 ( 496)       594 ( 731)       596 ( 773)
-           fortran       199 ( 299)       388 ( 538)       404 ( 582)
-            masked       224 ( 321)       448 ( 587)       447 ( 648)
-            tensor       196 ( 455)       410 ( 852)       404 ( 878)
-            module       199 ( 461)       392 ( 858)       398 ( 907)
-             arrow       198 ( 341)       396 ( 662)       397 ( 921)
-            pandas       201 ( 355)       394 ( 643)       401 ( 690)
-            polars       198 ( 318)       397 ( 631)       399 ( 851)
-             bytes       211 ( 331)       597 ( 756)       577 ( 783)
-       array.array       207 ( 318)       606 ( 767)       581 ( 788)
-      list of text       220 ( 351)       816 ( 978)       791 ( 993)
+Figures: ``results/measure_shipping-2026-11-26.txt``.
 """
 
 from __future__ import annotations

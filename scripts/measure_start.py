@@ -10,28 +10,16 @@
 interpreter afterwards: from ``iter(pipeline)`` to its first batch. For comparison, *bare* starts as many processes of
 ``multiprocessing`` (spawn) that import NumPy and answer once, the least that a loader with spawned workers must do.
 
-8 workers, 2 cores, CPU backend, jax 0.10.2, Python 3.11.7, 2026-11-24; milliseconds, medians of 5 interpreters (the
-worst of five warm ones is the first, which moves the source's 31 MB to shared memory):
-
-    cold  205      warm  18.1      warm, worst of 5  41      bare  554
-
 With ``--source torch`` the source is a ``torch.utils.data.Dataset`` and torch's own DataLoader does the same in an
 interpreter of its own. Both have imported torch in main before the clock starts. DataLoader forks its workers of main,
 which has it; this package does not fork main (JAX's threads), so that *cold* holds one more import of torch, by the
 process that the workers are forked of: compare with *torch, cold* plus *import torch*. *warm* is a new pipeline; for
 the DataLoader the next epoch. USS and PSS are sums over all processes but main, in MB, while batches are made.
 
-8 workers, output numpy, 2 cores (others at work on them), torch 2.13.0, 2026-11-26; medians of 4 interpreters:
-
-    import torch  719      cold  1046      warm   25      USS   84      PSS  274
-             torch's own:  cold   181      warm  850      USS  107      PSS  252
-
 With ``--source epochs`` a pipeline is iterated again and again, and the time is from ``iter`` to the first batch of an
 epoch but the first: what it takes to find out that nothing has changed, and to set warm workers to work.
 
-2 workers, output numpy, 2 cores, 2026-11-26; milliseconds, medians of 5 interpreters:
-
-    columns of arrays  0.8      and a function  1.1      2,000 files  0.9      1,000,000 files  19.1
+Figures: ``results/measure_start-2026-11-26.txt``.
 """
 
 from __future__ import annotations

@@ -13,20 +13,7 @@ it is not, and the slot is free at once.
 
 On an accelerator everything is a copy, and the call only starts it; the table then says what starting it costs.
 
-2 cores, CPU backend, jax 0.10.2, numpy 2.4.6, Python 3.11.7, 2026-11-25, load 1.7:
-
-    image block | device_put        | jitted identity   | datarax_mp
-    ----------: | ----------------- | ----------------- | -----------------
-           2 kB |    170.3  aliases |     35.2  copies  |     34.6  copies
-          16 kB |    126.0  aliases |     31.9  copies  |     31.7  copies
-          66 kB |    127.1  aliases |     35.7  copies  |     26.9  aliases
-         131 kB |    141.8  aliases |     40.3  copies  |     27.7  aliases
-         197 kB |    136.9  aliases |     43.3  copies  |     27.6  aliases
-         262 kB |    130.0  aliases |     51.3  copies  |     27.0  aliases
-         393 kB |    228.2  aliases |     78.3  copies  |     49.2  aliases
-         786 kB |    188.6  aliases |     98.3  copies  |     40.5  aliases
-        2458 kB |    215.6  aliases |    239.2  copies  |     50.7  aliases
-        9634 kB |    179.7  aliases |    561.6  copies  |     46.3  aliases
+Figures: ``results/measure_transfer-2026-11-25.txt``.
 """
 
 from __future__ import annotations

@@ -23,24 +23,7 @@ yet: neither is memory gained or lost. /dev/shm holds the source's data and the 
 system, from where it stood at the start, so other programs' shared memory shows up in it. "growth" is how much larger
 the median worker's USS is after the last epoch than after the first: near 0, or something accumulates.
 
-2 cores, CPU backend, jax 0.10.2, flax 0.12.8, numpy 2.4.6, Python 3.11.7, 2026-11-24. Arrays, 20000 records of 12 kB
-(246 MB), batches of 128, 4 epochs; a test suite's shared memory is part of the /dev/shm column:
-
-workers | main USS, MB | worker USS median (max), MB | tree PSS peak, MB | /dev/shm peak, MB | worker USS growth, MB
-------: | -----------: | --------------------------: | ----------------: | ----------------: | --------------------:
-      0 |          353 |                           - |               407 |                 0 |                     -
-      1 |           96 |                   3.4 (3.4) |               643 |               257 |                 +0.15
-      2 |           96 |                   3.1 (3.4) |               563 |               270 |                 +0.11
-      4 |           96 |                   2.7 (3.3) |               579 |               266 |                 +0.14
-      8 |           96 |                   2.7 (3.3) |               576 |               287 |                 +0.04
-
-Objects, 20000 records (``--records 20000``), batches of 1000, 3 epochs:
-
-workers | main USS, MB | worker USS median (max), MB | tree PSS peak, MB | /dev/shm peak, MB | worker USS growth, MB
-------: | -----------: | --------------------------: | ----------------: | ----------------: | --------------------:
-      0 |          104 |                           - |               160 |                 4 |                     -
-      2 |           98 |                   5.4 (5.5) |               191 |                 7 |                 +0.05
-      8 |           98 |                   5.1 (5.4) |               205 |                18 |                 +0.10
+Figures: ``results/profile_memory-2026-11-24.txt``.
 """
 
 from __future__ import annotations

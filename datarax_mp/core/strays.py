@@ -9,15 +9,20 @@ has claimed is a stray.
 Where only one call is tried, and what it raises has an answer, trying it again tells: what a value raises, it raises
 every time.
 
-A signal handler that raises while the user's code runs in this process (``num_workers=0``) is part of that code.
+While the user's code runs in this process (``num_workers=0``), a signal handler may raise in the middle of it. It is
+seen in the traceback, and nothing is claimed then, unless the code has installed the handler for itself: such code puts
+the one before back on its way out.
 """
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import CodeType, FunctionType, MethodType
+from typing import Any
 
 from datarax_mp.core.notes import add_note
 
@@ -34,7 +39,9 @@ def accept_all() -> None:
 
 
 def claim(error: BaseException, note: str | None = None) -> None:
-    """Say that the user's code has raised this, and where."""
+    """Say that the user's code has raised this, and where; unless a signal handler has."""
+    if is_interruption(error):
+        return
     error.__dict__[_MARK] = True
     if note is not None:
         add_note(error, note)
@@ -54,7 +61,7 @@ def is_stray(error: BaseException) -> bool:
     while at is not None:
         name = at.tb_frame.f_globals.get("__name__", "")
         if name == _FOREIGN:
-            return False
+            return is_interruption(error)
         at = at.tb_next
     return name.partition(".")[0] not in _OURS
 
@@ -72,11 +79,26 @@ def is_chance(attempt: Callable[[], object]) -> bool:
     return True
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether a signal handler of this process has raised this, in the middle of whatever it was."""
+    return not _all_is_data and _came_from_handler(error)
+
+
 def is_from_handler() -> bool:
     """Whether a function that handles signals just now has raised what is being handled."""
     error = sys.exception()
-    if error is None:
-        return False
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
-    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    return error is not None and _came_from_handler(error)
+
+
+def _came_from_handler(error: BaseException) -> bool:
+    codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    return bool(codes) and any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """What runs when a handler is called; None if it is none in Python."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if not isinstance(handler, FunctionType | MethodType):
+        handler = vars(type(handler)).get("__call__")  # of an object that can be called
+    return getattr(getattr(handler, "__func__", handler), "__code__", None)

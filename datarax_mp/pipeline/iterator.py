@@ -6,9 +6,9 @@ import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
@@ -20,6 +20,7 @@ from datarax_mp.crews.base import Closed
 from datarax_mp.delivery.base import HandOver
 from datarax_mp.feed.lending import Failure
 from datarax_mp.pipeline.session import Session, Work
+from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.yields import Yielded
 from datarax_mp.recipe.work import Skip
@@ -32,8 +33,6 @@ log = logging.getLogger("datarax_mp")
 _alive: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
-
-TellSkips: TypeAlias = Callable[[Sequence[Skip], int, int], None]  # the skips, their epoch and step
 
 _END = object()
 
@@ -88,7 +87,7 @@ class PipelineIterator(Generic[Yielded]):
         prefetch_size: how many batches stand ready ahead of the user.
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
-        tell_skips: told of skipped records, with epoch and step, when the user gets the batch that lacks them.
+        skips: told of skipped records when the user gets the batch that lacks them; None if nobody is to know.
         steps: how many steps to make; None is all that are left of the epoch.
     """
 
@@ -99,13 +98,13 @@ class PipelineIterator(Generic[Yielded]):
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
         resume: Callable[[Any, bool], tuple[Session, Position]],
-        tell_skips: TellSkips,
+        skips: Skips | None,
         *,
         steps: int | None = None,
     ) -> None:
         self._session, self._cursor = session, cursor
         self._prefetch_size, self._steps = prefetch_size, steps
-        self._dump_state, self._resume, self._tell_skips = dump_state, resume, tell_skips
+        self._dump_state, self._resume, self._skips = dump_state, resume, skips
         self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
         self._waker: Waker | None = None
         self._reset()
@@ -116,6 +115,7 @@ class PipelineIterator(Generic[Yielded]):
         self._ready: deque[_Ready] = deque()
         self._error: BaseException | None = None  # to be raised when the caller has received what stands ready
         self._work: Work | None = None
+        self._ending: Work | None = None  # what was worked with, until it is closed
         self._exhausted = False
 
     def start_prefetch(self) -> None:
@@ -170,10 +170,11 @@ class PipelineIterator(Generic[Yielded]):
         if owned.holder is not None or owned.foreign:
             owned.check()
         before = self._cursor.at
+        told: Told = ()
         try:
-            item, after, skipped = owned.do(self._next, self._end)
-            for skips, step in skipped:
-                self._tell_skips(skips, self._epoch, step)
+            item, after, told = owned.do(self._next, self._end)
+            if told and self._skips is not None:
+                self._skips.received(told, self._epoch)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
             # never counts a batch that the caller has not received.
             if self._cursor.at is before or _is_later(after, self._cursor.at):
@@ -181,7 +182,7 @@ class PipelineIterator(Generic[Yielded]):
             if item is not _END:
                 return item
         except BaseException:
-            self._interrupted(before)
+            self._interrupted(before, told)
             raise
         error, self._error = self._error, None
         if error is not None and not owned.closing:
@@ -191,10 +192,10 @@ class PipelineIterator(Generic[Yielded]):
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
 
-    def _next(self) -> tuple[Any, Position, tuple[tuple[tuple[Skip, ...], int], ...]]:
+    def _next(self) -> tuple[Any, Position, Told]:
         """What the caller gets, or ``_END``; the position after it; and what was skipped on the way, with its step."""
         after = self._cursor.at
-        skipped: tuple[tuple[tuple[Skip, ...], int], ...] = ()
+        skipped: Told = ()
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -221,11 +222,16 @@ class PipelineIterator(Generic[Yielded]):
             self._interrupted(before)
             raise
 
-    def _interrupted(self, before: Position) -> None:
-        """End here, after an exception that has come from elsewhere at any line since the position was ``before``."""
+    def _interrupted(self, before: Position, told: Told = ()) -> None:
+        """End here, after an exception that has come from elsewhere at any line since the position was ``before``.
+
+        What was ``told`` of the batch that the caller does not get is taken back: it comes again.
+        """
 
         def end(whole: bool) -> None:
             self._cursor.at = before
+            if told and self._skips is not None:
+                self._skips.take_back(told)
             self._end(whole)
 
         self._owned.break_off(end)
@@ -274,10 +280,12 @@ class PipelineIterator(Generic[Yielded]):
         return True
 
     def _end_work(self) -> None:
-        work, self._work = self._work, None
-        if work is not None:
+        if self._work is not None:
+            self._ending, self._work = self._work, None
+        if self._ending is not None:
+            self._ending.close()
+            self._ending = None  # not before: what comes into the middle of closing is answered with ending it again
             self._net.detach()
-            work.close()
         self._close_waker()
 
     def _close_waker(self) -> None:

@@ -16,7 +16,7 @@ from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
-from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator, TellSkips
+from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.lookup import Lookup, check_step
 from datarax_mp.pipeline.session import Session
@@ -259,7 +259,7 @@ class Pipeline(Lookup, Generic[Yielded]):
         start = course.next
         following = Position(start.order, start.epoch + 1, 0)
         cursor = Cursor(start)
-        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips.received)
+        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips)
         try:
             course.next = following  # already now, in case a signal handler iterates, too
             iterator.begin()
@@ -279,11 +279,11 @@ class Pipeline(Lookup, Generic[Yielded]):
         return self._course.renewed()
 
     def _iterator(
-        self, session: Session, cursor: Cursor, prefetch_size: int, tell_skips: TellSkips, steps: int | None = None
+        self, session: Session, cursor: Cursor, prefetch_size: int, skips: Skips | None, steps: int | None = None
     ) -> PipelineIterator[Yielded]:
         course = self._course
         iterator: PipelineIterator[Yielded] = PipelineIterator(
-            session, cursor, prefetch_size, course.dump, course.resume, tell_skips, steps=steps
+            session, cursor, prefetch_size, course.dump, course.resume, skips, steps=steps
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         return iterator
@@ -310,7 +310,7 @@ class Pipeline(Lookup, Generic[Yielded]):
         order = self._course.order
         epoch, step = check_step(order, epoch, step)
         cursor = Cursor(Position(order, epoch, step))
-        iterator = self._iterator(session, cursor, 0, lambda *_: None, steps=1)
+        iterator = self._iterator(session, cursor, 0, None, steps=1)
         with closing(iterator):
             iterator.begin()
             batch = next(iterator, None)

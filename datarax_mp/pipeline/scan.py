@@ -83,7 +83,7 @@ def passes(
     recipe = Recipe(source, (MapElement(fn),), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
     session = Session(recipe, options, _Copies())
     cursor = Cursor(Position(order, 0, 0))
-    iterator = PipelineIterator(session, cursor, options.prefetch_size, _no_state, _no_state, lambda *_: None)
+    iterator = PipelineIterator(session, cursor, options.prefetch_size, _no_state, _no_state, None)
     with closing(session), closing(iterator):
         iterator.begin()
         yield from iterator

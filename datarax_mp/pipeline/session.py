@@ -156,7 +156,7 @@ class Work:
     Attributes:
         session: where it came from.
         crew: who works.
-        ring: where batches are written.
+        ring: where batches are written; None once it is given back or closed.
         feed: the epoch's batches in order.
         bound: makes of them what the user gets.
         whole: whether all that was begun has come to its end. Whoever talks to the crew or hands slots on makes this
@@ -165,7 +165,7 @@ class Work:
 
     session: Session
     crew: Crew
-    ring: Ring
+    ring: Ring | None
     feed: Feed
     bound: Bound
     whole: bool = True
@@ -178,11 +178,18 @@ class Work:
         self.whole = False
         self.feed.close()
         self.crew.leave()
-        self.session.give_back(self.ring)
+        ring, self.ring = self.ring, None
+        if ring is not None:  # killed meanwhile, by a signal handler
+            self.session.give_back(ring)
 
     def kill(self) -> None:
-        """End after something was interrupted halfway: workers and ring are in an unknown state, so they go."""
+        """End after something was interrupted halfway: workers and ring are in an unknown state, so they go.
+
+        That may have been ``close``, or this, which may be called again.
+        """
         self.whole = False
         self.feed.close()
         self.crew.kill()
-        self.ring.close()
+        ring, self.ring = self.ring, None
+        if ring is not None:
+            ring.close()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.recipe.work import Skip
 
@@ -33,35 +32,54 @@ class SkippedRecord:
     reason: str
 
 
+Told: TypeAlias = tuple[tuple[tuple[Skip, ...], int], ...]
+"""What was skipped on the way to a batch: of each step the skips, and the step."""
+
+
+class _Counted(NamedTuple):
+    """All that were skipped. One value, so that count and list agree whenever somebody looks, or interrupts."""
+
+    total: int
+    newest: tuple[tuple[SkippedRecord, Skip], ...]  # each with what it was made of
+
+
 class Skips:
     """The records that one pipeline has skipped, of the batches that were received.
 
     Args:
         told: called with every ``SkippedRecord``, or None.
-
-    Attributes:
-        count: how many there were.
     """
 
     def __init__(self, told: Callable[[SkippedRecord], Any] | None = None) -> None:
-        self.count = 0
         self._told = told
-        self._newest: deque[SkippedRecord] = deque(maxlen=_LISTED)
+        self._counted = _Counted(0, ())
         self._logged = (-1, 0)  # an epoch, and how many of its records were logged
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return self._counted.total
 
     def newest(self) -> list[SkippedRecord]:
         """The newest 1,000, oldest first."""
-        return list(self._newest)
+        return [record for record, _ in self._counted.newest]
 
-    def received(self, skips: Sequence[Skip], epoch: int, step: int) -> None:
-        """Take up the records that are missing from a batch which the caller is about to receive."""
-        for skip in skips:
-            skipped = SkippedRecord(skip.record, epoch, step, skip.reason)
-            self.count += 1
-            self._newest.append(skipped)
-            self._log(skipped)
+    def received(self, told: Told, epoch: int) -> None:
+        """Take up the records that are missing from a batch which the caller is about to receive, or before it."""
+        found = tuple((SkippedRecord(skip.record, epoch, step, skip.reason), skip) for of, step in told for skip in of)
+        for one in found:
+            total, newest = self._counted
+            self._counted = _Counted(total + 1, (*newest, one)[-_LISTED:])
+            self._log(one[0])
             if self._told is not None:
-                self._told(skipped)
+                self._told(one[0])
+
+    def take_back(self, told: Told) -> None:
+        """Forget what was taken up, as far as it was: the caller has not received the batch after all."""
+        total, newest = self._counted
+        turns = {id(skip): turn for turn, skip in enumerate((skip for of, _ in told for skip in of), 1)}
+        taken_up = max((turns.get(id(skip), 0) for _, skip in newest), default=0)  # they were, in turn, up to this one
+        self._counted = _Counted(total - taken_up, tuple(one for one in newest if id(one[1]) not in turns))
 
     def _log(self, skipped: SkippedRecord) -> None:
         epoch, before = self._logged

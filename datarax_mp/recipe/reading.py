@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.record import RecordError, name_fields
-from datarax_mp.core.strays import claim, is_stray
+from datarax_mp.core.strays import claim, is_interruption, is_stray
 from datarax_mp.recipe.fetched import Columns, miscounted
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import here
@@ -99,6 +99,8 @@ class Reader:
     def _again(self, error: Exception, attempt: Callable[[], Found], what: str) -> Found:
         """Try further times what has raised ``error``, with pauses; raise what the last attempt does."""
         for tried in range(1, self._retries + 1):
+            if is_interruption(error):
+                break
             log.warning("reading %s of %s: %r; attempt %d of %d follows", what, self._name, error, tried, self._retries)
             time.sleep(min(_PAUSE_SECONDS * 2 ** (tried - 1), _LONGEST_PAUSE_SECONDS))
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -13,6 +11,7 @@ import pytest
 
 from datarax_mp.core import owned as module
 from datarax_mp.core.owned import Owned
+from tests.lines import AtLine, Lines, count
 
 SECONDS = 20.0  # only reached if somebody waits for ever
 
@@ -61,37 +60,19 @@ def is_spared(line: str) -> bool:
     return line.strip() in ("with self._lock:", "try:")
 
 
-class AtLine:
-    """Do something at the n-th line that this thread runs in the module under test or in ``Book``."""
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame is of the module under test, or of ``Book``."""
+    return frame.f_code.co_filename in (module.__file__, __file__) and type(frame.f_locals.get("self")) in (Owned, Book)
 
-    def __init__(self, line: int, action: Callable[[], None]) -> None:
-        self.line, self.action, self.passed = line, action, 0
 
-    def __enter__(self) -> AtLine:
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        ours = type(frame.f_locals.get("self")) in (Owned, Book)
-        if frame.f_code.co_filename not in (module.__file__, __file__) or not ours:
-            return None
-        if event == "line" and not is_spared(linecache.getline(frame.f_code.co_filename, frame.f_lineno)):
-            self.passed += 1
-            if self.passed == self.line:
-                sys.settrace(None)
-                self.action()
-        return self._trace
+LINES = Lines(in_frame=is_ours, spares=is_spared)
 
 
 def lines_of(use: Callable[[Book], object]) -> range:
     book = Book()
-    with AtLine(-1, lambda: None) as counter:
-        use(book)
-    assert counter.passed > 10
-    return range(1, counter.passed + 1)
+    total = count(lambda: use(book), LINES)
+    assert total > 10
+    return range(1, total + 1)
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -205,7 +186,7 @@ def test_an_exception_at_any_line_comes_out_unchanged_and_leaves_it_free(closing
         def act(error: BaseException = error) -> None:
             raise error
 
-        with AtLine(line, act), pytest.raises(KeyboardInterrupt) as caught:
+        with AtLine(line, act, LINES), pytest.raises(KeyboardInterrupt) as caught:
             use(book)
         assert caught.value is error
         assert book.half == ""
@@ -217,7 +198,7 @@ def test_an_exception_at_any_line_comes_out_unchanged_and_leaves_it_free(closing
 def test_a_handler_at_any_line_may_close_it() -> None:
     for line in lines_of(lambda book: book.write("one")):
         book = Book()
-        with AtLine(line, book.close):
+        with AtLine(line, book.close, LINES):
             assert book.write("one") == "one"
         book.close()
         assert (book.pages, book.owned.closed) == (["one"], True)
@@ -235,7 +216,7 @@ def test_a_handler_at_any_line_writes_a_whole_line_or_is_refused() -> None:
             except RuntimeError:
                 found.append("refused")
 
-        with AtLine(line, handler):
+        with AtLine(line, handler, LINES):
             book.write("one")
         refused += found == ["refused"]
         assert sorted(book.pages) == (["one"] if found == ["refused"] else ["one", "two"])
@@ -248,6 +229,7 @@ def test_a_forked_process_leaves_it_to_its_parent(run_script: Callable[..., Any]
         """
 import os, sys
 from datarax_mp.core.owned import Owned
+from tests.lines import AtLine, Lines, count
 
 ends = []
 owned = Owned("book", "write another one")
@@ -283,6 +265,7 @@ def test_what_a_forked_process_makes_is_its_own(run_script: Callable[..., Any]) 
         """
 import os
 from datarax_mp.core.owned import Owned
+from tests.lines import AtLine, Lines, count
 
 child = os.fork()
 owned = Owned("book", "write another one")

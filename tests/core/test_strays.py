@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import signal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp.core.strays import claim, claimed, is_chance, is_from_handler, is_stray
+from datarax_mp.core.strays import claim, claimed, is_chance, is_from_handler, is_interruption, is_stray
 
 
 def raised(call: Any) -> BaseException:
@@ -79,3 +80,47 @@ def test_a_signal_handler_is_known_by_its_frame() -> None:
         comes_in_between()
     except TimeoutError:
         assert not is_from_handler()
+
+
+class Handler:
+    """An object that can be called."""
+
+    def __call__(self, *_: Any) -> None:
+        raise TimeoutError
+
+    def method(self, *_: Any) -> None:
+        comes_in_between()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [Handler(), Handler().method, functools.partial(Handler().method, 1), lambda *_: comes_in_between()],
+    ids=["object", "method", "partial", "function"],
+)
+def test_what_a_signal_handler_raises_in_the_middle_of_the_users_code_is_not_claimed(handler: Any) -> None:
+    def stage() -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        error = raised(stage)
+        claim(error, "while the stage was at work")
+        assert is_interruption(error)
+        assert is_stray(error)
+        assert not claimed(error)
+        assert not hasattr(error, "__notes__")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_time_limit_that_a_stage_sets_for_itself_is_that_stages() -> None:
+    def stage() -> None:
+        before = signal.signal(signal.SIGUSR1, Handler())
+        try:
+            signal.raise_signal(signal.SIGUSR1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    error = raised(stage)
+    claim(error)
+    assert claimed(error)

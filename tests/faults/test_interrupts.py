@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import gc
 import itertools
-import linecache
 import os
 import signal
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,9 +31,11 @@ from datarax_mp import Pad, Pipeline
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.delivery import grouped
 from tests import processes
+from tests.lines import AtLine, Lines, count
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
-LINES = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))  # that are tried of each way to use a pipeline; 0 is all
+# How many lines are tried of each way to use a pipeline; 0 is all.
+TRIED = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))
 
 # What is raised while the user's code runs in this process is that code's own. These lines are its calls; and the
 # sources of the package are called as any other.
@@ -68,35 +69,10 @@ def is_spared(frame: FrameType | None) -> bool:
     return False
 
 
-class AtLine:
-    """Do something at the n-th line that this thread runs in the package."""
-
-    def __init__(self, line: int, action: Callable[[], None]) -> None:
-        self.line, self.action = line, action
-        self.passed = 0
-        self.where = ""
-
-    def __enter__(self) -> AtLine:
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or is_spared(frame):
-            return None
-        if event == "line":
-            self.passed += 1
-            if self.passed == self.line:
-                text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-                if any(call in text for call in USERS_CODE):
-                    self.line += 1
-                    return self._trace
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                sys.settrace(None)
-                self.action()
-        return self._trace
+LINES = Lines(
+    in_frame=lambda frame: frame.f_code.co_filename.startswith(PACKAGE) and not is_spared(frame),
+    spares=lambda line: any(call in line for call in USERS_CODE),
+)
 
 
 def raiser(error: BaseException) -> Callable[[], None]:
@@ -149,14 +125,12 @@ def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouped, "PATIENCE", 0)
 
 
-def lines_of(use: Callable[[], None]) -> int:
-    with AtLine(-1, lambda: None) as counter:
-        use()
-    return counter.passed
+def lines_of(use: Callable[[], object]) -> int:
+    return count(use, LINES)
 
 
 def some(total: int) -> Iterator[int]:
-    return iter(range(1, total + 1, max(1, total // LINES) if LINES else 1))
+    return iter(range(1, total + 1, max(1, total // TRIED) if TRIED else 1))
 
 
 class Epoch:
@@ -187,7 +161,7 @@ def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str
     total = lines_of(Epoch(mode, workers).run)
     kinds = itertools.cycle(KINDS)
     for line in some(total):
-        for kind in KINDS if LINES == 0 else (next(kinds),):
+        for kind in KINDS if TRIED == 0 else (next(kinds),):
             epoch = Epoch(mode, workers)
             try:
                 check(epoch, line, kind("from a handler"), expected, lambda: make(mode, workers))
@@ -198,7 +172,7 @@ def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str
 
 def check(epoch: Epoch, line: int, error: BaseException, expected: list[Any], anew: Callable[[], Pipeline]) -> None:
     caught = None
-    injection = AtLine(line, raiser(error))
+    injection = AtLine(line, raiser(error), LINES)
     try:
         with injection:
             epoch.run()
@@ -269,7 +243,7 @@ def test_a_signal_handler_may_call_anything_at_any_line(name: str, workers: int)
     total = lines_of(Epoch("metadata", workers).run)
     for line in some(total):
         epoch, found = Epoch("metadata", workers), list[Any]()
-        handler = AtLine(line, quietly(CALLS[name], epoch, found, "the pipeline is closed"))
+        handler = AtLine(line, quietly(CALLS[name], epoch, found, "the pipeline is closed"), LINES)
         try:
             try:
                 with handler:
@@ -304,10 +278,14 @@ def test_a_handler_that_iterates_makes_no_epoch_disappear() -> None:
     for line in some(total):
         found: list[Any] = []
         with make_shuffled() as pipeline:
-            with AtLine(line, lambda found=found, one=pipeline: found.append([b["value"].tolist() for b in one])):  # type: ignore[misc]
+            with AtLine(line, partial(iterate_too, pipeline, found), LINES):
                 iterator = begin(pipeline)
             found += [[batch["value"].tolist() for batch in iterator], *epochs(pipeline)]
         assert all(epoch in found for epoch in expected)
+
+
+def iterate_too(pipeline: Pipeline, found: list[Any]) -> None:
+    found.append([batch["value"].tolist() for batch in pipeline])
 
 
 def begin(pipeline: Pipeline) -> Any:
@@ -323,7 +301,7 @@ def test_next_in_the_middle_of_next_is_an_error() -> None:
     refused = 0
     for line in some(lines_of(Epoch("metadata", 2).run)):
         epoch, found = Epoch("metadata", 2), list[Any]()
-        with AtLine(line, quietly(one_more, epoch, found, "in the middle of another call")):
+        with AtLine(line, quietly(one_more, epoch, found, "in the middle of another call"), LINES):
             epoch.run()
         received = numbers(epoch.batches) + [batch for batch in found if batch is not None]
         assert [batch for batch in expected if batch in received] == expected
@@ -336,7 +314,7 @@ def test_next_in_the_middle_of_next_is_an_error() -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: int) -> None:
-    seconds = 1.5 if LINES else 60.0
+    seconds = 1.5 if TRIED else 60.0
     expected, of_kind = numbers(make("metadata", workers)), itertools.cycle(KINDS)
     threads, descriptors = left_without_workers()  # by other tests' libraries
     raised = 0

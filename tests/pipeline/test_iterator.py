@@ -18,9 +18,9 @@ from datarax_mp.order import Order, Sequential
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.options import Options
 from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Recipe
-from datarax_mp.recipe.work import Skip
 from datarax_mp.ring import Ring
 from tests.fakes import FakeCrew, FakeDelivery, FakeEngine, Points, backwards, in_order, nobody, shuffled
 
@@ -48,8 +48,9 @@ class Setting:
         recipe = Recipe(np.arange(61), (), ORDER, x64=None)  # type: ignore[arg-type]
         self.session = Session(recipe, Options(0, prefetch_size=prefetch_size), self.delivery)
         self.cursor = Cursor(Position(ORDER, 0, 0))
-        self.told: list[tuple[int, list[int]]] = []
+        self.told: list[tuple[int, int]] = []  # steps and records
         self.telling: Callable[[], object] = lambda: None
+        self.skips = Skips(self.tell)
 
     def make_crew(self, epoch: int, waker: Waker) -> FakeCrew:
         return FakeCrew(ORDER, self.turn, waker=waker, points=self.points, **self.options)
@@ -61,7 +62,7 @@ class Setting:
     def iterator(self) -> PipelineIterator[Any]:
         """One that has begun where the cursor is."""
         iterator: PipelineIterator[Any] = PipelineIterator(
-            self.session, self.cursor, self.prefetch_size, self.dump, self.resume, self.tell
+            self.session, self.cursor, self.prefetch_size, self.dump, self.resume, self.skips
         )
         iterator.begin()
         return iterator
@@ -73,10 +74,9 @@ class Setting:
     def resume(self, state: Mapping[str, Any], _: bool) -> tuple[Session, Position]:
         return self.session, Position(ORDER, state["epoch"], state["step"])
 
-    def tell(self, skips: Any, epoch: int, step: int) -> None:
+    def tell(self, skipped: SkippedRecord) -> None:
         self.telling()
-        self.told.append((step, [skip.row for skip in skips]))
-        assert all(isinstance(skip, Skip) for skip in skips)
+        self.told.append((skipped.step, skipped.record))
 
 
 def received(iterator: Any) -> list[list[int]]:
@@ -198,7 +198,8 @@ def test_skips_are_told_when_the_batch_that_lacks_them_is_received(monkeypatch: 
         assert next(iterator).tolist() == [
             record for row, record in enumerate(RECORDS[step]) if row not in {2: (1,), 4: (0, 2)}.get(step, ())
         ]
-        assert setting.told == [(2, [1]), (4, [0, 2])][: (step >= 2) + (step >= 4)]
+        skipped = [(2, RECORDS[2][1]), (4, RECORDS[4][0]), (4, RECORDS[4][2])]
+        assert setting.told == [(of, record) for of, record in skipped if of <= step]
 
 
 def test_a_batch_that_lacks_all_its_records_is_left_out_and_told_with_the_next_one(
@@ -209,10 +210,11 @@ def test_a_batch_that_lacks_all_its_records_is_left_out_and_told_with_the_next_o
     assert [next(iterator).tolist() for _ in range(3)] == RECORDS[:3]
     assert setting.told == []
     assert next(iterator).tolist() == RECORDS[5]
-    assert setting.told == [(3, [0, 1, 2]), (4, [0, 1, 2])]
+    assert setting.told == [(step, record) for step in (3, 4) for record in RECORDS[step]]
     assert iterator.get_state() == {"epoch": 0, "step": 6}
     assert received(iterator) == RECORDS[6:20]
-    assert setting.told[2:] == [(20, [0])]
+    assert setting.told[6:] == [(20, RECORDS[20][0])]
+    assert setting.skips.count == len(setting.told) == len(setting.skips.newest())
     assert setting.delivery.taken == [0, 1, 2, *range(5, 20)]
 
 
@@ -246,7 +248,7 @@ def test_an_interrupt_at_any_moment_leaves_at_once_and_the_state_names_what_was_
             points=points,
             skips={5: (0, 1, 2)},
         )
-        setting.telling = lambda points=points: points.reach("told of skips")
+        setting.telling = lambda points=points: points.reach("told of a skip")
         try:
             iterator = setting.iterator()
             for array in iterator:
@@ -260,10 +262,12 @@ def test_an_interrupt_at_any_moment_leaves_at_once_and_the_state_names_what_was_
             break
         if iterator is not None:
             assert received(iterator) == []
-        if "leave" not in points.where:
-            assert setting.crew.state == "killed", points.where
+        assert setting.crew.state == "killed" or points.where == "after FakeCrew.leave", points.where
         assert setting.cursor.at.step <= len(found) + (len(found) > 4)
+        assert setting.skips.count in ((0,) if len(found) < 5 else (3,) if len(found) > 5 else (0, 3)), points.where
         assert found + received(setting.iterator()) == expected, points.where
+        assert [(skip.step, skip.record) for skip in setting.skips.newest()] == [(5, one) for one in RECORDS[5]]
+        assert setting.skips.count == 3, points.where
     assert at > 50
 
 
@@ -452,7 +456,7 @@ def test_what_is_left_to_do_at_the_moment_of_handing_over_is_done_then(monkeypat
 def test_a_closed_iterator_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting(monkeypatch)
     iterator: PipelineIterator[Any] = PipelineIterator(
-        setting.session, setting.cursor, 2, setting.dump, setting.resume, setting.tell
+        setting.session, setting.cursor, 2, setting.dump, setting.resume, setting.skips
     )
     iterator.close()
     with pytest.raises(RuntimeError, match="the iterator is closed"):
