@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -238,3 +239,50 @@ def test_processes_that_the_user_forks_while_workers_start_keep_none_alive_when_
         for process in family.alive():
             process.kill()
         main.communicate()
+
+
+# Such a limit counts for users other than root. This one keeps the right to read files, so that it finds Python.
+ANOTHER_USER = """
+import ctypes, os
+
+def become_another_user():
+    call = ctypes.CDLL(None, use_errno=True)
+    keep, reads = 8, (1, 2)  # PR_SET_KEEPCAPS; CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    call.prctl(keep, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(54321, 54321, 54321)
+    os.setresuid(54321, 54321, 54321)
+    bits = sum(1 << number for number in reads)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the interface, and this process
+    if call.capset(header, (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0)):
+        raise OSError(ctypes.get_errno(), "capset")
+    for number in reads:  # for the programs that this one starts, too
+        if call.prctl(47, 2, number, 0, 0):
+            raise OSError(ctypes.get_errno(), "PR_CAP_AMBIENT_RAISE")
+
+become_another_user()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs the right to become another user")
+@pytest.mark.parametrize(("limit", "enough"), [(1, False), (4, False), (12, True)])
+def test_a_user_who_may_have_few_processes_is_told_so(limit: int, enough: bool, run_script: Callable[..., Any]) -> None:
+    run_script(
+        ANOTHER_USER
+        + BEGIN
+        + f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))  # not before NumPy has its threads
+for attempt in range(2):
+    try:
+        with make(4) as pipeline:
+            assert numbers(pipeline) == numbers(pipeline) == list(range(40))
+        outcome = True
+    except WorkerError as error:
+        assert "the user's limit is {limit} (ulimit -u)" in str(error), error
+        outcome = False
+    assert outcome is {enough}
+    with make(0) as pipeline:
+        assert numbers(pipeline) == list(range(40))
+"""
+    )
