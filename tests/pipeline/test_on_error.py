@@ -306,7 +306,7 @@ def test_who_is_to_be_told_must_be_callable_and_have_something_to_hear() -> None
 
 
 def test_sharding_needs_padding_when_records_may_be_missing() -> None:
-    mesh = jax.make_mesh((4,), ("data",))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     with pytest.raises(ValueError, match="pad_last"):
         Pipeline(source=Damaged(), batch_size=8, sharding=sharding, on_error="skip")

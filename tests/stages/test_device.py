@@ -93,7 +93,7 @@ def test_draws_do_not_depend_on_who_makes_a_batch_or_when(stage: Any) -> None:
     for more in (
         {"num_workers": 2, "prefetch_size": 5},
         {"prefetch_size": 0, "device": 2},
-        {"sharding": jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])},
+        {"sharding": jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))},
         {"seed": None, "rngs": np.uint8(5)},
     ):
         with make(stage, **more) as pipeline:

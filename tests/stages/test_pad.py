@@ -464,7 +464,9 @@ def test_a_stage_for_batches_that_is_stuck_after_pad_is_named() -> None:
 
 
 def test_device_stages_and_sharding_take_padded_batches() -> None:
-    sharding = jax.sharding.NamedSharding(jax.make_mesh((4,), ("data",)), jax.sharding.PartitionSpec("data"))
+    sharding = jax.sharding.NamedSharding(
+        jax.sharding.Mesh(np.array(jax.devices()[:4]), ("data",)), jax.sharding.PartitionSpec("data")
+    )
     double = DeviceStage(lambda batch: {"x": batch["text"]["tokens"] * 2})
     with Pipeline(
         source=Ragged(),
