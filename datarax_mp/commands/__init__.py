@@ -1,0 +1,36 @@
+"""What can be done from a shell: ``python -m datarax_mp COMMAND ...``.
+
+    words of the shell --table.py--> module of the command --arguments, run--> exit code
+
+Exit codes: 0 is well, 1 what the command itself calls a difference or a fault, 2 what the user has to put right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from datarax_mp.commands.table import COMMANDS, Refused, command
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command, given as the words behind ``python -m datarax_mp``, and return its exit code.
+
+    Raises:
+        SystemExit: the words are wrong, or ask for help.
+    """
+    parser = argparse.ArgumentParser(prog="python -m datarax_mp")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        one = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        if name in words[:1]:  # only that one is imported
+            chosen = command(name)
+            chosen.arguments(one)
+            one.set_defaults(run=chosen.run)
+    options = parser.parse_args(words)
+    try:
+        return options.run(options)
+    except Refused as error:
+        print(f"{parser.prog} {words[0]}: {error}", file=sys.stderr)
+        return 2
