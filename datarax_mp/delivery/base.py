@@ -2,28 +2,31 @@
 
     Delivery   made with the pipeline; what it learns of a layout (functions to move arrays, whether to move several
        |       batches at a time) it keeps over epochs
-       open(layout, epoch, steps)
+       open(layout, epoch, steps), open_stacked
        v
     Bound      of one epoch: take(batch) ahead of the user, hand_over(item) at the moment when the user gets it
 
-One file per output: ``batches``, ``elements``; ``choose`` says which. NumPy arrays stay where they are (``transfer``);
-arrays over several processes are ``global_arrays``; ``put`` is where jaxlib's own functions are called.
+One file per output: ``batches``, ``stacked``, ``elements``; ``choose`` says which. NumPy arrays stay where they
+are (``transfer``); arrays over several processes are ``global_arrays``; ``put`` is where jaxlib's own functions are
+called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from datarax_mp.core.spec import Layout
+from datarax_mp.feed.chunked import HostChunk
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
 
 HandOver: TypeAlias = Callable[[Any], Any]
+Given = TypeVar("Given", contravariant=True)
 
 
-class Bound(Protocol):
+class Bound(Protocol[Given]):
     """The way of one epoch's batches, which come in order. Used by one thread."""
 
     @property
@@ -31,8 +34,8 @@ class Bound(Protocol):
         """What is still to be done with what ``take`` gave, when the user gets it; None if nothing is."""
         ...
 
-    def take(self, batch: HostBatch) -> Any:
-        """Move a batch to its place, maybe before the user asks for it.
+    def take(self, batch: Given) -> Any:
+        """Move a batch, or several at once, to its place, maybe before the user asks for it.
 
         Raises:
             Exception: what a device stage raised, which is claimed (see ``core.strays``), or JAX, which is not.
@@ -51,7 +54,7 @@ class Delivery(Protocol):
         """
         ...
 
-    def open(self, layout: Layout, epoch: Epoch, steps: int) -> Bound:
+    def open(self, layout: Layout, epoch: Epoch, steps: int) -> Bound[HostBatch]:
         """Begin to deliver an epoch.
 
         Args:
@@ -60,3 +63,16 @@ class Delivery(Protocol):
             steps: how many batches may lie one behind the other in memory.
         """
         ...
+
+    def open_stacked(self, layout: Layout, epoch: Epoch, *, bare: bool) -> Bound[HostChunk]:
+        """Begin to deliver an epoch several batches at a time.
+
+        Args:
+            layout: what its batches hold.
+            epoch: the epoch.
+            bare: whether plain Chunks are wanted instead of Batches.
+
+        Raises:
+            TypeError: this delivers no batches.
+        """
+        raise TypeError("there are no batches that could be stacked")

@@ -14,7 +14,9 @@ from datarax_mp.delivery.description import batch_info, batch_metadata
 from datarax_mp.delivery.draws import batch_words, record_words
 from datarax_mp.delivery.global_arrays import global_array, stages_at_hand_over
 from datarax_mp.delivery.place import Move, Place
+from datarax_mp.delivery.placement import steps_first
 from datarax_mp.delivery.put import make_put
+from datarax_mp.delivery.stacked import BoundStacks, stack_with_room
 from datarax_mp.delivery.staged import apply
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
@@ -52,7 +54,7 @@ class BatchDelivery:
         self.hand_over = None if stages is None or self.spanning is None else stages_at_hand_over(stages)
         self._place = place
         self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
-        self._all_valid: dict[int, Any] = {}  # by the number of rows
+        self._all_valid: dict[Any, Any] = {}  # by the number of rows, or of each of several batches
 
     def check(self, layout: Layout, order: Order) -> None:
         """See ``Delivery``."""
@@ -62,17 +64,36 @@ class BatchDelivery:
         """See ``Delivery``."""
         return BoundBatches(self, epoch.shards, self._place.move(layout, epoch.shards, steps))
 
+    def open_stacked(self, layout: Layout, epoch: Epoch, *, bare: bool) -> BoundStacks:
+        """See ``Delivery``."""
+        return BoundStacks(self, epoch.shards, self._place.stacked_transfer(layout, epoch.shards), bare=bare)
+
     def draws(self, stages: DeviceStages, batch: HostBatch, shards: int) -> Draws:
         """What random stages draw from for a batch."""
         from datarax_mp.stages.draws import Draws
 
-        words = make_put(None)(batch_words(batch.epoch, batch.step, apart=self.spanning is None))
+        words = make_put(None)(self._words(batch))
         if not stages.per_record:
             return Draws(words, None)
-        records = record_words(batch.epoch, batch.step, [skip.row for skip in batch.skips], batch.size)
+        records = _records(batch)
         if self.spanning is not None or self._split is None:
             return Draws(words, self._placed(records, shards))
         return Draws(words, make_put(self._split)(records))
+
+    def stacked_draws(self, stages: DeviceStages, batches: list[HostBatch], shards: int, room: int) -> Draws:
+        """The same for several batches, in arrays with room for so many."""
+        from datarax_mp.stages.draws import Draws
+
+        words = make_put(None)(stack_with_room([self._words(batch) for batch in batches], room))
+        if not stages.per_record:
+            return Draws(words, None)
+        records = stack_with_room([_records(batch) for batch in batches], room)
+        if self.spanning is not None or self._split is None:
+            return Draws(words, self._placed(records, shards, axis=1))
+        return Draws(words, make_put(steps_first(self._split))(records))
+
+    def _words(self, batch: HostBatch) -> np.ndarray:
+        return batch_words(batch.epoch, batch.step, apart=self.spanning is None)
 
     def mask(self, rows: int, size: int, shards: int) -> Any:
         """Which of a batch's rows are there."""
@@ -82,15 +103,29 @@ class BatchDelivery:
             self._all_valid[size] = self._placed(np.ones(size, bool), shards)
         return self._all_valid[size]
 
-    def _placed(self, rows: np.ndarray, shards: int) -> Any:
-        """An array with something for each row, beside the batch's arrays."""
+    def stacked_mask(self, rows: tuple[int, ...], size: int, shards: int) -> Any:
+        """Which rows are there of several batches, ``(len(rows), size)``."""
+        if (known := self._all_valid.get((rows, size))) is not None:
+            return known
+        mask = self._placed(np.arange(size) < np.array(rows)[:, None], shards, axis=1)
+        if min(rows) == size:
+            self._all_valid[rows, size] = mask
+        return mask
+
+    def _placed(self, rows: np.ndarray, shards: int, axis: int = 0) -> Any:
+        """An array with something for each row, along an axis of it, beside the batch's arrays."""
         if self._place.output == "numpy":
             return rows
         if self.spanning is not None:
-            return global_array(rows, row_sharding(self.spanning), shards)
+            split = row_sharding(self.spanning)
+            return global_array(rows, steps_first(split) if axis else split, shards, axis)
         import jax  # delayed: NumPy output never needs it
 
         return jax.device_put(rows)
+
+
+def _records(batch: HostBatch) -> np.ndarray:
+    return record_words(batch.epoch, batch.step, [skip.row for skip in batch.skips], batch.size)
 
 
 class BoundBatches:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from datarax_mp.core.record import Infos, flatten, nest
 from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.base import Delivery
 from datarax_mp.delivery.draws import batch_words, record_words
 from datarax_mp.delivery.place import Place
 from datarax_mp.delivery.put import make_put
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages
 
 
-class ElementDelivery:
+class ElementDelivery(Delivery):
     """Delivers the elements of batches that hold one record each; see ``Delivery``.
 
     Args:

@@ -70,7 +70,7 @@ def shard_of_process(blocks: Mapping[int, Blocks], process: int) -> ShardOptions
     return ShardOptions(groups.index(blocks[process]), len(groups))
 
 
-def global_array(array: np.ndarray, sharding: Any, shards: int) -> Any:
+def global_array(array: np.ndarray, sharding: Any, shards: int, axis: int = 0) -> Any:
     """The ``jax.Array`` of all shards' rows, of which this process has ``array``.
 
     Each device gets a view of its rows, so nothing is copied on the way there. A shard whose blocks are not neighbours
@@ -80,30 +80,31 @@ def global_array(array: np.ndarray, sharding: Any, shards: int) -> Any:
         array: ``(rows, ...)``, the rows of this process's shard.
         sharding: the ``NamedSharding`` over several processes.
         shards: how many shards there are.
+        axis: the axis of the rows, where it is not the first.
 
     Returns:
         ``(rows * shards, ...)``.
     """
     import jax  # delayed, as above
 
-    shape = (len(array) * shards, *array.shape[1:])
-    parts = [put(array[index]) for put, index in _local_parts(sharding, shape)]
+    shape = (*array.shape[:axis], array.shape[axis] * shards, *array.shape[axis + 1 :])
+    parts = [put(array[index]) for put, index in _local_parts(sharding, shape, axis)]
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 @lru_cache(maxsize=256)
-def _local_parts(sharding: Any, shape: tuple[int, ...]) -> list[tuple[Put, tuple[slice, ...]]]:
+def _local_parts(sharding: Any, shape: tuple[int, ...], axis: int) -> list[tuple[Put, tuple[slice, ...]]]:
     """What moves the parts of a global array that this process holds, and what they are of the process's own rows."""
     import jax  # delayed, as above
 
     parts = sharding.addressable_devices_indices_map(shape)
-    rows = sharding.shard_shape(shape)[0]
-    starts = sorted({index[0].start or 0 for index in parts.values()})
+    rows = sharding.shard_shape(shape)[axis]
+    starts = sorted({index[axis].start or 0 for index in parts.values()})
     found = []
-    for device, (first, *others) in parts.items():
-        start = starts.index(first.start or 0) * rows
+    for device, index in parts.items():
+        start = starts.index(index[axis].start or 0) * rows
         place = jax.sharding.SingleDeviceSharding(device, memory_kind=sharding.memory_kind)
-        found.append((make_put(place), (slice(start, start + rows), *others)))
+        found.append((make_put(place), (*index[:axis], slice(start, start + rows), *index[axis + 1 :])))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.grouped import Grouping, Groups
-from datarax_mp.delivery.placement import check_fields
+from datarax_mp.delivery.placement import check_fields, steps_first
 from datarax_mp.delivery.transfer import Output, Transfer, make_grouping, make_transfer
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
@@ -48,6 +48,11 @@ class Place:
         """What moves the batches of one epoch, in order, maybe several at a time."""
         transfer, grouping = self._ways(layout, shards, steps)
         return (lambda batch: transfer(batch.arrays())) if grouping is None else Groups(grouping, transfer)
+
+    def stacked_transfer(self, layout: Layout, shards: int) -> Transfer:
+        """What moves the arrays of several batches, ``(steps, rows, ...)``."""
+        sharding = steps_first(self.sharding)
+        return make_transfer(layout, output=self.output, device=self._device, sharding=sharding, shards=shards, axis=1)
 
     def _ways(self, layout: Layout, shards: int, steps: int) -> tuple[Transfer, Grouping | None]:
         known = self._known

@@ -154,6 +154,25 @@ def field_sharding(sharding: Any, axes: int) -> Any:
     return jax.sharding.NamedSharding(sharding.mesh, short, memory_kind=sharding.memory_kind)
 
 
+def steps_first(sharding: Any) -> Any:
+    """The sharding of arrays ``(steps, rows, ...)`` whose batches lie as those of this sharding do.
+
+    Raises:
+        ValueError: nobody can say what it is.
+    """
+    import jax  # delayed, as above
+
+    if sharding is None or isinstance(sharding, jax.sharding.SingleDeviceSharding):
+        return sharding
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        raise ValueError(
+            f"several batches in one array need a NamedSharding, got {type(sharding).__name__}: give sharding= as "
+            "NamedSharding(mesh, PartitionSpec(...))"
+        )
+    spec = jax.sharding.PartitionSpec(None, *sharding.spec)
+    return jax.sharding.NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
+
+
 def check_rows(sharding: Any, order: Order, *, padded: bool) -> None:
     """Make sure that batches can be split by their rows, before there is a record.
 

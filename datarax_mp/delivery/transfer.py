@@ -34,7 +34,9 @@ def holds_x64(output: Output) -> bool | None:
     return bool(jax.config.jax_enable_x64)
 
 
-def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1) -> Transfer:
+def make_transfer(
+    layout: Layout, *, output: Output, device: Any, sharding: Any, shards: int = 1, axis: int = 0
+) -> Transfer:
     """The function that takes a batch's arrays, one per field of the layout, to their place and gives them names.
 
     Args:
@@ -43,6 +45,7 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
         device: a ``jax.Device``, or None for JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
         shards: how many shards an array consists of whose sharding spans several processes.
+        axis: along which arrays have their rows: 1 where several batches come in one.
     """
     tree = layout.tree_maker()
     if output == "numpy":
@@ -50,12 +53,13 @@ def make_transfer(layout: Layout, *, output: Output, device: Any, sharding: Any,
     if sharding is None:
         places = [device for _ in layout.fields]
     else:
-        places = [field_sharding(sharding, 1 + len(spec.shape)) for spec in layout.fields]
+        places = [field_sharding(sharding, axis + 1 + len(spec.shape)) for spec in layout.fields]
     if spans_processes(sharding):
         return lambda arrays: tree(
-            [global_array(array, place, shards) for array, place in zip(arrays, places, strict=True)]
+            [global_array(array, place, shards, axis) for array, place in zip(arrays, places, strict=True)]
         )
-    ways = [_way(make_put(place), copy=small) for place, small in zip(places, _small(layout), strict=True)]
+    copied = _small(layout) if axis == 0 else [False for _ in layout.fields]
+    ways = [_way(make_put(place), copy=small) for place, small in zip(places, copied, strict=True)]
     return lambda arrays: tree([way(array) for way, array in zip(ways, arrays, strict=True)])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.crews.base import Crew
+from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.depth import Depth
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure, Lending
@@ -39,6 +40,7 @@ class Feed:
         adaptive: whether runs grow to the most steps only as far as these turn out to be quick.
         timeout: seconds that a batch may take once it is waited for, or None.
         tuner: decides how many workers there are, or None.
+        chunks: which steps are to lie together, in one run, or None.
         clock: seconds.
     """
 
@@ -56,6 +58,7 @@ class Feed:
         adaptive: bool,
         timeout: float | None,
         tuner: WorkerTuner | None,
+        chunks: Chunks | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._crew, self._clock = crew, clock
@@ -67,7 +70,8 @@ class Feed:
             epoch,
             start=start,
             stop=stop,
-            length=RunLength(plan.steps, adaptive=adaptive),
+            length=RunLength(plan.steps, adaptive=adaptive, unit=min(plan.steps, chunks.most) if chunks else 1),
+            chunks=chunks,
             depth=self._depth,
             timeout=timeout,
             clock=clock,

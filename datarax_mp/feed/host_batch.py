@@ -35,6 +35,16 @@ class HostBatch:
     skips: tuple[Skip, ...]
     alike: int
 
+    @property
+    def after(self) -> int:
+        """The step after it."""
+        return self.step + 1
+
+    @property
+    def told(self) -> tuple[tuple[tuple[Skip, ...], int], ...]:
+        """What was skipped, with the step; nothing if nothing was."""
+        return ((self.skips, self.step),) if self.skips else ()
+
     def arrays(self) -> list[np.ndarray]:
         """One array ``(size, ...)`` per field of the layout, in its order."""
         raise NotImplementedError

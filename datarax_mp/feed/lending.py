@@ -45,6 +45,7 @@ class Lending:
         self._ring, self._layout, self._epoch = ring, layout, epoch
         self._most, self._padded = most, padded
         self._last = epoch.steps - 1
+        self._whole = epoch.steps if epoch.even and epoch.rows(self._last) == epoch.batch_size else self._last
 
     def lends(self) -> bool:
         """Whether one more slot may be with the user."""
@@ -83,4 +84,4 @@ class Lending:
         epoch = self._epoch
         if not epoch.even or self._layout.batch_size != epoch.batch_size or written.skips or written.shapes:
             return 0
-        return min(len(written.infos), self._last - step)
+        return min(len(written.infos), self._whole - step)

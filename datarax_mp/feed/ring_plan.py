@@ -14,6 +14,7 @@ log = logging.getLogger("datarax_mp")
 _MOST_STEPS = 64
 _RUN_BYTES = 1 << 22  # smaller batches share a slot, and with it the cost of a message: for 0.8 MB ones a third more/s
 _RING_BYTES = 7 << 22  # runs are shorter where the ring would be larger: that much is quickly had, and fits a cache
+CHUNK_BYTES = _RUN_BYTES  # of steps that come in one array, where their number is ours to choose
 _SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late
 _MOST_SLOTS_PER_WORKER = 8  # beyond that no straggler lasts so long that the others run out of slots
 
@@ -36,7 +37,14 @@ class RingPlan:
 
 
 def plan_ring(
-    block_bytes: int, *, workers: int, prefetch_size: int, run_steps: int | None, budget: int | None, strict: bool
+    block_bytes: int,
+    *,
+    workers: int,
+    prefetch_size: int,
+    run_steps: int | None,
+    budget: int | None,
+    strict: bool,
+    together: int = 1,
 ) -> RingPlan:
     """Plan a ring: two slots for each worker, and enough beside them for what the caller holds.
 
@@ -48,6 +56,8 @@ def plan_ring(
         budget: bytes that the ring may take, or None for what is usual.
         strict: whether the caller has set the budget: then all of it is used as far as it helps, and one that is too
             small is an error.
+        together: steps that come in one array. A slot has room for them, unless the budget is too small for that, and
+            the batches in hand are as many times more.
 
     Raises:
         ValueError: the budget does not even hold what the caller has in hand and one batch to work on.
@@ -59,10 +69,12 @@ def plan_ring(
     held = prefetch_size + _SPARE_SLOTS
     usual = 2 * workers + held
     longest = min(_MOST_STEPS, _RUN_BYTES // block_bytes, _RING_BYTES // (usual * block_bytes))
-    steps = run_steps or max(1, longest)
+    steps = run_steps or max(1, longest // together) * together
     if budget is None:
         return RingPlan(usual, steps, held)
     steps = max(1, min(steps, budget // (usual * block_bytes)))
+    if steps > together:
+        steps -= steps % together
     slot_bytes = align(steps * block_bytes, mmap.PAGESIZE)
     slots = budget // slot_bytes
     if slots < held + 1:

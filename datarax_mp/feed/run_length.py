@@ -19,6 +19,7 @@ class RunLength:
     Args:
         most: the most that it may have.
         adaptive: whether that is only reached as far as steps turn out to be quick; otherwise every run has ``most``.
+        unit: the least that it may have, of which it always has a multiple.
 
     >>> length = RunLength(64, adaptive=True)
     >>> length.observe(1, seconds=0.0001)
@@ -26,9 +27,9 @@ class RunLength:
     2
     """
 
-    def __init__(self, most: int, *, adaptive: bool) -> None:
-        self._most, self._adaptive = most, adaptive
-        self.steps = 1 if adaptive else most
+    def __init__(self, most: int, *, adaptive: bool, unit: int = 1) -> None:
+        self._most, self._adaptive, self._unit = most // unit * unit, adaptive, unit
+        self.steps = unit if adaptive else self._most
 
     def observe(self, steps: int, seconds: float) -> None:
         """Take note of how long a run of so many steps took."""
@@ -38,4 +39,4 @@ class RunLength:
         if seconds < GOOD_SECONDS / 2 and steps == self.steps:
             self.steps = min(2 * steps, self._most)
         elif seconds > GOOD_SECONDS * 2:
-            self.steps = max(1, steps // 2)
+            self.steps = max(1, steps // self._unit // 2) * self._unit

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from datarax_mp.core.patience import Patience
 from datarax_mp.crews.base import Answer, Assignment, Crew
+from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.depth import Depth
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.order.epoch import Epoch
@@ -41,6 +42,7 @@ class Window:
         start: the first step.
         stop: the step before which to end; None is the epoch's end.
         length: how many steps a run has.
+        chunks: where runs may end; None is anywhere.
         depth: how many runs a worker may have in hand.
         timeout: seconds that a run may take once it is waited for, or None.
         clock: seconds, for that limit.
@@ -55,11 +57,13 @@ class Window:
         start: int,
         stop: int | None = None,
         length: RunLength,
+        chunks: Chunks | None = None,
         depth: Depth,
         timeout: float | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._crew, self._ring, self._length, self._depth = crew, ring, length, depth
+        self._chunks = chunks
         self._timeout, self._clock = timeout if crew.abilities.times_out else None, clock
         self._epoch, self._next, self._stop = epoch.number, start, epoch.steps if stop is None else stop
         self._handed_out: deque[Assignment] = deque()  # in the order of their steps
@@ -123,7 +127,10 @@ class Window:
             slot = self._ring.acquire()
             if slot is None:
                 return
-            steps = min(self._length.steps, self._stop - self._next)
+            steps = self._length.steps
+            if self._chunks is not None:
+                steps = self._chunks.reach(self._next, steps)
+            steps = min(steps, self._stop - self._next)
             assignment = Assignment(Run(self._epoch, self._next, steps, slot), self._ring)
             self._crew.submit(assignment)
             self._handed_out.append(assignment)

@@ -106,7 +106,7 @@ class Blueprint:
             init=config.init,
         )
         delivery = make_delivery(
-            self._compiled,
+            self.device_stages,
             output=config.output,
             device=config.device,
             sharding=config.sharding,
@@ -119,7 +119,7 @@ class Blueprint:
         return Session(recipe, config.options, delivery)
 
     @cached_property
-    def _compiled(self) -> DeviceStages | None:
+    def device_stages(self) -> DeviceStages | None:
         """The device stages as one function, made once: modules are drawn from when it is."""
         if not self.config.on_device:
             return None

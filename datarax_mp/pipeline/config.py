@@ -17,7 +17,7 @@ from datarax_mp.pipeline.skips import SkippedRecord
 from datarax_mp.recipe.recipe import Reading
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.stages.base import Stage
-from datarax_mp.stages.split import split_stages
+from datarax_mp.stages.split import several_stages, split_stages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +34,7 @@ class Config:
         output: "jax" or "numpy".
         device: the target device, or None.
         sharding: how rows are split over devices, or None.
+        stages: all stages, as given.
         host: host stages, filters among them.
         on_device: device stages.
         reading: how records are read.
@@ -52,6 +53,7 @@ class Config:
     output: Output
     device: Any
     sharding: Any
+    stages: tuple[Any, ...]
     host: tuple[Stage, ...]
     on_device: tuple[Stage, ...]
     reading: Reading
@@ -99,6 +101,7 @@ class Config:
         device, sharding = resolve_device(device), resolve_sharding(sharding)
         shard = arguments.resolve_shard(shard, sharding)
         arguments.check_rest(shard, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
+        stages = several_stages(stages)
         host, on_device = split_stages(stages)
         arguments.check_stages(on_device, output)
         if not enforce_batch:
@@ -115,6 +118,7 @@ class Config:
             output=output,
             device=device,
             sharding=sharding,
+            stages=stages,
             host=host,
             on_device=on_device,
             reading=Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0)),

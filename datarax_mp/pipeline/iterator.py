@@ -18,12 +18,12 @@ from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Closed
 from datarax_mp.delivery.base import HandOver
+from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.lending import Failure
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.yields import Yielded
-from datarax_mp.recipe.work import Skip
 
 if TYPE_CHECKING:
     pass
@@ -39,20 +39,20 @@ _END = object()
 
 @dataclass(slots=True)
 class _Ready:
-    """A step that stands ready.
+    """A step, or several in one, that stands ready.
 
     Attributes:
-        step: the step.
+        after: the step after it.
         item: what the user gets.
         empty: whether all of the step's records were skipped, so that the user gets nothing.
-        skips: the records that were skipped in it.
+        told: the records that were skipped in it.
         hand_over: what is still to be done with the item when the user gets it, or None.
     """
 
-    step: int
+    after: int
     item: Any
     empty: bool
-    skips: tuple[Skip, ...]
+    told: Told
     hand_over: HandOver | None
 
 
@@ -89,6 +89,7 @@ class PipelineIterator(Generic[Yielded]):
         resume: reads one, and says which session serves it.
         skips: told of skipped records when the user gets the batch that lacks them; None if nobody is to know.
         steps: how many steps to make; None is all that are left of the epoch.
+        chunks: which of them come together, or None.
     """
 
     def __init__(
@@ -101,9 +102,10 @@ class PipelineIterator(Generic[Yielded]):
         skips: Skips | None,
         *,
         steps: int | None = None,
+        chunks: Chunks | None = None,
     ) -> None:
         self._session, self._cursor = session, cursor
-        self._prefetch_size, self._steps = prefetch_size, steps
+        self._prefetch_size, self._steps, self._chunks = prefetch_size, steps, chunks
         self._dump_state, self._resume, self._skips = dump_state, resume, skips
         self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
         self._waker: Waker | None = None
@@ -117,6 +119,11 @@ class PipelineIterator(Generic[Yielded]):
         self._work: Work | None = None
         self._ending: Work | None = None  # what was worked with, until it is closed
         self._exhausted = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._owned.closing or (self._work is None and not self._ready and not self._exhausted)
 
     def start_prefetch(self) -> None:
         """Begin to work ahead, as the first ``next`` would otherwise; without workers, make the first batches.
@@ -152,7 +159,9 @@ class PipelineIterator(Generic[Yielded]):
         try:
             if self._owned.closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
-            work = self._session.start(epoch=self._epoch, step=self._cursor.at.step, steps=self._steps, waker=waker)
+            work = self._session.start(
+                epoch=self._epoch, step=self._cursor.at.step, steps=self._steps, chunks=self._chunks, waker=waker
+            )
         except Closed:
             raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
@@ -202,9 +211,9 @@ class PipelineIterator(Generic[Yielded]):
             if not self._ready or self._owned.closing:
                 break
             ready = self._ready.popleft()
-            after = Position(self._order, self._epoch, ready.step + 1)
-            if ready.skips:
-                skipped += ((ready.skips, ready.step),)
+            after = Position(self._order, self._epoch, ready.after)
+            if ready.told:
+                skipped += ready.told
             if not ready.empty:
                 hand_over = ready.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped
@@ -276,7 +285,7 @@ class PipelineIterator(Generic[Yielded]):
                 raise
             self._error = error
             return False
-        self._ready.append(_Ready(batch.step, item, empty, batch.skips, work.bound.hand_over))
+        self._ready.append(_Ready(batch.after, item, empty, batch.told, work.bound.hand_over))
         return True
 
     def _end_work(self) -> None:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
-from datarax_mp.core.tracebacks import for_user
 from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.transfer import Output
 from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
-from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
-from datarax_mp.pipeline.lookup import Lookup, check_step
-from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.lookup import Lookup
+from datarax_mp.pipeline.onward import Onward
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
-from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.pipeline.state import Cursor
 from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.facts import SourceFacts
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Generic[Yielded]):
+class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -226,6 +223,11 @@ class Pipeline(Lookup, Generic[Yielded]):
         return self._blueprint.source
 
     @property
+    def stages(self) -> list[Any]:
+        """The stages, as they were given."""
+        return list(self._config.stages)
+
+    @property
     def batch_size(self) -> int:
         """The batch size that was given; of several shards or processes, that of this one."""
         return self._config.batch_size
@@ -255,68 +257,7 @@ class Pipeline(Lookup, Generic[Yielded]):
             ValueError: the source's length is another than when the pipeline was made.
             RuntimeError: the pipeline is closed.
         """
-        session, course = self._renewed(), self._course
-        start = course.next
-        following = Position(start.order, start.epoch + 1, 0)
-        cursor = Cursor(start)
-        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips)
-        try:
-            course.next = following  # already now, in case a signal handler iterates, too
-            iterator.begin()
-            course.cursor = cursor
-            return iterator
-        except BaseException as error:
-            if course.next is following:
-                course.next = start
-            if isinstance(error, Exception):
-                for_user(error)
-            raise
-
-    def _renewed(self) -> Session:
-        if self._closed:
-            raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._blueprint.source, self._records)
-        return self._course.renewed()
-
-    def _iterator(
-        self, session: Session, cursor: Cursor, prefetch_size: int, skips: Skips | None, steps: int | None = None
-    ) -> PipelineIterator[Yielded]:
-        course = self._course
-        iterator: PipelineIterator[Yielded] = PipelineIterator(
-            session, cursor, prefetch_size, course.dump, course.resume, skips, steps=steps
-        )
-        self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
-        return iterator
-
-    def at(self, epoch: int, step: int) -> Yielded:
-        """One batch, without touching the iteration: what ``next`` gives there, whenever it is asked for.
-
-        Args:
-            epoch: the epoch, from 0.
-            step: the step in it, from 0.
-
-        Raises:
-            IndexError: the epoch has no such step.
-            LookupError: all of the step's records are skipped, so that nobody receives a batch there.
-            Exception: what ``iter`` and ``next`` raise.
-
-        >>> import numpy as np
-        >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=4, shuffle=True, seed=0)
-        >>> wanted = [batch["x"].tolist() for batch in pipeline][1]
-        >>> pipeline.at(epoch=0, step=1)["x"].tolist() == wanted
-        True
-        """
-        session = self._renewed()
-        order = self._course.order
-        epoch, step = check_step(order, epoch, step)
-        cursor = Cursor(Position(order, epoch, step))
-        iterator = self._iterator(session, cursor, 0, None, steps=1)
-        with closing(iterator):
-            iterator.begin()
-            batch = next(iterator, None)
-        if batch is None or cursor.at.step != step + 1:
-            raise LookupError(f"all records of step {step} of epoch {epoch} are skipped, so it has no batch")
-        return batch
+        return self._begin()
 
     @property
     def skipped(self) -> int:

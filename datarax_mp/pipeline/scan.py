@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.spec import Layout
+from datarax_mp.delivery.base import Delivery
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order, Sequential
 from datarax_mp.order.epoch import Epoch
@@ -89,7 +90,7 @@ def passes(
         yield from iterator
 
 
-class _Copies:
+class _Copies(Delivery):
     """The delivery of a scan: records' numbers and copies of what was found for them."""
 
     hand_over = None

@@ -10,32 +10,22 @@ import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Crew
 from datarax_mp.crews.choose import choose
 from datarax_mp.delivery.base import Bound, Delivery
+from datarax_mp.feed.chunked import ChunkedFeed
+from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.feed import Feed
-from datarax_mp.feed.ring_plan import AUTO_BUDGET, RingPlan, plan_ring
+from datarax_mp.feed.ring_plan import AUTO_BUDGET, CHUNK_BYTES, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.pipeline.options import Options
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
-
-
-class Prepared(NamedTuple):
-    """What is known when the first record has been read, for all epochs.
-
-    Attributes:
-        layouts: what a batch holds.
-        plan: the ring's shape.
-    """
-
-    layouts: Layouts
-    plan: RingPlan
 
 
 class Session:
@@ -59,32 +49,55 @@ class Session:
             timeout=options.timeout,
         )
         self._process = os.getpid()
-        self._prepared: Prepared | None = None
+        self._layouts: Layouts | None = None  # known when the first record has been read, for all epochs
+        self._plans: dict[int, RingPlan] = {}  # by how many steps come together
         self._idle_rings: deque[Ring] = deque()  # without a lock: finalizers use it too, in the middle of anything
         self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
 
-    def start(self, *, epoch: int, step: int, steps: int | None, waker: Waker) -> Work:
-        """Begin to work on an epoch, from a step on; so many steps, or all. ``waker`` ends every wait for workers."""
+    def start(self, *, epoch: int, step: int, steps: int | None, chunks: Chunks | None, waker: Waker) -> Work:
+        """Begin to work on an epoch.
+
+        Args:
+            epoch: the epoch.
+            step: the first step.
+            steps: how many; None is all.
+            chunks: which of them come together, or None.
+            waker: ends every wait for workers.
+        """
         if self._process != os.getpid():  # forked by the user: the ring that lies ready is the parent's
             self._process = os.getpid()
             self._idle_rings.clear()
         workers = self._options.num_workers if self._tuner is None else self._tuner.workers
-        crew = self._engine.crew(epoch, size=workers, probe=self._prepared is None, waker=waker)
+        crew = self._engine.crew(epoch, size=workers, probe=self._layouts is None, waker=waker)
         try:
-            prepared = self._prepare(crew)
-            ring = self._ring(prepared, crew)
-            crew.attach(ring, prepared.layouts)
+            layouts = self._prepare(crew)
+            if chunks is not None:
+                chunks = chunks.within(CHUNK_BYTES // layouts.delivered.block_bytes)
+            plan = self._plan(layouts, chunks)
+            ring = self._ring(plan.slots, plan.steps * layouts.delivered.block_bytes, crew)
+            crew.attach(ring, layouts)
             stop = None if steps is None else step + steps
-            return self._begin(crew, ring, prepared, Epoch(self._recipe.order, epoch), start=step, stop=stop)
+            return self._begin(crew, ring, plan, Epoch(self._recipe.order, epoch), start=step, stop=stop, chunks=chunks)
         except BaseException:
             crew.kill()
             raise
 
-    def _begin(self, crew: Crew, ring: Ring, prepared: Prepared, epoch: Epoch, *, start: int, stop: int | None) -> Work:
+    def _begin(
+        self,
+        crew: Crew,
+        ring: Ring,
+        plan: RingPlan,
+        epoch: Epoch,
+        *,
+        start: int,
+        stop: int | None,
+        chunks: Chunks | None,
+    ) -> Work:
         if self._tuner is not None:
             self._tuner.begin()
-        layout, plan = prepared.layouts.delivered, prepared.plan
+        assert self._layouts is not None
+        layout = self._layouts.delivered
         feed = Feed(
             crew,
             ring,
@@ -97,8 +110,12 @@ class Session:
             adaptive=self._options.run_steps is None,
             timeout=self._options.timeout,
             tuner=self._tuner,
+            chunks=chunks,
         )
-        return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
+        if chunks is None:
+            return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
+        bound = self._delivery.open_stacked(layout, epoch, bare=chunks.filled)
+        return Work(self, crew, ring, ChunkedFeed(feed, chunks), bound)
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""
@@ -122,31 +139,37 @@ class Session:
             with suppress(IndexError):  # another thread was quicker
                 self._idle_rings.popleft().close()
 
-    def _prepare(self, crew: Crew) -> Prepared:
+    def _prepare(self, crew: Crew) -> Layouts:
         """What the first epoch finds out for all of them."""
-        if self._prepared is None:
-            layouts, options = crew.layouts(), self._options
+        if self._layouts is None:
+            layouts = crew.layouts()
             self._delivery.check(layouts.delivered, self._recipe.order)
-            plan = plan_ring(
+            self._layouts = layouts
+        return self._layouts
+
+    def _plan(self, layouts: Layouts, chunks: Chunks | None) -> RingPlan:
+        together, options = 1 if chunks is None else chunks.most, self._options
+        if together not in self._plans:
+            self._plans[together] = plan_ring(
                 layouts.delivered.block_bytes,
                 workers=options.num_workers,
                 prefetch_size=options.prefetch_size,
                 run_steps=options.run_steps,
                 budget=AUTO_BUDGET if options.auto and options.memory_budget is None else options.memory_budget,
                 strict=options.memory_budget is not None,
+                together=together,
             )
-            self._prepared = Prepared(layouts, plan)
-        return self._prepared
+        return self._plans[together]
 
-    def _ring(self, prepared: Prepared, crew: Crew) -> Ring:
+    def _ring(self, slots: int, slot_bytes: int, crew: Crew) -> Ring:
         with suppress(IndexError):
             ring = self._idle_rings.pop()
             # Of what other workers are at, this crew would never hear. They are with another iterator, or lost.
-            if ring.filling <= crew.holds(ring) and (ring.segment is None or ring.segment.intact()):
+            heard = ring.filling <= crew.holds(ring) and (ring.segment is None or ring.segment.intact())
+            if heard and ring.fits(slots, slot_bytes):
                 return ring
             ring.close()
-        (layouts, plan), shared = prepared, self._engine.shared
-        return Ring(plan.slots, plan.steps * layouts.delivered.block_bytes, shared=shared)
+        return Ring(slots, slot_bytes, shared=self._engine.shared)
 
 
 @dataclass(slots=True)
@@ -166,8 +189,8 @@ class Work:
     session: Session
     crew: Crew
     ring: Ring | None
-    feed: Feed
-    bound: Bound
+    feed: Feed | ChunkedFeed
+    bound: Bound[Any]
     whole: bool = True
 
     def close(self) -> None:

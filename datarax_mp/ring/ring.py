@@ -72,6 +72,10 @@ class Ring:
         self._returned: deque[_Lease] = deque()  # filled by dying leases, emptied by us
         self._leases: dict[int, _Lease] = {}
 
+    def fits(self, slots: int, slot_bytes: int) -> bool:
+        """Whether it is what would be made of these arguments."""
+        return self.slots == slots and self.slot_bytes == align(slot_bytes, mmap.PAGESIZE)
+
     def acquire(self) -> int | None:
         """Take a free slot to be filled, or None when there is none."""
         self._collect()

@@ -14,7 +14,8 @@ from flax import nnx
 
 from datarax_mp.stages.base import Rank, Stage
 from datarax_mp.stages.draws import Draws
-from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words
+from datarax_mp.stages.loop import Loop, Turn
+from datarax_mp.stages.streams import call_seeded, draw_bases, fold_words, seeded
 
 Data = dict[str, Any]
 
@@ -97,6 +98,25 @@ class ModuleStage(Stage):
 Step: TypeAlias = Callable[[Data, Draws | None], Data]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """Some of a pipeline's device stages, one behind the other, in one compiled function.
+
+    Attributes:
+        once: what it does to a batch.
+        turn: the same as the turn of a loop, ``(None, *module, (data, draws)) -> (None, data)``.
+        module: the module that it is, or None.
+    """
+
+    once: Step
+    turn: Turn
+    module: nnx.Module | None = None
+
+    def __call__(self, data: Data, draws: Draws | None) -> Data:
+        """Apply them."""
+        return self.once(data, draws)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceStages:
     """All device stages of a pipeline in order, as one function.
@@ -107,7 +127,7 @@ class DeviceStages:
         per_record: whether these have to have the records' numbers.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[Fused, ...]
     random: bool
     per_record: bool
 
@@ -117,10 +137,20 @@ class DeviceStages:
             data = step(data, draws)
         return data
 
+    def several(self, data: Data, draws: Draws | None, count: int) -> Data:
+        """Apply them to the first ``count`` of several batches in turn, whose arrays are ``(room, rows, ...)``."""
+        for step in self.steps:
+            modules = () if step.module is None else (step.module,)
+            loop = Loop(step.turn, modules, None)
+            data = loop((data, draws), count)
+            if modules:
+                loop.hand_back()
+        return data
+
 
 def compile_stages(stages: Sequence[Any]) -> DeviceStages:
     """One function that applies all device stages in order; those between two modules are fused into one."""
-    steps: list[Step] = []
+    steps: list[Fused] = []
     random = False
     for is_module, group in itertools.groupby(enumerate(stages), lambda numbered: isinstance(numbered[1], ModuleStage)):
         if not is_module:
@@ -129,7 +159,8 @@ def compile_stages(stages: Sequence[Any]) -> DeviceStages:
             continue
         for module in (stage.fn for _, stage in group):
             bases = draw_bases(module)
-            steps.append(partial(_call_seeded, module, bases) if bases else partial(_call_plain, module))
+            once = partial(_call_seeded, module, bases) if bases else partial(_call_plain, module)
+            steps.append(Fused(once, _SeededTurn(tuple(bases)) if bases else _plain_turn, module))
             random = random or bool(bases)
     drawing = [stage for stage in stages if stage.random]
     return DeviceStages(tuple(steps), random or bool(drawing), any(stage.per_record for stage in drawing))
@@ -137,8 +168,9 @@ def compile_stages(stages: Sequence[Any]) -> DeviceStages:
 
 # One per stages, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.
 @lru_cache(maxsize=32)
-def _jitted(stages: tuple[tuple[int, Any], ...]) -> Step:
-    composed = jax.jit(_composed(stages))  # so that it is traced once, for the plan and for the run
+def _jitted(stages: tuple[tuple[int, Any], ...]) -> Fused:
+    function = _composed(stages)
+    composed = jax.jit(function)  # so that it is traced once, for the plan and for the run
     plans: dict[Any, _Plan] = {}
     random = any(stage.random for _, stage in stages)
 
@@ -157,7 +189,7 @@ def _jitted(stages: tuple[tuple[int, Any], ...]) -> Step:
         others = [leaf for leaf, donate in zip(leaves, plan.donate, strict=True) if not donate]
         return run(donated, others, draws, plan)
 
-    return apply
+    return Fused(apply, lambda _, item: (None, function(*item)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +238,22 @@ def _call_plain(module: nnx.Module, data: Data, draws: Draws | None) -> Data:
 def _call_seeded(module: nnx.Module, bases: list[jax.Array], data: Data, draws: Draws | None) -> Data:
     assert draws is not None
     return call_seeded(module, bases, draws.words, data)
+
+
+def _plain_turn(carry: None, module: Any, item: tuple[Data, Draws | None]) -> tuple[None, Data]:
+    return None, module(item[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SeededTurn:
+    """A module whose streams are set anew for every batch, as the turn of a loop."""
+
+    bases: tuple[jax.Array, ...]
+
+    def __call__(self, carry: None, module: Any, item: tuple[Data, Draws | None]) -> tuple[None, Data]:
+        data, draws = item
+        assert draws is not None
+        return None, seeded(module, list(self.bases), draws.words, data)
 
 
 _call_module: Callable[[nnx.Module, Data], Data] = nnx.jit(lambda module, data: module(data))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from datarax_mp.stages.base import Rank, Stage
@@ -18,16 +18,16 @@ _FALLEN = {
 }
 
 
-def split_stages(stages: Iterable[Any]) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+def split_stages(stages: Sequence[Any]) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     """Divide stages into host stages and device stages, in order.
 
     Raises:
-        TypeError: it is no list of stages, or something in it is no stage.
+        TypeError: something in the list is no stage.
         ValueError: a host stage comes after a device stage, one for records after one that pads, one of these after
             one for batches, a filter after a random stage, or two pad the same field.
     """
     found: list[Stage] = []
-    for place, given in enumerate(_several(stages)):
+    for place, given in enumerate(stages):
         stage = as_stage(given, place)
         if found and stage.rank < found[-1].rank:
             why = _FALLEN[found[-1].rank].format(before=found[-1].name)
@@ -43,12 +43,16 @@ def split_stages(stages: Iterable[Any]) -> tuple[tuple[Stage, ...], tuple[Stage,
     return host, tuple(found[len(host) :])
 
 
-def _several(stages: Any) -> Iterable[Any]:
-    """The stages, where it is several in an order that were given."""
+def several_stages(stages: Any) -> tuple[Any, ...]:
+    """The stages, as they were given.
+
+    Raises:
+        TypeError: it is not several in an order.
+    """
     alone = callable(stages) or hasattr(stages, "map") or hasattr(stages, "random_map")
     alone = alone or isinstance(stages, Stage) or is_module(stages)
     unordered = isinstance(stages, (str, bytes, Mapping, Set))
     if isinstance(stages, (list, tuple)) or (isinstance(stages, Iterable) and not alone and not unordered):
-        return stages
+        return tuple(stages)
     remedy = "leave it out for none" if stages is None else "put what runs first, or alone, into a list: stages=[...]"
     raise TypeError(f"stages must be a list of stages, got {stages!r} of type {type(stages).__name__}; {remedy}")

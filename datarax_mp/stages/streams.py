@@ -34,7 +34,8 @@ def fold_words(key: jax.Array, words: Any) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
 
 
-def _seeded(module: nnx.Module, bases: list[jax.Array], words: jax.Array, data: Any) -> Any:
+def seeded(module: nnx.Module, bases: list[jax.Array], words: jax.Array, data: Any) -> Any:
+    """What a module makes of a batch, with its streams set to keys of that batch, and put back."""
     streams = streams_of(module)
     kept = [(stream.key[...], stream.count[...]) for stream in streams]
     for stream, base in zip(streams, bases, strict=True):
@@ -46,7 +47,7 @@ def _seeded(module: nnx.Module, bases: list[jax.Array], words: jax.Array, data: 
     return data
 
 
-call_seeded: Callable[..., Any] = nnx.jit(_seeded)
+call_seeded: Callable[..., Any] = nnx.jit(seeded)
 
 
 def _each(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:

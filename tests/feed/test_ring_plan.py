@@ -27,6 +27,23 @@ def test_a_plan_keeps_to_its_budget_and_shortens_runs_first() -> None:
     assert plan_ring(**small, budget=1 << 40, strict=True).slots == 21  # more would help nobody
 
 
+@pytest.mark.parametrize(
+    ("block_bytes", "together", "budget", "steps"),
+    [
+        (9216, 3, None, 63),
+        (9216, 100, None, 100),  # more than would be usual
+        (4_000_000, 8, None, 8),
+        (9216, 5, 1_000_000, 10),
+        (4_000_000, 8, 40_000_000, 1),  # the budget goes before
+    ],
+)
+def test_a_slot_has_room_for_the_steps_that_come_together(
+    block_bytes: int, together: int, budget: int | None, steps: int
+) -> None:
+    rest: dict[str, Any] = {"workers": 2, "prefetch_size": 2, "run_steps": None, "strict": budget is not None}
+    assert plan_ring(block_bytes, together=together, budget=budget, **rest).steps == steps
+
+
 def test_a_budget_sizes_the_ring(caplog: pytest.LogCaptureFixture, rings: list[Ring]) -> None:
     caplog.set_level(logging.INFO, "datarax_mp")
     source = np.arange(64 * 1_000_000 // 8).reshape(64, -1)  # batches of 4 MB

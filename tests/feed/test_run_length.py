@@ -60,3 +60,8 @@ def test_a_fixed_length_stays(seconds: float) -> None:
 
 def test_no_run_is_longer_than_a_slot() -> None:
     assert lengths(RunLength(1, adaptive=True), [QUICK] * 3) == [1, 1, 1]
+
+
+def test_a_run_has_a_multiple_of_its_unit() -> None:
+    assert lengths(RunLength(14, adaptive=True, unit=3), [QUICK] * 4 + [SLOW] * 3) == [3, 6, 12, 12, 12, 6, 3]
+    assert lengths(RunLength(14, adaptive=False, unit=3), [QUICK]) == [12]

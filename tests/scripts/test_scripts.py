@@ -22,6 +22,7 @@ LEAST = {
     "measure_decoders": (["{folder}", "--rounds", "1"], "simplejpeg"),
     "measure_order": (["--records", "20000", "--batches", "20"], "Grain"),
     "measure_resume": (["--workers", "1", "--rounds", "2", "--output", "numpy"], "elastic, k = 1 000 000"),
+    "measure_scan": (["--workers", "1", "--rounds", "1", "--steps", "20"], "losses bit-equal: True"),
     "measure_shipping": (["--megabytes", "2", "--workers", "0", "1", "--kinds", "array"], "array"),
     "measure_start": (["--workers", "1", "--rounds", "1", "--output", "numpy"], "cold"),
     "measure_transfer": (["--rounds", "1", "--calls", "3"], "device_put"),

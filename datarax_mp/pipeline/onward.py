@@ -1,0 +1,279 @@
+"""How a pipeline's batches are had: one by one, any one of them, several in one array, in a compiled loop."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Generic, NamedTuple
+
+from datarax_mp.core.integers import integer
+from datarax_mp.core.tracebacks import for_user
+from datarax_mp.delivery.placement import steps_first
+from datarax_mp.feed.chunks import Chunks
+from datarax_mp.order.epoch import Epoch
+from datarax_mp.pipeline import arguments
+from datarax_mp.pipeline.blueprint import Blueprint
+from datarax_mp.pipeline.config import Config
+from datarax_mp.pipeline.course import Course
+from datarax_mp.pipeline.iterator import PipelineIterator
+from datarax_mp.pipeline.lookup import check_step
+from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.skips import Skips
+from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.pipeline.yields import Yielded
+
+
+class _Going(NamedTuple):
+    """What the last call went on with, for the next one of its kind.
+
+    Attributes:
+        iterator: an iterator.
+        cursor: where it is; another one at the pipeline means that somebody has begun another.
+        chunks: how its steps come together.
+    """
+
+    iterator: PipelineIterator[Any]
+    cursor: Cursor
+    chunks: Chunks | None
+
+
+class Onward(Generic[Yielded]):
+    """The part of a pipeline that gives batches."""
+
+    _blueprint: Blueprint
+    _config: Config
+    _course: Course
+    _records: int
+    _skips: Skips
+    _iterators: weakref.WeakSet[PipelineIterator[Any]]
+    _closed: bool
+    _going: _Going | None = None
+
+    def at(self, epoch: int, step: int) -> Yielded:
+        """One batch, without touching the iteration: what ``next`` gives there, whenever it is asked for.
+
+        Args:
+            epoch: the epoch, from 0.
+            step: the step in it, from 0.
+
+        Raises:
+            IndexError: the epoch has no such step.
+            LookupError: all of the step's records are skipped, so that nobody receives a batch there.
+            Exception: what ``iter`` and ``next`` raise.
+
+        >>> import numpy as np
+        >>> from datarax_mp import Pipeline
+        >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=4, shuffle=True, seed=0)
+        >>> wanted = [batch["x"].tolist() for batch in pipeline][1]
+        >>> pipeline.at(epoch=0, step=1)["x"].tolist() == wanted
+        True
+        """
+        session = self._renewed()
+        order = self._course.order
+        epoch, step = check_step(order, epoch, step)
+        cursor = Cursor(Position(order, epoch, step))
+        iterator = self._iterator(session, cursor, 0, None, steps=1)
+        with closing(iterator):
+            iterator.begin()
+            batch = next(iterator, None)
+        if batch is None or cursor.at.step != step + 1:
+            raise LookupError(f"all records of step {step} of epoch {epoch} are skipped, so it has no batch")
+        return batch
+
+    def __call__(self, batch: Any) -> Any:
+        """What the device stages make of a batch, and nothing else; the batch stays as it is.
+
+        Random stages draw as for the batch that comes next, and those that draw for each record as for the first ones.
+
+        Args:
+            batch: a dict of arrays ``(rows, ...)``, or a Batch; what is returned is of the same kind.
+
+        >>> import jax.numpy as jnp
+        >>> from datarax_mp import DeviceStage, Pipeline
+        >>> double = DeviceStage(lambda batch: {"x": batch["x"] * 2})
+        >>> Pipeline(source={"x": [1.0]}, batch_size=1, stages=[double])({"x": jnp.ones(2)})["x"].tolist()
+        [2.0, 2.0]
+        """
+        if (stages := self._blueprint.device_stages) is None:
+            return batch
+        from datarax_mp.pipeline.applied import applied  # delayed: it imports JAX
+
+        self._course.prepare()
+        order, epoch, step = self._course.cursor.at
+        return applied(stages, batch, Epoch(order, epoch), step)
+
+    def stacked(self, steps: int) -> PipelineIterator[Any]:
+        """Begin the next epoch, as ``iter`` does, with ``steps`` batches in each Batch.
+
+        Its arrays are ``(steps, rows, ...)``, of NumPy views where workers have written them; ``batch_size`` is the
+        number of steps, and ``metadata``, ``info`` and ``valid_mask`` have one list or row for each of them. The last
+        group is shorter if the epoch's steps do not divide. Batches of one shape are in a group: it ends before one
+        that is smaller, an epoch's last one or one that lacks skipped records. Device stages see single batches. A
+        state counts steps, so whoever goes on from it may stack others, or none.
+
+        Raises:
+            TypeError: ``steps`` is no int.
+            ValueError: it is less than 1, or single elements are wanted, or the sharding is of a kind that cannot be
+                extended by an axis.
+
+        >>> import numpy as np
+        >>> from datarax_mp import Pipeline
+        >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=2)
+        >>> [group["x"].shape for group in pipeline.stacked(3)]
+        [(3, 2), (2, 2)]
+        """
+        chunks = Chunks(integer("steps", steps, least=1), start=self._stackable("stacked"))
+        return self._begin(chunks)
+
+    def step(self) -> dict[str, Any]:
+        """The next batch as a dict of arrays, where the newest iterator is; the next epoch follows by itself.
+
+        Raises:
+            ValueError: single elements are wanted, or an epoch has no batch.
+            Exception: what ``iter`` and ``next`` raise.
+
+        >>> from datarax_mp import Pipeline
+        >>> pipeline = Pipeline(source={"x": [1.0, 2.0, 3.0]}, batch_size=2)
+        >>> [pipeline.step()["x"].tolist() for _ in range(3)]
+        [[1.0, 2.0], [3.0], [1.0, 2.0]]
+        """
+        self._batches_wanted("step")
+        batch = self._following(lambda at: None)
+        data: dict[str, Any] = batch.get_data()
+        return data
+
+    def scan(
+        self,
+        step_fn: Callable[..., Any],
+        *,
+        length: int,
+        modules: Sequence[Any] = (),
+        init_carry: Any = None,
+    ) -> Any:
+        """Take ``length`` steps in compiled loops, up to 64 batches in each, so that Python is no part of a step.
+
+        It goes on where the newest iterator is, and with the next epoch where one ends; a state counts the steps. What
+        is compiled serves every ``length`` of 64 or more, and of less that one; a shorter last batch is compiled for
+        itself, unless ``drop_last`` or ``pad_last`` is set. The results are those of a loop over single batches.
+
+        Args:
+            step_fn: ``(*modules, batch) -> out``, or with a carry ``(carry, *modules, batch) -> (carry, out)``, traced
+                as by ``jax.jit``; the batch is a Batch without metadata. The same function is compiled once, so do not
+                make it anew for every call.
+            length: how many steps.
+            modules: ``nnx.Module`` and ``nnx.Optimizer`` objects that it is given. What it changes in them is in them
+                afterwards; also after an exception, then of the steps before.
+            init_carry: what the first step is given as the carry, a pytree of arrays; None is no carry.
+
+        Returns:
+            The outputs of all steps, stacked: a pytree of arrays ``(length, ...)``. With a carry, the last carry and
+            the outputs.
+
+        Raises:
+            ValueError: ``output="numpy"`` or single elements are wanted, or an epoch has no batch.
+            Exception: what ``iter`` and ``next`` raise.
+
+        >>> import numpy as np
+        >>> from datarax_mp import Pipeline
+        >>> pipeline = Pipeline(source={"x": np.arange(6.0)}, batch_size=2)
+        >>> pipeline.scan(lambda batch: batch["x"].sum(), length=4).tolist()
+        [1.0, 5.0, 9.0, 1.0]
+        """
+        if self._config.output == "numpy":
+            raise ValueError("scan runs on the device, which output='numpy' does not touch")
+        self._stackable("scan")
+        from datarax_mp.pipeline.scanned import Scanned  # delayed: it imports JAX
+
+        scanned = Scanned(step_fn, modules, init_carry, integer("length", length, least=1))
+        with scanned:
+            while scanned.left:
+                scanned.take(self._following(scanned.chunks))
+        return scanned.result()
+
+    def _following(self, wanted: Callable[[int], Chunks | None]) -> Any:
+        """What comes next; ``wanted`` says for the epoch's step where it begins how steps are to come together."""
+        fresh = False
+        while True:
+            iterator, began = self._at_hand(wanted)
+            for item in iterator:
+                return item
+            if fresh and began:
+                raise ValueError(f"epoch {self._course.cursor.at.epoch - 1} has no batch, so there is no next one")
+            fresh = True
+
+    def _at_hand(self, wanted: Callable[[int], Chunks | None]) -> tuple[Iterator[Any], bool]:
+        """An iterator that goes on from here, and whether it was begun for that."""
+        self._course.prepare()
+        step = self._course.cursor.at.step
+        chunks, going = wanted(step), self._going
+        if going is not None:
+            if going.cursor is self._course.cursor and _same(going.chunks, chunks, step) and not going.iterator.ended:
+                return going.iterator, False
+            self._going = None
+            going.iterator.close()
+        iterator = self._begin(chunks, here=True)
+        self._going = _Going(iterator, self._course.cursor, chunks)
+        return iterator, True
+
+    def _begin(self, chunks: Chunks | None = None, *, here: bool = False) -> PipelineIterator[Yielded]:
+        """An iterator for the next epoch, or from ``here`` on, where the newest one is."""
+        session, course = self._renewed(), self._course
+        before = course.next
+        start = course.cursor.at if here else before
+        following = Position(start.order, start.epoch + 1, 0)
+        cursor = Cursor(start)
+        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips, chunks=chunks)
+        try:
+            course.next = following  # already now, in case a signal handler iterates, too
+            iterator.begin()
+            course.cursor = cursor
+            return iterator
+        except BaseException as error:
+            if course.next is following:
+                course.next = before
+            if isinstance(error, Exception):
+                for_user(error)
+            raise
+
+    def _renewed(self) -> Session:
+        if self._closed:
+            raise RuntimeError("the pipeline is closed; make a new one")
+        arguments.check_length(self._blueprint.source, self._records)
+        return self._course.renewed()
+
+    def _iterator(
+        self,
+        session: Session,
+        cursor: Cursor,
+        prefetch_size: int,
+        skips: Skips | None,
+        *,
+        steps: int | None = None,
+        chunks: Chunks | None = None,
+    ) -> PipelineIterator[Yielded]:
+        course = self._course
+        iterator: PipelineIterator[Yielded] = PipelineIterator(
+            session, cursor, prefetch_size, course.dump, course.resume, skips, steps=steps, chunks=chunks
+        )
+        self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
+        return iterator
+
+    def _batches_wanted(self, name: str) -> None:
+        if self._config.single:
+            raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")
+
+    def _stackable(self, name: str) -> int:
+        """Make sure that batches can be stacked; the step where the next epoch is begun."""
+        self._batches_wanted(name)
+        steps_first(self._config.sharding)
+        self._course.prepare()
+        return self._course.next.step
+
+
+def _same(one: Chunks | None, other: Chunks | None, step: int) -> bool:
+    """Whether chunks end at the same places from a step on."""
+    if one is None or other is None or one.every is None or other.every is None:
+        return one == other
+    alike = (one.most, one.every, one.filled) == (other.most, other.every, other.filled)
+    return alike and (step - one.start) % one.every == (step - other.start) % other.every
