@@ -217,6 +217,40 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         prepare(config.options.num_workers)  # it starts up while the caller builds a model
         self._course = Course(self._blueprint, order)
 
+    @classmethod
+    def from_dag(
+        cls, *, source: Any, nodes: Any, edges: Any, sink: Any, batch_size: int, rngs: Any = None, **others: Any
+    ) -> Pipeline[Any]:
+        """A pipeline whose device stages are a graph.
+
+        Args:
+            source: as for ``Pipeline``.
+            nodes: by name a ``DeviceStage``, a ``RandomDeviceStage``, an ``nnx.Module`` or a function of a batch's
+                arrays; all of them run on the device.
+            edges: for a node the names of those before it, whose results it is called with, one argument for each;
+                ``[]`` is the batch itself.
+            sink: the node whose result is what the pipeline yields.
+            batch_size: as for ``Pipeline``.
+            rngs: as for ``Pipeline``.
+            **others: further arguments of ``Pipeline``; ``stages`` are host stages then.
+
+        Raises:
+            TypeError: ``nodes`` or ``edges`` are no dicts, or a node cannot be called.
+            ValueError: there is a cycle, or a name that no node has.
+
+        >>> double = lambda batch: {"x": batch["x"] * 2}
+        >>> both = lambda one, other: {"x": one["x"] + other["x"]}
+        >>> nodes = {"double": double, "again": double, "both": both}
+        >>> edges = {"double": [], "again": ["double"], "both": ["double", "again"]}
+        >>> pipeline = Pipeline.from_dag(source={"x": [1.0]}, nodes=nodes, edges=edges, sink="both", batch_size=1)
+        >>> next(iter(pipeline))["x"].tolist()
+        [6.0]
+        """
+        from datarax_mp.stages.graph import graph_stage  # delayed: it imports JAX
+
+        stages = [*others.pop("stages", ()), graph_stage(nodes, edges, sink)]
+        return cls(source=source, batch_size=batch_size, stages=stages, rngs=rngs, **others)
+
     @property
     def source(self) -> Any:
         """What records are read from: the source that was given, or the ``MemorySource`` made of plain data."""
