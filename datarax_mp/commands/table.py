@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 COMMANDS = {
+    "diff": "name the first step, record and field in which two ledgers differ",
     "show": "print one batch of a pipeline as text, or draw its images",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class HostBatch:
         skips: the records that were left out of it.
         alike: how many batches, from this one on, lie one behind the other in the same memory, each whole and as the
             layout says; 1 where it is alone.
+        digest: what a ledger says of it, or None where there is none.
     """
 
     epoch: Epoch
@@ -34,6 +35,12 @@ class HostBatch:
     info: bytes | None
     skips: tuple[Skip, ...]
     alike: int
+    digest: bytes | None = field(default=None, kw_only=True)
+
+    @property
+    def parts(self) -> list[HostBatch]:
+        """The batches in it, of which there is one."""
+        return [self]
 
     @property
     def after(self) -> int:

@@ -66,13 +66,25 @@ class Lending:
             rows = (most if even and step < self._last else epoch.rows(step)) - len(skips)
             size = rows if not self._padded else most if even else epoch.width(step)
             start, shapes = place * layout.block_bytes, written.shapes.get(place)
+            digest = written.digests[place] if written.digests else None
             if lent:
                 yield MappedBatch(
-                    epoch, step, rows, size, info, skips, max(alike - place, 1), layout, memory, start, shapes
+                    epoch,
+                    step,
+                    rows,
+                    size,
+                    info,
+                    skips,
+                    max(alike - place, 1),
+                    layout,
+                    memory,
+                    start,
+                    shapes,
+                    digest=digest,
                 )
             else:
                 copies = [aligned_copy(array) for array in layout.rows(memory, start, size, shapes)]
-                yield CopiedBatch(epoch, step, rows, size, info, skips, 1, copies)
+                yield CopiedBatch(epoch, step, rows, size, info, skips, 1, copies, digest=digest)
         if isinstance(answer, Failed):
             # An exception keeps the frames it went through for as long as somebody keeps it, and they would keep the
             # slot.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,16 @@ def resolve_callback(name: str, callback: Any, on_error: Any) -> Any:
     if callback is not None and on_error != "skip":
         raise ValueError(f"{name} is about records that are skipped: set on_error='skip' beside it")
     return callback
+
+
+def resolve_ledger(path: Any) -> str | None:
+    """The file of ``Pipeline(ledger=...)``, if what it needs is installed."""
+    if path is None:
+        return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"ledger must be the path of a file, got {path!r} of type {type(path).__name__}")
+    import_module("datarax_mp.ledger.digests")  # delayed: it needs xxhash, which may be missing
+    return os.fsdecode(path)
 
 
 def resolve_fields(fields: Any) -> tuple[str, ...] | None:

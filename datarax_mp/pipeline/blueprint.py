@@ -104,6 +104,7 @@ class Blueprint:
             skip=config.skip,
             reading=config.reading,
             init=config.init,
+            hashed=config.ledger is not None,
         )
         delivery = make_delivery(
             self.device_stages,

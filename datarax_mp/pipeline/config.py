@@ -41,6 +41,7 @@ class Config:
         init: what workers run before their first record, or None.
         skip: whether a record for which something is raised is left out.
         on_skip: told of such records, or None.
+        ledger: the file that is told what was received, or None.
         options: how batches are made, whichever they are.
     """
 
@@ -60,6 +61,7 @@ class Config:
     init: WorkerInit | None
     skip: bool
     on_skip: Callable[[SkippedRecord], Any] | None
+    ledger: str | None
     options: Options
 
     @classmethod
@@ -83,6 +85,7 @@ class Config:
         on_skip: Any,
         retries: Any,
         worker_init: Any,
+        ledger: Any,
         **effort: Any,
     ) -> Config:
         """Resolve the arguments of ``Pipeline`` (but for where records and random numbers come from).
@@ -125,6 +128,7 @@ class Config:
             init=arguments.resolve_init(worker_init),
             skip=on_error == "skip",
             on_skip=arguments.resolve_callback("on_skip", on_skip, on_error),
+            ledger=arguments.resolve_ledger(ledger),
             options=options,
         )
 

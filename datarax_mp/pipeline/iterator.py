@@ -20,6 +20,8 @@ from datarax_mp.crews.base import Closed
 from datarax_mp.delivery.base import HandOver
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.lending import Failure
+from datarax_mp.ledger.book import Ledger
+from datarax_mp.ledger.entries import Entry
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
@@ -47,6 +49,7 @@ class _Ready:
         empty: whether all of the step's records were skipped, so that the user gets nothing.
         told: the records that were skipped in it.
         hand_over: what is still to be done with the item when the user gets it, or None.
+        entries: what the ledger says when the user gets it.
     """
 
     after: int
@@ -54,6 +57,7 @@ class _Ready:
     empty: bool
     told: Told
     hand_over: HandOver | None
+    entries: tuple[Entry, ...]
 
 
 def _introduce_to_grain() -> None:
@@ -90,6 +94,7 @@ class PipelineIterator(Generic[Yielded]):
         skips: told of skipped records when the user gets the batch that lacks them; None if nobody is to know.
         steps: how many steps to make; None is all that are left of the epoch.
         chunks: which of them come together, or None.
+        ledger: told of batches when the user gets them, or None.
     """
 
     def __init__(
@@ -103,8 +108,9 @@ class PipelineIterator(Generic[Yielded]):
         *,
         steps: int | None = None,
         chunks: Chunks | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        self._session, self._cursor = session, cursor
+        self._session, self._cursor, self._ledger = session, cursor, ledger
         self._prefetch_size, self._steps, self._chunks = prefetch_size, steps, chunks
         self._dump_state, self._resume, self._skips = dump_state, resume, skips
         self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
@@ -168,6 +174,8 @@ class PipelineIterator(Generic[Yielded]):
         self._net = weakref.finalize(self, Work.close, work)
         self._net.atexit = False
         self._work = work
+        if self._ledger is not None:
+            self._ledger.begin(*self._cursor.at, self._session.layout)
 
     def __iter__(self) -> Self:
         return self
@@ -180,8 +188,11 @@ class PipelineIterator(Generic[Yielded]):
             owned.check()
         before = self._cursor.at
         told: Told = ()
+        entries: tuple[Entry, ...] = ()
         try:
-            item, after, told = owned.do(self._next, self._end)
+            item, after, told, entries = owned.do(self._next, self._end)
+            if entries and self._ledger is not None:
+                self._ledger.enter(entries)
             if told and self._skips is not None:
                 self._skips.received(told, self._epoch)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
@@ -191,7 +202,7 @@ class PipelineIterator(Generic[Yielded]):
             if item is not _END:
                 return item
         except BaseException:
-            self._interrupted(before, told)
+            self._interrupted(before, told, entries)
             raise
         error, self._error = self._error, None
         if error is not None and not owned.closing:
@@ -201,8 +212,8 @@ class PipelineIterator(Generic[Yielded]):
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
 
-    def _next(self) -> tuple[Any, Position, Told]:
-        """What the caller gets, or ``_END``; the position after it; and what was skipped on the way, with its step."""
+    def _next(self) -> tuple[Any, Position, Told, tuple[Entry, ...]]:
+        """What the caller gets, or ``_END``; the position after it; what was skipped on the way; what is entered."""
         after = self._cursor.at
         skipped: Told = ()
         while True:
@@ -216,11 +227,11 @@ class PipelineIterator(Generic[Yielded]):
                 skipped += ready.told
             if not ready.empty:
                 hand_over = ready.hand_over
-                return ready.item if hand_over is None else hand_over(ready.item), after, skipped
+                return ready.item if hand_over is None else hand_over(ready.item), after, skipped, ready.entries
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
             after = Position(self._order, self._epoch + 1, 0)
-        return _END, after, skipped
+        return _END, after, skipped, ()
 
     def _do(self, work: Callable[[], None]) -> None:
         self._owned.check()
@@ -231,10 +242,10 @@ class PipelineIterator(Generic[Yielded]):
             self._interrupted(before)
             raise
 
-    def _interrupted(self, before: Position, told: Told = ()) -> None:
+    def _interrupted(self, before: Position, told: Told = (), entries: tuple[Entry, ...] = ()) -> None:
         """End here, after an exception that has come from elsewhere at any line since the position was ``before``.
 
-        What was ``told`` of the batch that the caller does not get is taken back: it comes again.
+        What was ``told`` and entered of the batch that the caller does not get is taken back: it comes again.
         """
 
         def end(whole: bool) -> None:
@@ -242,6 +253,8 @@ class PipelineIterator(Generic[Yielded]):
             if told and self._skips is not None:
                 self._skips.take_back(told)
             self._end(whole)
+            if entries and self._ledger is not None:
+                self._ledger.take_back(entries)
 
         self._owned.break_off(end)
 
@@ -285,7 +298,8 @@ class PipelineIterator(Generic[Yielded]):
                 raise
             self._error = error
             return False
-        self._ready.append(_Ready(batch.after, item, empty, batch.told, work.bound.hand_over))
+        entries = () if self._ledger is None else tuple(map(Entry.of, batch.parts))
+        self._ready.append(_Ready(batch.after, item, empty, batch.told, work.bound.hand_over, entries))
         return True
 
     def _end_work(self) -> None:

@@ -11,6 +11,7 @@ from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.delivery.placement import steps_first
 from datarax_mp.feed.chunks import Chunks
+from datarax_mp.ledger.book import Ledger
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline.blueprint import Blueprint
@@ -46,6 +47,7 @@ class Onward(Generic[Yielded]):
     _course: Course
     _records: int
     _skips: Skips
+    _ledger: Ledger | None
     _iterators: weakref.WeakSet[PipelineIterator[Any]]
     _closed: bool
     _going: _Going | None = None
@@ -223,7 +225,8 @@ class Onward(Generic[Yielded]):
         start = course.cursor.at if here else before
         following = Position(start.order, start.epoch + 1, 0)
         cursor = Cursor(start)
-        iterator = self._iterator(session, cursor, self._config.options.prefetch_size, self._skips, chunks=chunks)
+        prefetch_size, ledger = self._config.options.prefetch_size, self._ledger
+        iterator = self._iterator(session, cursor, prefetch_size, self._skips, chunks=chunks, ledger=ledger)
         try:
             course.next = following  # already now, in case a signal handler iterates, too
             iterator.begin()
@@ -251,10 +254,19 @@ class Onward(Generic[Yielded]):
         *,
         steps: int | None = None,
         chunks: Chunks | None = None,
+        ledger: Ledger | None = None,
     ) -> PipelineIterator[Yielded]:
         course = self._course
         iterator: PipelineIterator[Yielded] = PipelineIterator(
-            session, cursor, prefetch_size, course.dump, course.resume, skips, steps=steps, chunks=chunks
+            session,
+            cursor,
+            prefetch_size,
+            course.dump,
+            course.resume,
+            skips,
+            steps=steps,
+            chunks=chunks,
+            ledger=ledger,
         )
         self._iterators.add(iterator)  # before it begins, so that another thread's close() reaches it
         return iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
 from datarax_mp.crews.choose import prepare
 from datarax_mp.delivery.transfer import Output
+from datarax_mp.ledger.book import Ledger
 from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
@@ -106,10 +108,16 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
             Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
             caller keep more batches before they are copied out.
+        ledger: a file to which a line is appended for every batch when the caller receives it: where it comes, and
+            hashes of its records and fields, made by the workers. ``python -m datarax_mp diff A B`` names the first
+            record and field in which two runs differ. A run that goes on from a state goes on in the same file. Of
+            several hosts each needs a file of its own. Device stages come after what is hashed. Needs
+            ``datarax-mp[ledger]``.
 
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: an argument has no meaning, alone or together with others.
+        OSError: the ledger cannot be opened.
 
     Errors that concern records (``RecordError``), shared memory (``SharedMemoryError``) and worker processes
     (``WorkerError``) are raised from ``iter`` and ``next``.
@@ -182,6 +190,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         restart_workers: bool = True,
         worker_init: Callable[[], Any] | None = None,
         memory_budget: int | None = None,
+        ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         config = Config.of(
             batch_size=batch_size,
@@ -206,6 +215,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             timeout=timeout,
             restart_workers=restart_workers,
             memory_budget=memory_budget,
+            ledger=ledger,
         )
         source = as_source(source)
         self._blueprint = Blueprint(source, SourceFacts.of(source), config)
@@ -214,6 +224,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         self._closed = False
         self._skips = Skips(config.on_skip)
         order = self._blueprint.order(seed=seed, rngs=rngs)
+        self._ledger = None if config.ledger is None else Ledger(config.ledger, self._records)
         prepare(config.options.num_workers)  # it starts up while the caller builds a model
         self._course = Course(self._blueprint, order)
 
@@ -353,6 +364,8 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         for iterator in list(self._iterators):
             iterator.close(max(0.0, deadline - time.monotonic()))
         self._course.close(deadline)
+        if self._ledger is not None:
+            self._ledger.close()
 
     def __enter__(self) -> Self:
         return self

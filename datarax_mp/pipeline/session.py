@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Crew
 from datarax_mp.crews.choose import choose
@@ -116,6 +117,12 @@ class Session:
             return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
         bound = self._delivery.open_stacked(layout, epoch, bare=chunks.filled)
         return Work(self, crew, ring, ChunkedFeed(feed, chunks), bound)
+
+    @property
+    def layout(self) -> Layout:
+        """What a batch holds; known when an epoch has been started."""
+        assert self._layouts is not None
+        return self._layouts.delivered
 
     def give_back(self, ring: Ring) -> None:
         """Keep a ring for the next epoch."""

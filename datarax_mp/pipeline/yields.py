@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 
@@ -54,3 +55,4 @@ class Arguments(TypedDict, total=False):
     restart_workers: bool
     worker_init: Callable[[], Any] | None
     memory_budget: int | None
+    ledger: str | os.PathLike[str] | None

@@ -109,4 +109,5 @@ def _written(done: list[Made]) -> Written:
         [made.info for made in done],
         {place: made.skips for place, made in enumerate(done) if made.skips},
         {place: made.shapes for place, made in enumerate(done) if made.shapes is not None},
+        tuple(made.digest for made in done if made.digest is not None),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.pickling import dumps
-from datarax_mp.core.record import Arrays
+from datarax_mp.core.record import Arrays, Infos
 from datarax_mp.core.spec import Layout
 from datarax_mp.recipe.collating import CollateRecords, FetchColumns
 from datarax_mp.recipe.filling import Fill
@@ -33,14 +34,18 @@ class Made(NamedTuple):
         info: the pickled info of its records, or None where all fields are arrays.
         skips: the records that were left out, in their order.
         shapes: the shape of each field's rows, in the layout's order, or None where all are as the layout says.
+        digest: what a ledger says of the step, or None where there is none.
     """
 
     info: bytes | None
     skips: tuple[Skip, ...]
     shapes: Shapes | None
+    digest: bytes | None = None
 
 
 _NOTHING = Made(None, (), None)
+
+Digest: TypeAlias = Callable[[list[np.ndarray], Infos | None, NDArray[np.int64]], bytes]
 
 
 class Maker:
@@ -52,13 +57,16 @@ class Maker:
         pad: whether the rows that a short batch lacks are filled with zeros.
         varies: whether arrays may be smaller than the layout says.
         only_copies: whether all there is to do is to copy rows of arrays.
+        digest: makes a digest of a step's arrays and infos and its records' numbers, or None.
 
     Attributes:
         only_copies: see above.
     """
 
-    def __init__(self, fill: Fill, layout: Layout, *, pad: bool, varies: bool, only_copies: bool) -> None:
-        self._fill, self._layout, self._pad, self._varies = fill, layout, pad, varies
+    def __init__(
+        self, fill: Fill, layout: Layout, *, pad: bool, varies: bool, only_copies: bool, digest: Digest | None = None
+    ) -> None:
+        self._fill, self._layout, self._pad, self._varies, self._digest = fill, layout, pad, varies, digest
         self._paths = [spec.path for spec in layout.fields]
         self._memory: Any = None
         self._blocks: dict[int, Arrays] = {}  # the arrays of whole batches in that memory, by where they begin
@@ -81,15 +89,19 @@ class Maker:
         targets = self._targets(memory, start, len(numbers))
         if not len(numbers):  # nothing was left for this shard
             self._fill_up(memory, start, 0, width, None)
-            return _NOTHING
-        arrays, infos, skips = self._fill(epoch, numbers, targets)
+            return _NOTHING if self._digest is None else Made(None, (), None, self._digest([], None, numbers))
+        arrays, infos, skips = filled = self._fill(epoch, numbers, targets)
         shapes = smaller(layout, arrays) if self._varies else None
         rows = len(numbers) - len(skips)
         if rows < width:
             self._fill_up(memory, start, rows, width, shapes)
-        if infos is None and shapes is None and not skips:
+        digest = None
+        if self._digest is not None:
+            digest = self._digest(layout.rows(memory, start, rows, shapes), infos, filled.left(numbers))
+        if infos is None and shapes is None and digest is None and not skips:
             return _NOTHING
-        return Made(None if infos is None else dumps(infos), tuple(skips[place] for place in sorted(skips)), shapes)
+        info = None if infos is None else dumps(infos)
+        return Made(info, tuple(skips[place] for place in sorted(skips)), shapes, digest)
 
     def _targets(self, memory: Any, start: int, rows: int) -> Arrays:
         """The arrays to write to. A ring's blocks come again and again, and to map one costs a microsecond a field."""
@@ -138,4 +150,11 @@ def compile(recipe: Recipe, layouts: Layouts) -> Maker:
         pad=recipe.pad,
         varies=padding is not None,
         only_copies=gathers and not recipe.stages and not recipe.user_code,
+        digest=_digest(delivered) if recipe.hashed else None,
     )
+
+
+def _digest(layout: Layout) -> Digest:
+    from datarax_mp.ledger.digests import Digester  # delayed: it imports xxhash
+
+    return Digester(layout)

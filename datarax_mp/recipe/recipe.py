@@ -39,6 +39,7 @@ class Recipe:
         skip: whether a record for which something is raised is left out, instead of ending the epoch.
         reading: how records are read.
         init: called once in every process that reads records, or None.
+        hashed: whether every step gets a digest, for a ledger.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Recipe:
     skip: bool = field(default=False, kw_only=True)
     reading: Reading = field(default=Reading(), kw_only=True)
     init: WorkerInit | None = field(default=None, kw_only=True)
+    hashed: bool = field(default=False, kw_only=True)
 
     def of_rank(self, rank: Rank) -> list[Stage]:
         """Its stages of one rank."""

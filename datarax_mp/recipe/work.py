@@ -43,11 +43,13 @@ class Written(NamedTuple):
         skips: by place in the run, what was skipped there; places without skips are not in it.
         shapes: by place in the run, the shape of each field's rows there, in the layout's order; places where all are
             as the layout says are not in it.
+        digests: for each step what a ledger says of it, or nothing where there is none.
     """
 
     infos: list[bytes | None]
     skips: dict[int, tuple[Skip, ...]]
     shapes: dict[int, Shapes]
+    digests: tuple[bytes, ...] = ()
 
     @classmethod
     def nothing(cls) -> Written:
