@@ -86,6 +86,26 @@ def test_a_killed_training_run_goes_on_and_ends_with_the_same_parameters() -> No
     assert "18346 parameters in 6 arrays, of which 0 differ" in out
 
 
+def test_a_language_model_learns_from_windows_of_a_file_of_tokens() -> None:
+    out = run("train_tokens.py", "--steps", "80")
+    before, after = (float(bits) for bits in re.findall(r"([\d.]+) (?:bits per token before|after)", out))
+    assert after < 4 < before, out
+
+
+def test_text_of_a_hugging_face_data_set_is_tokenised_a_batch_at_a_time() -> None:
+    out = run("classify_text.py", "--epochs", "2")
+    accuracy = re.search(r"held-out accuracy ([\d.]+)%", out)
+    assert accuracy is not None, out
+    assert float(accuracy[1]) > 95
+
+
+def test_two_hosts_begin_an_epoch_that_one_of_them_ends() -> None:
+    out = run("several_hosts.py")
+    assert "together each of the 1347 once: True" in out
+    assert "read-2-0: 480 records" in out
+    assert "read-2-1: 480 records" in out
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_every_example_is_run_here(name: str) -> None:
     assert name in Path(__file__).read_text()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from datarax_mp import Pipeline
 from datarax_mp.core.element_batch import Batch, BatchOps, Element, make_batch
 from datarax_mp.core.metadata import UNKNOWN, Metadata
 
@@ -170,6 +172,55 @@ def test_a_change_inside_nnx_jit_reaches_the_caller(make: Any) -> None:
     observe(batch)
     assert float(batch.get_batch_state()["sum"]) == 276
     assert float(batch["image"].max()) == 24
+
+
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "jit": nnx.jit,
+    "jit of jit": lambda function: nnx.jit(nnx.jit(function)),
+    "remat": nnx.remat,
+    "grad": lambda function: nnx.grad(lambda model, batch: function(batch) * model.x[...]),
+    "jax.jit": jax.jit,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@both
+def test_what_stays_on_the_host_is_there_after_a_function_of_nnx(make: Any, name: str) -> None:
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.x = nnx.Param(jnp.ones(()))
+
+    function = TRANSFORMS[name](lambda batch: batch["image"].sum())
+    for looked_at in (False, True):
+        batch = make()
+        batch.set_batch_metadata({"from": "test"})
+        if looked_at:
+            assert len(batch.metadata) == 4
+        function(*([Model()] if name == "grad" else []), batch)
+        assert [item.index for item in batch.metadata] == [0, 1, 2, 3]
+        assert batch.get_batch_metadata() == {"from": "test"}
+        assert batch.batch_size == 4
+
+
+def test_text_is_there_after_a_function_of_nnx() -> None:
+    records = [{"x": np.float32(row), "text": f"row {row}"} for row in range(6)]
+    texts: list[Any] = []
+    for batch in Pipeline(source=records, batch_size=4, pad_last=True):
+        nnx.jit(lambda batch: batch["x"].sum())(batch)
+        assert batch.valid_mask.tolist() == [text is not None for text in batch.info["text"]]
+        texts += batch.info["text"]
+    assert texts == [*(f"row {row}" for row in range(6)), None, None]
+
+
+def test_other_rows_that_a_function_of_nnx_puts_in_have_no_metadata_of_those_before() -> None:
+    @nnx.jit
+    def halve(batch: Batch) -> None:
+        batch.data["x"] = batch["x"][::2]
+
+    batch = Batch.from_parts({"x": jnp.arange(4)}, metadata_list=[Metadata(index=row) for row in range(4)])
+    halve(batch)
+    assert batch["x"].tolist() == [0, 2]
+    assert [item.index for item in batch.metadata] == [None, None]
 
 
 @both

@@ -87,11 +87,17 @@ class LazyModule(nnx.Module, metaclass=_LazyMeta):
         return batch
 
     def _graph_node_init(self, attributes: Any) -> None:
+        before = self._size
         for name, value in attributes:
             setattr(self, name, value)
+        self.__dict__["_size"] = None
+        if before is not None and self.batch_size != before:  # other rows than those that it was made for
+            self.__dict__.update(_metadata=None, _info=None)
 
     def _graph_node_clear(self) -> None:
-        fill(self, {}, {}, {}, None)
+        # Called for the caller's own batch when a function of NNX's transforms is through: arrays come anew, and what
+        # never went into the function stays.
+        self.__dict__.update(_size=self.batch_size, _data={}, _states={}, _batch_state={}, _mask=None)
 
     def _graph_node_pop_key(self, key: str) -> Any:
         value = getattr(self, key)
