@@ -13,6 +13,7 @@ from datarax_mp.delivery.base import HandOver
 from datarax_mp.delivery.description import batch_info, batch_metadata
 from datarax_mp.delivery.draws import batch_words, record_words
 from datarax_mp.delivery.global_arrays import global_array, stages_at_hand_over
+from datarax_mp.delivery.per_field import of_rows
 from datarax_mp.delivery.place import Move, Place
 from datarax_mp.delivery.placement import steps_first
 from datarax_mp.delivery.put import make_put
@@ -40,7 +41,7 @@ class BatchDelivery:
         stages: see above.
         track_name: see above.
         padded: whether short batches are padded.
-        spanning: the sharding, if it is over several processes.
+        spanning: the sharding of rows, if it is over several processes.
         hand_over: device stages that wait until the batch is handed over (see ``stages_at_hand_over``), or None.
     """
 
@@ -49,7 +50,7 @@ class BatchDelivery:
 
         self.make_batch = make_batch
         self.stages, self.track_name, self.padded = stages, track_name, place.padded
-        sharding = place.sharding
+        sharding = of_rows(place.sharding)
         self.spanning = sharding if spans_processes(sharding) else None
         self.hand_over = None if stages is None or self.spanning is None else stages_at_hand_over(stages)
         self._place = place

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datarax_mp.delivery.per_field import all_of
 from datarax_mp.delivery.put import Put, make_put
 from datarax_mp.order import ShardOptions
 
@@ -28,12 +29,25 @@ Blocks = frozenset[int]
 
 
 def shard_of_sharding(sharding: Any) -> ShardOptions:
-    """The shard that this process is, given a ``NamedSharding`` over devices of several processes.
+    """The shard that this process is, given a ``NamedSharding`` over devices of several processes, or several.
 
     Raises:
         TypeError: it is another kind of sharding.
-        ValueError: this process has no device in it, or the processes' rows overlap or are unequal.
+        ValueError: this process has no device in it, the processes' rows overlap or are unequal, or fields differ in
+            which rows a process holds.
     """
+    shards = [(where, _shard_of_sharding(one)) for where, one in all_of(sharding)]
+    (first, shard), *others = shards
+    for where, other in others:
+        if other != shard:
+            raise ValueError(
+                f"{where}this process holds the rows of {other}, and {first}of {shard}. A process reads the rows of "
+                "one shard, so split the rows of all fields over the processes alike, and let none replicate them there"
+            )
+    return shard
+
+
+def _shard_of_sharding(sharding: Any) -> ShardOptions:
     import jax  # delayed: whoever has a sharding has imported it
 
     if not isinstance(sharding, jax.sharding.NamedSharding):

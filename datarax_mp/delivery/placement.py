@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from datarax_mp.core.record import field_name
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import FieldSpec, Layout
+from datarax_mp.delivery.per_field import FieldShardings, all_of, of_field, resolve_tree
 from datarax_mp.order import Order
 
 
@@ -72,7 +73,7 @@ def resolve_sharding(sharding: Any) -> Any:
 
     Args:
         sharding: a Sharding; a PartitionSpec, which counts for the mesh in force (``jax.set_mesh`` or ``with mesh``);
-            or a Mesh, over whose first axis the rows are then split.
+            a Mesh, over whose first axis the rows are then split; or a dict by field of these (see ``per_field``).
 
     Raises:
         TypeError: it is of another kind.
@@ -82,6 +83,8 @@ def resolve_sharding(sharding: Any) -> Any:
         return None
     import jax  # delayed: whoever has a sharding has imported it
 
+    if isinstance(sharding, Mapping):
+        return resolve_tree(sharding, resolve_sharding)
     if isinstance(sharding, jax.sharding.Mesh):
         if not sharding.axis_names:
             raise ValueError("sharding is a Mesh without axes, over which no rows can be split")
@@ -91,8 +94,8 @@ def resolve_sharding(sharding: Any) -> Any:
     if not isinstance(sharding, jax.sharding.Sharding):
         remedy = "give it as device" if isinstance(sharding, jax.Device) else "such as PartitionSpec('data')"
         raise TypeError(
-            f"sharding must be a jax.sharding.Sharding, a PartitionSpec or a Mesh, got {sharding!r} of type "
-            f"{type(sharding).__name__}; {remedy}"
+            f"sharding must be a jax.sharding.Sharding, a PartitionSpec, a Mesh or a dict of them by field, got "
+            f"{sharding!r} of type {type(sharding).__name__}; {remedy}"
         )
     if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
         raise ValueError(f"{sharding} has an AbstractMesh, which names no devices: make it of a jax.sharding.Mesh")
@@ -162,6 +165,8 @@ def steps_first(sharding: Any) -> Any:
     """
     import jax  # delayed, as above
 
+    if isinstance(sharding, FieldShardings):
+        return sharding.each(steps_first)
     if sharding is None or isinstance(sharding, jax.sharding.SingleDeviceSharding):
         return sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
@@ -184,21 +189,26 @@ def check_rows(sharding: Any, order: Order, *, padded: bool) -> None:
     Raises:
         ValueError: a number of rows does not divide; the message has rows and parts.
     """
-    parts = _parts_of_axes(sharding)
-    if not parts or not len(order):
+    if not len(order):
         return
+    for where, one in all_of(sharding):
+        if parts := _parts_of_axes(one):
+            _check_rows(where, one, parts[0], order, padded=padded)
+
+
+def _check_rows(where: str, sharding: Any, parts: int, order: Order, *, padded: bool) -> None:
     together = order.shard_count if spans_processes(sharding) else 1
     for rows in row_counts(order, padded=padded):
-        if rows * together % parts[0]:
+        if rows * together % parts:
             last = rows not in order.widths()
             each = f" on each of {together} hosts" if together > 1 else ""
             remedy = (
                 "use drop_last=True or pad_last=True"
-                if last and order.batch_size * together % parts[0] == 0
-                else f"choose a batch_size that makes rows of which there are a multiple of {parts[0]}"
+                if last and order.batch_size * together % parts == 0
+                else f"choose a batch_size that makes rows of which there are a multiple of {parts}"
             )
             raise ValueError(
-                f"{'the last batch' if last else 'a batch'} of {rows} rows{each} cannot be split over {parts[0]} "
+                f"{where}{'the last batch' if last else 'a batch'} of {rows} rows{each} cannot be split over {parts} "
                 f"devices as {sharding} says: {remedy}"
             )
 
@@ -215,9 +225,12 @@ def check_fields(layout: Layout, sharding: Any, order: Order, *, padded: bool) -
         ValueError: an axis of a field does not divide; the message names field, axis, length and parts. Or shards would
             have to know of each other how long a field is.
     """
+    if isinstance(sharding, FieldShardings):
+        sharding.check(layout)
     together = order.shard_count if spans_processes(sharding) else 1
-    parts = _parts_of_axes(sharding)
     for spec in layout.fields:
+        one = of_field(sharding, spec.path)
+        parts = _parts_of_axes(one)
         name = field_name(spec.path)
         if spec.varies and together > 1:
             raise ValueError(
@@ -225,16 +238,14 @@ def check_fields(layout: Layout, sharding: Any, order: Order, *, padded: bool) -
                 "hosts, which cannot make one array then: use Pad(..., to='fixed')"
             )
         if parts is not None:
-            _check_axes(spec, parts, sharding)
+            _check_axes(spec, parts, one)
             continue
         for rows in row_counts(order, padded=padded):
             shape = (rows * together, *spec.shape)
             try:
-                sharding.shard_shape(shape)
+                one.shard_shape(shape)
             except ValueError as error:
-                raise ValueError(
-                    f"field '{name}': arrays {shape} cannot be split as {sharding} says: {error}"
-                ) from error
+                raise ValueError(f"field '{name}': arrays {shape} cannot be split as {one} says: {error}") from error
 
 
 def _check_axes(spec: FieldSpec, parts: list[int], sharding: Any) -> None:

@@ -16,6 +16,7 @@ from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.global_arrays import global_array
 from datarax_mp.delivery.grouped import Grouping
+from datarax_mp.delivery.per_field import of_field
 from datarax_mp.delivery.placement import field_sharding
 from datarax_mp.delivery.put import Put, make_put
 
@@ -43,7 +44,7 @@ def make_transfer(
         layout: what a batch holds.
         output: "jax" or "numpy"; NumPy arrays stay where they are, and JAX is not touched.
         device: a ``jax.Device``, or None for JAX's default.
-        sharding: a ``jax.sharding.Sharding`` over which rows are split, or None.
+        sharding: a ``jax.sharding.Sharding`` over which rows are split, ``FieldShardings``, or None.
         shards: how many shards an array consists of whose sharding spans several processes.
         axis: along which arrays have their rows: 1 where several batches come in one.
     """
@@ -53,7 +54,7 @@ def make_transfer(
     if sharding is None:
         places = [device for _ in layout.fields]
     else:
-        places = [field_sharding(sharding, axis + 1 + len(spec.shape)) for spec in layout.fields]
+        places = [field_sharding(of_field(sharding, spec.path), axis + 1 + len(spec.shape)) for spec in layout.fields]
     if spans_processes(sharding):
         return lambda arrays: tree(
             [global_array(array, place, shards, axis) for array, place in zip(arrays, places, strict=True)]

@@ -76,8 +76,9 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         device: the ``jax.Device`` for the arrays, or which one: ``0`` is this process's first of the default backend,
             ``"cpu"`` or ``"gpu:1"`` one of a platform. None is JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which the arrays are split; a ``PartitionSpec`` for the mesh in force
-            when the pipeline is made; or a ``Mesh``, over whose first axis the rows are split. A spec longer than a
-            field has axes counts as far as they go. A ``NamedSharding`` whose mesh spans several JAX processes makes
+            when the pipeline is made; a ``Mesh``, over whose first axis the rows are split; or a dict of these by
+            field, nested as records are, with None for a copy on every device. A spec longer than a field has axes
+            counts as far as they go. A ``NamedSharding`` whose mesh spans several JAX processes makes
             global arrays, and ``shard`` follows from it: processes that hold the same rows are one shard and read the
             same records. ``batch_size`` stays the rows of one shard; ``batch.batch_size``, the arrays and the mask have
             those of all shards, ``batch.metadata`` describes those of this one.

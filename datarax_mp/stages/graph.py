@@ -59,19 +59,11 @@ def graph_stage(nodes: Any, edges: Any, sink: Any) -> Any:
     found: list[_Node] = []
     draws = 0
     for name in ordered:
-        node, before = nodes[name], tuple(edges.get(name, ()))
-        fn: Any = getattr(node, "fn", None) if isinstance(node, (DeviceStage, RandomDeviceStage)) else node
-        if not callable(fn):
-            raise TypeError(f"nodes[{name!r}] of type {type(node).__name__} cannot be called with a batch")
+        node, fn = nodes[name], _function(name, nodes[name])
         if isinstance(node, nnx.Module):
-            modules[name] = node
-            fn = None
+            modules[name], fn = node, None
         random = isinstance(node, RandomDeviceStage)
-        if isinstance(node, RandomDeviceStage) and node.per_record:
-            raise ValueError(
-                f"nodes[{name!r}] draws for each record, which a node of a graph cannot; put it in stages="
-            )
-        found.append(_Node(name, fn, draws if random else None, before))
+        found.append(_Node(name, fn, draws if random else None, tuple(edges.get(name, ()))))
         draws += random
     if modules and draws:
         raise ValueError(
@@ -82,6 +74,16 @@ def graph_stage(nodes: Any, edges: Any, sink: Any) -> Any:
         return GraphModule(tuple(found), sink, modules)
     graph = Graph(tuple(found), sink)
     return RandomDeviceStage(graph) if draws else DeviceStage(graph)
+
+
+def _function(name: str, node: Any) -> Any:
+    """What a node calls."""
+    fn = getattr(node, "fn", None) if isinstance(node, (DeviceStage, RandomDeviceStage)) else node
+    if not callable(fn):
+        raise TypeError(f"nodes[{name!r}] of type {type(node).__name__} cannot be called with a batch")
+    if isinstance(node, RandomDeviceStage) and node.per_record:
+        raise ValueError(f"nodes[{name!r}] draws for each record, which no node of a graph can; put it in stages=")
+    return fn
 
 
 def _ordered(nodes: Mapping[str, Any], edges: Mapping[str, Sequence[str]]) -> list[str]:

@@ -154,6 +154,10 @@ def train_until_host_1_dies(folder: Path) -> dict[str, Any]:
     return train(folder, die=jax.process_index() == 1)[0]
 
 
+def total(batch: Batch) -> jax.Array:
+    return jnp.sum(batch["n"])
+
+
 def read_beside_a_replica(_: Path) -> dict[str, Any]:
     """Four hosts with a device each, of which two hold the same rows; and what is an error on such hosts."""
     devices = np.array(jax.devices())
@@ -188,6 +192,17 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
         assert batch["x"].addressable_shards[0].data.shape == (16, 8)
         assert batch["n"].addressable_shards[0].data.tolist() == [item.index for item in batch.metadata]  # no such axis
         assert len(batch.metadata) == 16
+    fields = {"x": NamedSharding(mesh, PartitionSpec("data", "replica")), "n": PartitionSpec("data")}
+    with jax.set_mesh(mesh), make(fields, shards=2, drop_last=True, pad_last=False) as pipeline:
+        several = next(pipeline.stacked(2))
+        assert several["x"].shape == (2, 16, 16)
+        assert several["x"].addressable_shards[0].data.shape == (2, 8, 8)
+        assert several["n"].addressable_shards[0].data.tolist() == [
+            [item.index for item in step] for step in several.metadata
+        ]
+        sums = pipeline.scan(total, length=4)
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match=r"field 'n': this process .*let none replicate them"):
+        make({**fields, "n": None}, shards=2)
     with pytest.raises(ValueError, match=r"shard=ShardOptions\(index=3, count=7\).* the rows of ShardOptions"):
         make(sharding, shards=2, shard=ShardOptions(3, 7))
     with pytest.raises(ValueError, match="with 2 shards"):
@@ -205,7 +220,7 @@ def read_beside_a_replica(_: Path) -> dict[str, Any]:
     if group:
         with pytest.raises(ValueError, match=rf"process {jax.process_index()} has no device .* only \[0, 1\]"):
             make(half)
-    return {"seen": np.stack(seen)}
+    return {"seen": np.stack(seen), "sums": np.asarray(sums)}
 
 
 SCENARIOS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -282,12 +297,16 @@ def test_two_hosts_train_the_same_model_as_one(never_killed: list[dict[str, np.n
 
 def test_global_arrays_that_hold_replicas_read_the_same_rows(start_hosts: Start, tmp_path: Path) -> None:
     hosts = start_hosts(read_beside_a_replica, tmp_path, count=4, devices=1)
-    seen = [result["seen"] for result in results(hosts, tmp_path)]
+    found = results(hosts, tmp_path)
+    seen = [result["seen"] for result in found]
     assert np.array_equal(seen[0], seen[1])
     assert np.array_equal(seen[2], seen[3])
     with make(None) as pipeline:
         expected = np.stack([batch["n"] for batch in pipeline])
     assert np.array_equal(np.concatenate([seen[0], seen[2]], axis=1), expected)
+    with make(None, pad_last=False, drop_last=True) as pipeline:
+        sums = [int(batch["n"].sum()) for batch in pipeline]
+    assert all(result["sums"].tolist() == sums[2:6] for result in found)
 
 
 def test_after_a_host_was_killed_all_go_on_from_the_last_checkpoint_and_so_does_one_host_alone(

@@ -134,7 +134,6 @@ def test_a_sharding_of_one_device_is_taken(workers: int) -> None:
         (("data", None), TypeError, "of type tuple; such as PartitionSpec"),
         (DEVICES[0], TypeError, "give it as device"),
         (DEVICES, TypeError, "of type list"),
-        ({"image": P("data")}, TypeError, "of type dict"),
         (0, TypeError, "of type int"),
     ],
     ids=str,
