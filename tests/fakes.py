@@ -335,6 +335,9 @@ class FakeDelivery:
     def check(self, layout: Layout, order: Order) -> None:
         pass
 
+    def device(self) -> None:
+        pass
+
     @interruptible
     def open(self, layout: Layout, epoch: Epoch, steps: int) -> FakeDelivery:
         return self

@@ -54,6 +54,10 @@ class Delivery(Protocol):
         """
         ...
 
+    def device(self) -> Any:
+        """A device that the arrays go to, of this process; None where they stay in host memory."""
+        return None
+
     def open(self, layout: Layout, epoch: Epoch, steps: int) -> Bound[HostBatch]:
         """Begin to deliver an epoch.
 

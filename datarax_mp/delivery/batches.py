@@ -61,6 +61,10 @@ class BatchDelivery:
         """See ``Delivery``."""
         self._place.check(layout, order)
 
+    def device(self) -> Any:
+        """See ``Delivery``."""
+        return self._place.device()
+
     def open(self, layout: Layout, epoch: Epoch, steps: int) -> BoundBatches:
         """See ``Delivery``."""
         return BoundBatches(self, epoch.shards, self._place.move(layout, epoch.shards, steps))

@@ -36,6 +36,10 @@ class ElementDelivery(Delivery):
         """See ``Delivery``."""
         self._place.check(layout, order)
 
+    def device(self) -> Any:
+        """See ``Delivery``."""
+        return self._place.device()
+
     def open(self, layout: Layout, epoch: Epoch, steps: int) -> BoundElements:
         """See ``Delivery``."""
         return BoundElements(self._stages, self._place.transfer(layout, epoch.shards))

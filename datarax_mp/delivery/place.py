@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.grouped import Grouping, Groups
+from datarax_mp.delivery.per_field import all_of
 from datarax_mp.delivery.placement import check_fields, steps_first
 from datarax_mp.delivery.transfer import Output, Transfer, make_grouping, make_transfer
 from datarax_mp.feed.host_batch import HostBatch
@@ -39,6 +40,19 @@ class Place:
         """See ``Delivery``."""
         if self.sharding is not None:
             check_fields(layout, self.sharding, order, padded=self.padded)
+
+    def device(self) -> Any:
+        """See ``Delivery``."""
+        if self.output == "numpy":
+            return None
+        import jax  # delayed: NumPy output never needs it
+
+        if self._device is not None:
+            return self._device
+        if self.sharding is not None:
+            _, sharding = all_of(self.sharding)[0]
+            return min(sharding.addressable_devices, key=lambda device: device.id)
+        return jax.config.jax_default_device or jax.local_devices()[0]
 
     def transfer(self, layout: Layout, shards: int) -> Transfer:
         """What moves a batch's arrays, one batch at a time."""

@@ -17,6 +17,7 @@ from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Crew
 from datarax_mp.crews.choose import choose
 from datarax_mp.delivery.base import Bound, Delivery
+from datarax_mp.delivery.dma import dma_client, memory_class, register
 from datarax_mp.feed.chunked import ChunkedFeed
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.feed import Feed
@@ -176,7 +177,12 @@ class Session:
             if heard and ring.fits(slots, slot_bytes):
                 return ring
             ring.close()
-        return Ring(slots, slot_bytes, shared=self._engine.shared)
+        device = self._delivery.device()
+        if device is None or (client := dma_client(device)) is None:
+            return Ring(slots, slot_bytes, shared=self._engine.shared)
+        ring = Ring(slots, slot_bytes, shared=self._engine.shared, kind=memory_class())
+        register(ring.memory, client, device)
+        return ring
 
 
 @dataclass(slots=True)

@@ -47,12 +47,13 @@ class Ring:
         slots: how many.
         slot_bytes: bytes of each; rounded up to whole pages.
         shared: whether worker processes write to it; otherwise it is ordinary memory of this process.
+        kind: the class of the memory.
 
     Raises:
         SharedMemoryError: there is too little shared memory.
     """
 
-    def __init__(self, slots: int, slot_bytes: int, *, shared: bool) -> None:
+    def __init__(self, slots: int, slot_bytes: int, *, shared: bool, kind: type[mmap.mmap] = mmap.mmap) -> None:
         self.number = next(_numbers)
         self.slots = slots
         self.slot_bytes = align(slot_bytes, mmap.PAGESIZE)
@@ -64,9 +65,9 @@ class Ring:
                 f"the ring ({slots} slots of {megabytes(self.slot_bytes)})",
                 "Lower batch_size, num_workers or prefetch_size",
             )
-            self.memory = self.segment.map()
+            self.memory = self.segment.map(kind=kind)
         else:
-            self.memory = mmap.mmap(-1, size)
+            self.memory = kind(-1, size)
         self._slot_type = ctypes.c_char * self.slot_bytes
         self._free = list(range(slots))  # the one that came back last goes out first: it may still be in a cache
         self._returned: deque[_Lease] = deque()  # filled by dying leases, emptied by us

@@ -20,6 +20,10 @@ LEAST = {
     "measure_augment": (["{folder}", "--rounds", "1", "--photos", "4"], "Generators.of"),
     "measure_batch": (["--rounds", "1"], "nnx.jit call"),
     "measure_decoders": (["{folder}", "--rounds", "1"], "simplejpeg"),
+    "measure_device": (
+        ["--quick", "--rounds", "1", "--seconds", "0.02", "--workers", "1", "--resnet-ms", "5"],
+        "AU, a step of 5 ms: 1 workers",
+    ),
     "measure_order": (["--records", "20000", "--batches", "20"], "Grain"),
     "measure_resume": (["--workers", "1", "--rounds", "2", "--output", "numpy"], "elastic, k = 1 000 000"),
     "measure_scan": (["--workers", "1", "--rounds", "1", "--steps", "20"], "losses bit-equal: True"),
