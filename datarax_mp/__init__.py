@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from datarax_mp.stages import ColorJitter as ColorJitter
     from datarax_mp.stages import DeviceStage as DeviceStage
     from datarax_mp.stages import Filter as Filter
+    from datarax_mp.stages import FlatMap as FlatMap
     from datarax_mp.stages import MapBatch as MapBatch
     from datarax_mp.stages import MapElement as MapElement
     from datarax_mp.stages import Normalize as Normalize
@@ -72,6 +73,7 @@ else:
         "DeviceStage": "stages",
         "Element": "core",
         "Filter": "stages",
+        "FlatMap": "stages",
         "IMAGENET_MEAN": "stages",
         "IMAGENET_STD": "stages",
         "ImageError": "sources",

@@ -25,7 +25,7 @@ def batch_metadata(
     global_step, shard = epoch.global_step(step), epoch.shard_id
     metadata = []
     missing = [skip.row for skip in skips]
-    for row, number in enumerate(np.delete(epoch.records(step), missing).tolist()):
+    for row, number in enumerate(np.delete(epoch.origins(step), missing).tolist()):
         source_info = nest({path: values[row] for path, values in infos.items()}) if infos else {}
         key = None
         if track_name is not None:

@@ -81,6 +81,7 @@ def _differences(mine: Given | None, theirs: Given | None) -> Iterator[str]:
 
 def _other_values(mine: list[int], theirs: list[int], rows: int, begin: Begin) -> Iterator[str]:
     """The same records, but not the same values: the record, or what is known of it, and the field."""
+    one = "item" if begin.items else "record"
     for place, (name, _) in enumerate(_kinds(begin)):
         at = _FIELDS + 2 * place
         d0, d1 = ((theirs[word] - mine[word]) & _MASK for word in (at, at + 1))
@@ -88,11 +89,11 @@ def _other_values(mine: list[int], theirs: list[int], rows: int, begin: Begin) -
             continue
         number = _quotient(d1, d0)
         if number is not None and number < begin.records:
-            yield f"record {number}: field '{name}'"
+            yield f"{one} {number}: field '{name}'"
         elif mine[_FIRST_ROW] != theirs[_FIRST_ROW]:
-            yield f"record {mine[_FIRST]}, the first of several among {rows}: field '{name}'"
+            yield f"{one} {mine[_FIRST]}, the first of several among {rows}: field '{name}'"
         else:
-            yield f"several records among {rows}, but not the first: field '{name}'"
+            yield f"several {one}s among {rows}, but not the first: field '{name}'"
 
 
 def _quotient(product: int, factor: int) -> int | None:

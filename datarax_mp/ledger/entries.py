@@ -67,7 +67,8 @@ class Begin:
     Attributes:
         epoch: its first epoch.
         place: where in it, as in ``Place``.
-        records: how many the source has.
+        records: how many the source has, or how many items a stage makes of them.
+        items: whether it is those that are numbered.
         batch_size: the rows of a step.
         shard: which one of how many.
         seed: what all that is random is made of.
@@ -79,6 +80,7 @@ class Begin:
     epoch: int
     place: int
     records: int
+    items: bool
     batch_size: int
     shard: tuple[int, int]
     seed: int
@@ -92,7 +94,8 @@ class Begin:
         return cls(
             epoch,
             order.place(epoch, step),
-            records,
+            records if order.expansion is None else order.expansion.items,
+            order.expansion is not None,
             order.batch_size,
             (order.shard_index, order.shard_count),
             order.seed,

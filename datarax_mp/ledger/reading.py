@@ -22,8 +22,8 @@ class Given(NamedTuple):
 class Batches:
     r"""The batches of a ledger by their place, without those that are void.
 
-    >>> about = b'{"epoch": 0, "place": %d, "records": 9, "batch_size": 3, "shard": [0, 1], "seed": 0, "fields": [], '
-    >>> about += b'"objects": [], "version": 1}'
+    >>> about = b'{"epoch": 0, "place": %d, "records": 9, "items": false, "batch_size": 3, "shard": [0, 1], '
+    >>> about += b'"seed": 0, "fields": [], "objects": [], "version": 1}'
     >>> lines = [b"@ " + about % 0, b"0 0 0 3 aa", b"0 1 3 3 bb", b"0 2 6 3 cc", b"@ " + about % 3, b"0 1 3 3 dd"]
     >>> found = Batches.of(line + b"\n" for line in lines)
     >>> {place.place: given.entry.digest.hex() for place, given in found.given.items()}

@@ -68,6 +68,10 @@ class Epoch:
         """The record numbers of a step, int64 ``(rows,)``."""
         return self.order.records(self.number, step)
 
+    def origins(self, step: int) -> NDArray[np.int64]:
+        """The same, and of items the numbers of the records that they are of."""
+        return self.order.origins(self.records(step))
+
     def global_step(self, step: int) -> int:
         """The number of a step in the whole run."""
         return self.order.global_step(self.number, step)

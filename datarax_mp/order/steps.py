@@ -13,11 +13,12 @@ place is a position in the epoch that one can go on from with other shards and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from datarax_mp.order.choice import Among, Choice, Numbers
+from datarax_mp.order.expansion import Expansion
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Order:
         stride: from each of its positions to the next.
         start: the place where epoch ``start_epoch`` begins; all others begin at 0.
         start_epoch: the epoch that was entered in the middle.
+        expansion: which items records have, where it is items that are chosen; else None.
 
     >>> from datarax_mp.order.sequential import Sequential
     >>> order = Order(Sequential(10), batch_size=4)
@@ -54,6 +56,7 @@ class Order:
     stride: int = 1
     start: int = 0
     start_epoch: int = 0
+    expansion: Expansion | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.length < 0 or self.batch_size < 1:
@@ -68,6 +71,10 @@ class Order:
     def among(self, numbers: Numbers) -> Order:
         """The order of those records alone that filters have kept, from the begin of each epoch on."""
         return replace(self, choice=Among.those(self.choice, numbers), start=0, start_epoch=0)
+
+    def of_items(self, choice: Choice, expansion: Expansion) -> Order:
+        """The order of items by a choice among them, from the begin of each epoch on."""
+        return replace(self, choice=choice, expansion=expansion, start=0, start_epoch=0)
 
     @property
     def length(self) -> int:
@@ -152,6 +159,14 @@ class Order:
             places = (firsts[:, None] + np.arange(self.batch_size)).ravel()
             places = places[places < self.places]
         return self.at(epoch, places)
+
+    def origins(self, numbers: Numbers) -> Numbers:
+        """The records' own numbers, where what is chosen are items."""
+        return numbers if self.expansion is None else self.expansion.records(numbers)
+
+    def named(self, numbers: Numbers) -> list[int]:
+        """Numbers that say in messages what they stand for."""
+        return numbers.tolist() if self.expansion is None else self.expansion.named(numbers)
 
     def by_step(self, epoch: int, step: int, steps: int) -> list[Numbers]:
         """The records of each of several consecutive steps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from datarax_mp.order import Batches, Choice, Order, order_of
 from datarax_mp.pipeline.arguments import resolve_seed
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.survivors import Survivors
 from datarax_mp.recipe.layouts import probe
 from datarax_mp.recipe.recipe import Recipe, runs_user_code
 from datarax_mp.sources.adapt import Source
 from datarax_mp.sources.facts import SourceFacts
+from datarax_mp.stages.base import Stage
 
 if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStages
@@ -50,6 +53,8 @@ class Blueprint:
             ValueError: something needs a seed, and there is none.
         """
         config, facts = self.config, self.facts
+        if config.expands:
+            config.wanted.check_items(facts)
         batches = Batches(config.batch_size, config.shard.count, config.drop_last)
         choice = config.wanted.choice(facts, len(self.source), batches)
         return order_of(
@@ -62,6 +67,13 @@ class Blueprint:
             offset=facts.shard_id,
             stride=facts.shards,
         )
+
+    def among(self, order: Order, found: Survivors) -> Order:
+        """The order of what filters leave of all records, or of the items that they become."""
+        if found.expansion is None:
+            return order.among(found.numbers)
+        choice = self.config.wanted.among_items(self.facts, found.expansion.items)
+        return order.of_items(choice, found.expansion)
 
     def _why_a_seed(self, choice: Choice, rngs: Any) -> str | None:
         """What needs a seed; None if nothing does."""
@@ -97,7 +109,7 @@ class Blueprint:
         config = self.config
         recipe = Recipe(
             self.source,
-            tuple(stage for stage in config.host if not stage.decides),
+            _at_work(config.host),
             order,
             x64=holds_x64(config.output),
             pad=config.pad_last and (config.skip or order.ragged),
@@ -127,3 +139,9 @@ class Blueprint:
         from datarax_mp.stages.device import compile_stages  # delayed: it imports JAX
 
         return compile_stages(self.config.on_device)
+
+
+def _at_work(host: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The host stages without the filters whose verdict the order knows: those before any stage that expands."""
+    first = next((place for place, stage in enumerate(host) if stage.expands), len(host))
+    return tuple(stage for place, stage in enumerate(host) if place > first or not stage.decides)

@@ -73,6 +73,23 @@ class Wanted:
         choice = self._ungrouped(facts, length)
         return choice if self.batch_by is None else self.batch_by.over(choice, length, batches)
 
+    def among_items(self, facts: SourceFacts, items: int) -> Choice:
+        """The choice among the items that stages make of a source's records; see ``check_items``."""
+        return self._ungrouped(facts, items)
+
+    def check_items(self, facts: SourceFacts) -> None:
+        """Make sure that a source's records may become items, several of one.
+
+        Raises:
+            ValueError: something says which records an epoch has, or is by record.
+        """
+        if self.sampler is not None or self.batch_by is not None or facts.choose is not None:
+            other = facts.name if facts.choose is not None else type(self.sampler or self.batch_by).__name__
+            raise ValueError(
+                f"{other} is about records, and with FlatMap an epoch has items, several of a record; they cannot be "
+                "combined. Leave one of them out, or let the source have as many records as come out"
+            )
+
     def _ungrouped(self, facts: SourceFacts, length: int) -> Choice:
         if facts.choose is not None and (self.sampler is not None or isinstance(self.shuffle, ShuffleWindow)):
             other = type(self.sampler or self.shuffle).__name__

@@ -134,8 +134,13 @@ class Config:
 
     @property
     def filters(self) -> bool:
-        """Whether it depends on the records which of them are left."""
-        return any(stage.decides for stage in self.host)
+        """Whether it depends on the records which of them are left, or how many they become."""
+        return self.expands or any(stage.decides for stage in self.host)
+
+    @property
+    def expands(self) -> bool:
+        """Whether a stage makes several records of one."""
+        return any(stage.expands for stage in self.host)
 
     @property
     def stage_names(self) -> list[str]:

@@ -89,11 +89,11 @@ class Course:
             if step or order.first(epoch):
                 self._survivors = before
                 raise ValueError(
-                    "the source or a stage before the last Filter was changed in the middle of an epoch that a state "
-                    "goes on with: its place means other records now. Change them between epochs"
+                    "the source or a stage before the last Filter or FlatMap was changed in the middle of an epoch "
+                    "that a state goes on with: its place means other records now. Change them between epochs"
                 )
             self._net()  # closes the session; iterators that still use it free it when they end
-        self._begin(dataclasses.replace(self._all.among(found.numbers), seed=order.seed), epoch)
+        self._begin(dataclasses.replace(self._blueprint.among(self._all, found), seed=order.seed), epoch)
 
     def _begin(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""

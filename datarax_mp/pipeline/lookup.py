@@ -21,7 +21,8 @@ class Lookup:
     def records(self, epoch: int, step: int) -> Numbers:
         """The records of a step, without reading any: their numbers in the source, int64 ``(rows,)``, this shard's.
 
-        Those that ``on_error="skip"`` would leave out are among them.
+        Those that ``on_error="skip"`` would leave out are among them; one of which ``FlatMap`` makes several comes as
+        often as the step has of those.
 
         Raises:
             IndexError: the epoch has no such step.
@@ -31,7 +32,7 @@ class Lookup:
         [2]
         """
         order = self._course.order
-        return order.records(*check_step(order, epoch, step))
+        return order.origins(order.records(*check_step(order, epoch, step)))
 
     def find(self, record: int, epoch: int) -> list[int]:
         """The steps of an epoch in which a record comes, over all shards; some 0.1 s for each million records.
@@ -96,7 +97,7 @@ def steps_with(order: Order, epoch: int, record: int) -> list[int]:
         chunk.start + int(at)
         for first in range(0, len(places), _PLACES)
         for chunk in [places[first : first + _PLACES]]
-        for at in np.flatnonzero(order.at(epoch, np.arange(chunk.start, chunk.stop)) == record)
+        for at in np.flatnonzero(order.origins(order.at(epoch, np.arange(chunk.start, chunk.stop))) == record)
     ]
     return list(dict.fromkeys(step for place in found if (step := _step_of(order, epoch, place)) is not None))
 

@@ -1,4 +1,4 @@
-"""Which records filters leave, found once by a pass over the source and kept for as long as that holds."""
+"""Which records filters leave, and how many each becomes: found once by a pass over the source, kept while it holds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.order.expansion import Expansion
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.scan import passes
+from datarax_mp.recipe.items import expand
 
 log = logging.getLogger("datarax_mp")
 
@@ -30,14 +32,19 @@ class Survivors:
     Attributes:
         key: a digest of source and stages, and how records are read.
         numbers: the records' numbers, ascending.
+        expansion: where a stage makes several records of one, which items each record has; else None.
     """
 
     key: Hashable
     numbers: NDArray[np.int64]
+    expansion: Expansion | None
 
     def same(self, other: Survivors) -> bool:
-        """Whether they are the same records."""
-        return np.array_equal(self.numbers, other.numbers)
+        """Whether they are the same records, and as many items."""
+        mine, theirs = self.expansion, other.expansion
+        if mine is None or theirs is None:
+            return mine is theirs and np.array_equal(self.numbers, other.numbers)
+        return np.array_equal(mine.ends, theirs.ends)
 
 
 def survivors(source: Any, config: Config, *, last: Survivors | None) -> Survivors:
@@ -45,8 +52,8 @@ def survivors(source: Any, config: Config, *, last: Survivors | None) -> Survivo
 
     Args:
         source: the source.
-        config: the pipeline's; of its host stages those after the last filter do not count. With ``skip`` set, a record
-            for which something is raised counts as one that passes, and the epoch deals with it.
+        config: the pipeline's; of its host stages those after the last Filter or FlatMap do not count. With ``skip``
+            set, a record for which something is raised counts as one that passes, and the epoch deals with it.
         last: what was found before, returned if it still holds.
 
     Raises:
@@ -54,27 +61,21 @@ def survivors(source: Any, config: Config, *, last: Survivors | None) -> Survivo
     """
     from datarax_mp.shipping.digest import digest  # delayed: only filters need it
 
-    last_filter = max(place for place, stage in enumerate(config.host) if stage.decides)
-    stages = config.host[: last_filter + 1]
+    deciding = [place for place, stage in enumerate(config.host) if stage.decides or stage.expands]
+    stages = config.host[: deciding[-1] + 1]
     key = digest((source, stages)), config.skip, config.reading
     if (known := _remembered(source, key, last)) is not None:
         return known
-    kept = []
-    passing = passes(
-        source, _Decision(stages), config.options, skip=config.skip, reading=config.reading, init=config.init
-    )
-    for numbers, passed, there in passing:
-        fate = np.ones(len(numbers), bool)
-        fate[there] = passed
-        kept.append(numbers[fate])
-    found = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    names = ", ".join(stage.name for stage in stages if stage.decides)
+    counts = _counts(source, _Count(stages), config)
+    found = np.flatnonzero(counts)
+    names = ", ".join(config.host[place].name for place in deciding)
     if not len(found):
         raise ValueError(f"{names} leaves none of the {len(source)} records of {type(source).__name__}")
     log.info("%s leaves %d of %d records", names, len(found), len(source))
     found.flags.writeable = False
+    expansion = Expansion.of(counts) if any(stage.expands for stage in stages) else None
     # Once more, because the pass may have moved the source's data to shared memory, or changed what the source keeps.
-    left = Survivors((digest((source, stages)), *key[1:]), found)
+    left = Survivors((digest((source, stages)), *key[1:]), found, expansion)
     with suppress(TypeError):  # it cannot be a key
         _decided.setdefault(source, deque(maxlen=_MOST_DECIDED)).append(left)
     return left
@@ -90,18 +91,22 @@ def _remembered(source: Any, key: Hashable, last: Survivors | None) -> Survivors
     return next((left for left in known if left.key == key), None)
 
 
-class _Decision:
-    """A stage that says whether a record passes all filters."""
+def _counts(source: Any, count: _Count, config: Config) -> NDArray[np.int64]:
+    """How many each record becomes; 1 for one that is to be skipped in its epoch."""
+    counts = np.ones(len(source), np.int64)
+    for numbers, found, there in passes(
+        source, count, config.options, skip=config.skip, reading=config.reading, init=config.init
+    ):
+        counts[numbers[there]] = found
+    return counts
+
+
+class _Count:
+    """A stage that says how many a record becomes; 0 if a filter leaves it out."""
 
     def __init__(self, stages: Sequence[Any]) -> None:
         self.stages = stages
         self.__name__ = " ".join(stage.name for stage in stages)
 
-    def __call__(self, record: Any) -> dict[str, bool]:
-        for stage in self.stages:
-            result = stage.fn(record)
-            if not stage.decides:
-                record = result
-            elif not result:
-                return {"passes": False}
-        return {"passes": True}
+    def __call__(self, record: Any) -> dict[str, int]:
+        return {"items": len(expand(self.stages, record))}

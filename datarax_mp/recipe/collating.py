@@ -13,8 +13,9 @@ from datarax_mp.core.errors import one_line
 from datarax_mp.core.record import Arrays, Infos, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
+from datarax_mp.order.expansion import record_of
 from datarax_mp.recipe.fetched import Columns
-from datarax_mp.recipe.filling import Filled
+from datarax_mp.recipe.filling import Filled, Named
 from datarax_mp.recipe.padding import Lengths, Padding
 from datarax_mp.recipe.reading import Reader
 from datarax_mp.recipe.record_stages import RecordStages
@@ -30,6 +31,7 @@ class CollateRecords:
 
     Args:
         reader: reads.
+        named: makes of records' numbers such as say in messages what they stand for.
         stages: the stages for records.
         padding: the stages that pad, or None.
         layout: what a row holds.
@@ -37,8 +39,16 @@ class CollateRecords:
     """
 
     def __init__(
-        self, reader: Reader, stages: RecordStages, padding: Padding | None, layout: Layout, *, skip: bool
+        self,
+        reader: Reader,
+        named: Named,
+        stages: RecordStages,
+        padding: Padding | None,
+        layout: Layout,
+        *,
+        skip: bool,
     ) -> None:
+        self._named = named
         self._reader, self._stages, self._padding, self._layout = reader, stages, padding, layout
         self._rows = Rows(layout, None if padding is None else padding.alone)
         self._skip = skip
@@ -78,7 +88,9 @@ class CollateRecords:
         read, put, staged = self._reader.one, rows.put_plain, bool(self._stages)
         stages = self._stages
         generators = stages.generators(epoch) if staged else {}
-        for place, number in enumerate(numbers.tolist()):
+        named = self._named(numbers)
+        self._reader.expect(named)
+        for place, number in enumerate(named):
             try:
                 record = read(number) if together is None else together[place]
                 if staged:
@@ -95,7 +107,7 @@ class CollateRecords:
             except Exception as error:
                 if not skip or is_stray(error):
                     raise
-                skips[place] = Skip(number, place, one_line(error))
+                skips[place] = Skip(record_of(number), place, one_line(error))
                 continue
             for path, values in infos.items():
                 values.append(info[path])

@@ -11,13 +11,17 @@ Each is called with arrays to write to and returns those that it wrote, which ma
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.record import Arrays, Infos
 from datarax_mp.recipe.work import Skip
+
+Named: TypeAlias = Callable[[NDArray[np.int64]], list[int]]
+"""``Order.named``."""
 
 
 class Filled(NamedTuple):

@@ -10,8 +10,8 @@ from datarax_mp.core.notes import add_note
 from datarax_mp.core.record import RecordError, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
+from datarax_mp.recipe.items import reader_of
 from datarax_mp.recipe.padding import Padding
-from datarax_mp.recipe.reading import Reader
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
@@ -59,8 +59,9 @@ def probe(recipe: Recipe) -> Layouts:
 
 
 def _layouts_of(recipe: Recipe, number: int) -> Layouts:
-    reader, stages = Reader(recipe), RecordStages(recipe)
+    reader, stages = reader_of(recipe), RecordStages(recipe)
     together = reader.together(np.array([number]))
+    (number,) = recipe.order.named(np.array([number]))
     record = reader.one(number) if together is None else together[0]
     record = stages.apply(number, record, stages.generators(0))
     arrays, info = split_record(record, number)
@@ -82,7 +83,7 @@ def _layouts_of(recipe: Recipe, number: int) -> Layouts:
         len(recipe.stages) - len(later),
         {path: array[None] for path, array in arrays.items()},
         {path: [value] for path, value in info.items()},
-        np.array([number]),
+        [number],
     )
     delivered = Layout.of_parts(
         {path: rows[0, ...] for path, rows in stacked.items()},

@@ -14,10 +14,10 @@ from datarax_mp.core.spec import Layout
 from datarax_mp.recipe.collating import CollateRecords, FetchColumns
 from datarax_mp.recipe.filling import Fill
 from datarax_mp.recipe.gathering import GatherColumns
+from datarax_mp.recipe.items import reader_of
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.narrowing import Narrowed, narrowed
 from datarax_mp.recipe.padding import Padding, smaller
-from datarax_mp.recipe.reading import Reader
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.stacked import StackedStages
@@ -129,9 +129,9 @@ def compile(recipe: Recipe, layouts: Layouts) -> Maker:
     known = [spec.path for spec in collated.fields]
     pads = recipe.of_rank(Rank.PAD)
     padding = Padding(pads, known) if pads else None
-    reader = Reader(recipe)
-    singly = CollateRecords(reader, stages, padding, collated, skip=recipe.skip)
-    as_read = not stages and padding is None
+    reader, named = reader_of(recipe), recipe.order.named
+    singly = CollateRecords(reader, named, stages, padding, collated, skip=recipe.skip)
+    as_read = not stages and padding is None and not recipe.until_items
     # Only where the quick way is the class's own: a derived class's __getitem__ is what the user means.
     quick = isinstance(recipe.source, MemorySource) and quick_way(recipe.source, "read_into") is not None
     gathers = as_read and quick and recipe.source.reads_columns(known)  # type: ignore[attr-defined]
@@ -141,9 +141,9 @@ def compile(recipe: Recipe, layouts: Layouts) -> Maker:
     elif as_read and reader.many:
         fill = FetchColumns(reader, collated, singly)
     if later:
-        fill = StackedStages(fill, later, len(recipe.stages) - len(later), collated, delivered)
+        fill = StackedStages(fill, named, later, len(recipe.stages) - len(later), collated, delivered)
     if narrowed(delivered):
-        fill = Narrowed(fill, delivered, skip=recipe.skip)
+        fill = Narrowed(fill, named, delivered, skip=recipe.skip)
     return Maker(
         fill,
         delivered,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from datarax_mp.core.errors import one_line
 from datarax_mp.core.record import Arrays, RecordError
 from datarax_mp.core.spec import FieldSpec, Layout
-from datarax_mp.recipe.filling import Fill, Filled
+from datarax_mp.order.expansion import record_of
+from datarax_mp.recipe.filling import Fill, Filled, Named
 from datarax_mp.recipe.padding import shrunk
 from datarax_mp.recipe.work import Skip
 
@@ -25,12 +26,13 @@ class Narrowed:
 
     Args:
         fill: writes the rows.
+        named: makes of records' numbers such as say in messages what they stand for.
         layout: what the batch holds.
         skip: whether a record whose values do not fit is skipped.
     """
 
-    def __init__(self, fill: Fill, layout: Layout, *, skip: bool) -> None:
-        self._fill, self._layout, self._skip = fill, layout, skip
+    def __init__(self, fill: Fill, named: Named, layout: Layout, *, skip: bool) -> None:
+        self._fill, self._named, self._layout, self._skip = fill, named, layout, skip
         self._specs = narrowed(layout)
 
     def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
@@ -62,11 +64,12 @@ class Narrowed:
         places = filled.left(np.arange(len(numbers)))  # of each row that is there
         misfits = {}
         for row in np.flatnonzero(~fits).tolist():
-            place, number = int(places[row]), int(numbers[places[row]])
+            place = int(places[row])
+            (number,) = self._named(numbers[place : place + 1])
             error = self._misfit(filled.arrays, row, number)
             if not self._skip:
                 raise error
-            misfits[place] = Skip(number, place, one_line(error))
+            misfits[place] = Skip(record_of(number), place, one_line(error))
         return misfits
 
     def _misfit(self, arrays: Arrays, row: int, number: int) -> RecordError:

@@ -44,6 +44,9 @@ class Reader:
         """Whether records may be read several in one call."""
         return self._many is not None
 
+    def expect(self, numbers: list[int]) -> None:
+        """Of these ``one`` will be asked next, in their order."""
+
     def one(self, number: int) -> Any:
         """Record ``number``."""
         here.read(number)

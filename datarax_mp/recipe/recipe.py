@@ -32,7 +32,8 @@ class Recipe:
 
     Attributes:
         source: where records are read from.
-        stages: host stages, in the order of their ranks; none that decides, for the order knows what is left.
+        stages: host stages, in the order of their ranks. The order knows which records filters leave, so of those only
+            such are here as come after a stage that makes several records of one.
         order: which record goes where.
         x64: whether JAX holds 64-bit types; None when the output is NumPy and every dtype stays.
         pad: whether the rows that a short batch lacks are filled with zeros.
@@ -55,6 +56,12 @@ class Recipe:
     def of_rank(self, rank: Rank) -> list[Stage]:
         """Its stages of one rank."""
         return [stage for stage in self.stages if stage.rank is rank]
+
+    @property
+    def until_items(self) -> tuple[Stage, ...]:
+        """Those of the stages that a record's items come of; none where there are no items."""
+        last = max((place for place, stage in enumerate(self.stages) if stage.expands or stage.decides), default=-1)
+        return self.stages[: last + 1]
 
     @property
     def rows(self) -> int:

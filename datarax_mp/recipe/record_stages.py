@@ -12,7 +12,7 @@ from datarax_mp.stages.random_map import Generators
 
 
 class RecordStages:
-    """Those among a recipe's host stages; they come first.
+    """Those among a recipe's host stages; they come first, but for those that a record's items come of.
 
     Args:
         recipe: the recipe.
@@ -21,11 +21,12 @@ class RecordStages:
     def __init__(self, recipe: Recipe) -> None:
         stages: list[Any] = recipe.of_rank(Rank.RECORD)
         self._stages = stages
-        self._functions = [(place, stage.fn, stage.random) for place, stage in enumerate(stages)]
+        first = len(recipe.until_items)
+        self._functions = [(place, stage.fn, stage.random) for place, stage in enumerate(stages) if place >= first]
         self._seed = recipe.order.seed
 
     def __len__(self) -> int:
-        return len(self._stages)
+        return len(self._functions)
 
     def generators(self, epoch: int) -> dict[int, Generators]:
         """Those of the random stages, by the stage's place."""

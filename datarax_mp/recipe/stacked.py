@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim
-from datarax_mp.recipe.filling import Fill, Filled
+from datarax_mp.recipe.filling import Fill, Filled, Named
 from datarax_mp.recipe.padding import shrunk
 from datarax_mp.recipe.recorder import here
 
@@ -21,14 +21,17 @@ class StackedStages:
 
     Args:
         fill: stacks the records.
+        named: makes of records' numbers such as say in messages what they stand for.
         stages: the stages.
         first: the place of the first of them among all host stages.
         collated: what a batch holds before them.
         delivered: and after.
     """
 
-    def __init__(self, fill: Fill, stages: Sequence[Any], first: int, collated: Layout, delivered: Layout) -> None:
-        self._fill, self._stages, self._first = fill, stages, first
+    def __init__(
+        self, fill: Fill, named: Named, stages: Sequence[Any], first: int, collated: Layout, delivered: Layout
+    ) -> None:
+        self._fill, self._named, self._stages, self._first = fill, named, stages, first
         self._collated, self._delivered = collated, delivered
 
     def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
@@ -45,13 +48,14 @@ class StackedStages:
             return Filled(targets, {path: [] for path in layout.info} or None, skips)
         if skips:
             stacked = {path: array[:rows] for path, array in stacked.items()}
-        batch, infos = apply(self._stages, self._first, stacked, infos or {}, left, layout.info)
+        named = self._named(left)
+        batch, infos = apply(self._stages, self._first, stacked, infos or {}, named, layout.info)
         here.write()
-        layout.check_names(batch, infos, int(left[0]))
+        layout.check_names(batch, infos, named[0])
         written = {}
         for spec in layout.fields:
             target = targets[spec.path]
-            row = spec.check(batch[spec.path][0, ...], int(left[0]))  # the rows of one array are all alike
+            row = spec.check(batch[spec.path][0, ...], named[0])  # the rows of one array are all alike
             written[spec.path] = target = target if row.shape == spec.shape else shrunk(target, row.shape)
             np.copyto(target[:rows], batch[spec.path], casting="safe")
         return Filled(written, infos or None, skips)
@@ -62,7 +66,7 @@ def apply(
     first: int,
     stacked: Arrays,
     infos: Infos,
-    numbers: NDArray[np.int64],
+    numbers: Sequence[int],
     no_arrays: Collection[Path] = (),
 ) -> tuple[Arrays, Infos]:
     """What the stages make of a batch.
@@ -85,7 +89,7 @@ def apply(
         try:
             result = stage.fn(nest({**stacked, **infos}))
         except BaseException as error:
-            claim(error, f"while stage {name} worked on the batch of records {numbers.tolist()}")
+            claim(error, f"while stage {name} worked on the batch of records {numbers}")
             raise
         if not isinstance(result, Mapping):
             raise RecordError(f"stage {name} must return a dict of arrays, it returned {type(result).__name__}")
@@ -95,14 +99,14 @@ def apply(
 
 
 def _divided(
-    result: Mapping[str, Any], before: Infos, no_arrays: Collection[Path], numbers: NDArray[np.int64], name: str
+    result: Mapping[str, Any], before: Infos, no_arrays: Collection[Path], numbers: Sequence[int], name: str
 ) -> tuple[Arrays, Infos]:
     arrays: Arrays = {}
     infos: Infos = {}
     for path, value in flatten(result).items():
         array = None
         if path not in no_arrays and value is not before.get(path):  # what came as info and was left alone stays that
-            array = as_array(value, int(numbers[0]), path)
+            array = as_array(value, numbers[0], path)
         found = _as_list(value) if array is None else array if array.ndim else None
         if found is None or len(found) != len(numbers):
             raise RecordError(

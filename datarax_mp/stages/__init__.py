@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from datarax_mp.stages.device import DeviceStage as DeviceStage
     from datarax_mp.stages.device import RandomDeviceStage as RandomDeviceStage
     from datarax_mp.stages.filter import Filter as Filter
+    from datarax_mp.stages.flat_map import FlatMap as FlatMap
     from datarax_mp.stages.image import CenterCrop as CenterCrop
     from datarax_mp.stages.image import ColorJitter as ColorJitter
     from datarax_mp.stages.image import RandomCrop as RandomCrop
@@ -33,6 +34,7 @@ else:
         "ColorJitter": "stages.image",
         "DeviceStage": "stages.device",
         "Filter": "stages.filter",
+        "FlatMap": "stages.flat_map",
         "IMAGENET_MEAN": "stages.normalize",
         "IMAGENET_STD": "stages.normalize",
         "MapBatch": "stages.map_batch",

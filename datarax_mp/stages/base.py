@@ -1,6 +1,6 @@
 """What a stage is: what it takes, what has to come before it, whether it is random.
 
-    RECORD   one record at a time, in the workers        MapElement, RandomMapElement, Filter
+    RECORD   one record at a time, in the workers        MapElement, RandomMapElement, Filter, FlatMap
     PAD      makes rows of equal length of records       Pad
     BATCH    the stacked batch, in the workers           MapBatch
     DEVICE   the batch on the device                     DeviceStage, RandomDeviceStage, ModuleStage
@@ -32,6 +32,7 @@ class Stage:
         rank: what it takes.
         random: whether it draws random numbers from the pipeline's seed.
         decides: whether it only says if a record stays.
+        expands: whether it makes several records of one.
     """
 
     __slots__ = ()
@@ -39,6 +40,7 @@ class Stage:
     rank: ClassVar[Rank]
     random: ClassVar[bool] = False
     decides: ClassVar[bool] = False
+    expands: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -18,6 +18,8 @@ _TAKEN = {
     "TfRandomMapTransform": "np_random_map",
     "Filter": "filter",
     "FilterTransform": "filter",
+    "FlatMap": "flat_map",
+    "FlatMapTransform": "flat_map",
 }
 
 _REFUSED = {
@@ -25,20 +27,16 @@ _REFUSED = {
         "a record's number is not handed to stages: let the source put it into the record, say {'index': number, ...}, "
         "or read it from batch.metadata[row].index"
     ),
-    "FlatMap": (
-        "a stage makes one record of one record: let the source have as many records as come out, number n being part "
-        "n % k of what it reads for n // k"
-    ),
     "Batch": "the pipeline makes batches: Pipeline(batch_size={size}, drop_last={drop}); a batch_fn is a MapBatch(fn)",
     "Operation": "it works on an iterator of records: put its function among the stages, as fn, RandomMapElement(fn), "
     "Filter(fn) or MapBatch(fn)",
     "Dataset": "it is a data set: give the pipeline a source, and what was done to its records as stages",
-    "": "of Grain's transforms, Map, RandomMap and Filter are taken; other stages are in datarax_mp",
+    "": "of Grain's transforms, Map, RandomMap, Filter and FlatMap are taken; other stages are in datarax_mp",
 }
 
 
 def grain_method(stage: Any, place: int) -> tuple[str, Callable[..., Any]] | None:
-    """What a transform of Grain's does to a record, as ``("map" | "random_map" | "np_random_map" | "filter", method)``.
+    """What a transform of Grain's does to a record, as ``("map" | "random_map" | "filter" | ..., method)``.
 
     Args:
         stage: what a user put among the stages.

@@ -15,6 +15,7 @@ from typing import Any
 
 from datarax_mp.stages.base import Stage
 from datarax_mp.stages.filter import Filter
+from datarax_mp.stages.flat_map import FlatMap
 from datarax_mp.stages.grain import grain_method
 from datarax_mp.stages.map_element import MapElement
 from datarax_mp.stages.random_map import RandomMapElement
@@ -24,6 +25,7 @@ _BY_METHOD: dict[str, Callable[[Any], Stage]] = {
     "random_map": RandomMapElement,
     "np_random_map": RandomMapElement,
     "filter": Filter,
+    "flat_map": lambda method: FlatMap(method, method.__self__.max_fan_out),
 }
 
 
@@ -45,7 +47,7 @@ def as_stage(stage: Any, place: int) -> Stage:
         return _checked(ModuleStage(stage), place)
     if (theirs := grain_method(stage, place)) is not None:
         method, fn = theirs
-        return _BY_METHOD[method](fn)
+        return _checked(_BY_METHOD[method](fn), place)
     for name in ("random_map", "map"):
         if callable(own := getattr(stage, name, None)):
             return _BY_METHOD[name](own)
@@ -53,8 +55,8 @@ def as_stage(stage: Any, place: int) -> Stage:
         return MapElement(stage)
     raise TypeError(
         f"stages[{place}] of type {type(stage).__name__} is no stage: expected a callable, MapElement, "
-        "RandomMapElement, Filter, Pad, MapBatch, DeviceStage, RandomDeviceStage, an nnx.Module, or an object with "
-        ".map or .random_map"
+        "RandomMapElement, Filter, FlatMap, Pad, MapBatch, DeviceStage, RandomDeviceStage, an nnx.Module, or an object "
+        "with .map or .random_map"
     )
 
 

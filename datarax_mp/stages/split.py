@@ -24,7 +24,7 @@ def split_stages(stages: Sequence[Any]) -> tuple[tuple[Stage, ...], tuple[Stage,
     Raises:
         TypeError: something in the list is no stage.
         ValueError: a host stage comes after a device stage, one for records after one that pads, one of these after
-            one for batches, a filter after a random stage, or two pad the same field.
+            one for batches, a Filter or FlatMap after a random stage, or two pad the same field.
     """
     found: list[Stage] = []
     for place, given in enumerate(stages):
@@ -32,10 +32,11 @@ def split_stages(stages: Sequence[Any]) -> tuple[tuple[Stage, ...], tuple[Stage,
         if found and stage.rank < found[-1].rank:
             why = _FALLEN[found[-1].rank].format(before=found[-1].name)
             raise ValueError(f"stages[{place}], {stage.name}, {why}")
-        if stage.decides and (random := [before for before in found if before.random]):
+        if (stage.decides or stage.expands) and (random := [before for before in found if before.random]):
             raise ValueError(
                 f"stages[{place}], {stage.name}, comes after the random stage {random[0].name}, but a "
-                "record must pass or fail alike in every epoch. Put filters before random stages"
+                "record must pass or fail, and give as many others, alike in every epoch. Put filters and FlatMap "
+                "before random stages"
             )
         found.append(stage)
     check_pads([stage for stage in found if isinstance(stage, Pad)])

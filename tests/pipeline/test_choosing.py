@@ -17,6 +17,7 @@ from datarax_mp import (
     ClassBalancedSampler,
     ConcatSource,
     Filter,
+    FlatMap,
     IndexSampler,
     LengthGroups,
     MemorySource,
@@ -53,11 +54,21 @@ def odd(record: dict[str, Any]) -> bool:
     return bool(record["x"] % 3)
 
 
+def three(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [record] * (record["x"] % 4)
+
+
 KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "in order": lambda: {"source": plain()},
     "shuffled": lambda: {"source": plain(), "shuffle": True},
     "filtered": lambda: {"source": plain(), "shuffle": True, "stages": [Filter(odd)]},
     "in windows": lambda: {"source": plain(), "shuffle": ShuffleWindow(records=13)},
+    "items": lambda: {"source": plain(), "shuffle": True, "stages": [FlatMap(three, most=3)]},
+    "items in windows, filtered": lambda: {
+        "source": plain(),
+        "shuffle": ShuffleWindow(records=7),
+        "stages": [Filter(odd), FlatMap(three, most=3)],
+    },
     "in windows, filtered": lambda: {"source": plain(), "shuffle": ShuffleWindow(records=7), "stages": [Filter(odd)]},
     "weighted": lambda: {"source": plain(), "sampler": WeightedSampler(WEIGHTS)},
     "weighted, filtered": lambda: {"source": plain(), "sampler": WeightedSampler(WEIGHTS), "stages": [Filter(odd)]},
@@ -93,7 +104,7 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "moving windows": lambda: {"source": WindowSource(plain(), 4, random_offset=True), "shuffle": True},
 }
 
-NO_CHOICE = ("shuffled", "filtered", "concatenated", "a subset")  # every record once, shuffled
+NO_CHOICE = ("shuffled", "filtered", "items", "concatenated", "a subset")  # every record once, shuffled
 
 # With another batch size or number of hosts, a budget makes other groups.
 groups_alike = pytest.mark.parametrize("kind", [kind for kind in KINDS if "budget" not in kind])
@@ -343,6 +354,7 @@ ROWS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 COLUMNS: dict[str, Callable[[], dict[str, Any]]] = {
     "Filter": lambda: {"stages": [Filter(lambda record: True)]},
+    "FlatMap": lambda: {"stages": [FlatMap(lambda record: [record] * 2, most=2)]},
     "sampler": lambda: {"sampler": ClassBalancedSampler(WEIGHTS)},
     "ShuffleWindow": lambda: {"shuffle": ShuffleWindow(records=9)},
     "LengthGroups": lambda: {"batch_by": LengthGroups(WEIGHTS)},
@@ -350,6 +362,7 @@ COLUMNS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 REFUSED = {
     "Filter": {"listed by epoch", "moving windows"},
+    "FlatMap": {"mixture", "mixture that ends", "weighted", "listed", "listed by epoch", "moving windows"},
     "sampler": {"mixture", "mixture that ends", "moving windows"},
     "ShuffleWindow": {"mixture", "mixture that ends", "weighted", "listed", "listed by epoch", "moving windows"},
     "LengthGroups": {"part"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+import numpy as np
+
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import WHOLE_BATCH, Phase, Sighting
 
@@ -35,7 +37,7 @@ def culprit(sighting: Sighting) -> Hashable:
 
 def _records(sighting: Sighting, recipe: Recipe) -> str:
     if sighting.record != WHOLE_BATCH:
-        return f"record {sighting.record}"
-    numbers = recipe.order.records(sighting.epoch, sighting.step).tolist()
+        return f"record {recipe.order.named(np.array([sighting.record]))[0]}"
+    numbers = recipe.order.named(recipe.order.records(sighting.epoch, sighting.step))
     more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
     return f"records {', '.join(map(str, numbers[:_LISTED]))}{more}"
