@@ -24,7 +24,7 @@ def ahead(
     length: int,
     records: Callable[[int, int, Numbers], Numbers],
 ) -> Numbers:
-    """The records at positions, of which those of the same stretch of ``AHEAD`` positions are kept.
+    """The records at positions; those of the same stretch of ``AHEAD`` positions, or of two, are kept.
 
     Args:
         newest: where they are kept.
@@ -37,7 +37,14 @@ def ahead(
     if 0 < len(positions) < AHEAD:
         first = int(positions[0]) // AHEAD * AHEAD
         places = positions - first
-        if places.min() >= 0 and places.max() < AHEAD:
-            stretch = np.arange(first, min(first + AHEAD, length))
-            return newest.get((seed, epoch, first), lambda: records(seed, epoch, stretch))[places]
+        last = int(places.max())
+        if places.min() >= 0 and last < 2 * AHEAD:
+
+            def stretch(begin: int) -> Numbers:
+                at = np.arange(begin, min(begin + AHEAD, length))
+                return newest.get((seed, epoch, begin), lambda: records(seed, epoch, at))
+
+            if last < AHEAD:
+                return stretch(first)[places]
+            return np.concatenate([stretch(first), stretch(first + AHEAD)])[places]
     return records(seed, epoch, positions)

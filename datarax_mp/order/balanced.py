@@ -89,7 +89,7 @@ class Balanced:
         seeds = np.array([mix64(part_seed(seed, part) + GOLDEN) for part in range(2)], np.uint64)
         if classes <= MOST_SORTED:
             there = distinct(turns)
-            which = sort_each(there, classes, seeds[0])[np.searchsorted(there, turns), places]
+            which = sort_each(there, classes, seeds[0]).ravel()[np.searchsorted(there, turns) * classes + places]
         else:
             which = permute_each(places, np.full(len(turns), classes), np.full(len(turns), seeds[0]), turns)
         rounds, places = np.divmod(turns, self.counts[which])

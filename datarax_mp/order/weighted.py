@@ -131,13 +131,14 @@ class Drawn(_Weighted):
         wanted = uniform(key_of(seed, epoch), positions)
         part = (wanted * (len(begins) - 1)).astype(np.int64)
         wanted *= sums[-1]
-        low, high = begins[part], begins[part + 1]
-        while (low < high).any():  # the first sum above what is wanted is between them
-            middle = (low + high) >> 1
-            above = sums[middle] > wanted
-            high = np.where(above, middle, high)
-            low = np.where(above, low, np.minimum(middle + 1, high))
-        return low
+        found, last = begins[part], begins[part + 1]
+        # The first sum above what is wanted is between them: a binary search whose steps are the same for all.
+        step = 1 << int((last - found).max(initial=0)).bit_length() >> 1
+        while step:
+            below = sums.take(found + (step - 1), mode="clip") <= wanted
+            found += below * step
+            step >>= 1
+        return np.minimum(found, last, out=found)
 
     def examples(self, positions: Numbers) -> Numbers:
         """See ``Choice``: records with a weight."""
