@@ -102,16 +102,15 @@ def main() -> int:
         border = len(tokens) * 9 // 10
         options = {"batch_size": arguments.batch_size, "num_workers": arguments.num_workers, "drop_last": True}
         windows = WindowSource(tokens[:border], LENGTH + 1, LENGTH, random_offset=True)
-        train = Pipeline(source=windows, shuffle=True, seed=0, **options)
+        train = Pipeline(source=windows, shuffle=True, seed=0, num_epochs=None, **options)
         check = Pipeline(source=WindowSource(tokens[border:], LENGTH + 1, LENGTH), **options)
-        print(f"{len(tokens)} tokens, {len(train)} batches an epoch")
+        print(f"{len(tokens)} tokens")
 
         model = Model(int(tokens.max()) + 1, nnx.Rngs(0))
         optimizer = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
         with train, check:
             before = float(np.mean([evaluate(model, batch) for batch in check]))
-            epochs = itertools.chain.from_iterable(itertools.repeat(train))  # one after the other, without end
-            for batch in tqdm(itertools.islice(epochs, arguments.steps), total=arguments.steps, disable=None):
+            for batch in tqdm(itertools.islice(train, arguments.steps), total=arguments.steps, disable=None):
                 train_step(model, optimizer, batch)
             after = float(np.mean([evaluate(model, batch) for batch in check]))
     print(f"held-out windows: {before:.2f} bits per token before, {after:.2f} after {arguments.steps} steps")

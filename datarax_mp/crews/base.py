@@ -1,4 +1,4 @@
-"""Who does the work of an epoch: what a feed hands in, what it gets back, and what it may count on.
+"""Who does the work of an epoch, or of several: what a feed hands in, what it gets back, and what it may count on.
 
     engine = choose(...)                      one for a pipeline: what its crews have in common
     crew = engine.crew(epoch, ...)            one for an epoch
@@ -77,7 +77,7 @@ class Assignment:
 
 
 class Crew(Protocol):
-    """Who does the work of one epoch; see the module for the order of calls.
+    """Who does the work of one iterator, of an epoch or of several; see the module for the order of calls.
 
     Attributes:
         abilities: what else it can do; known when it is attached.

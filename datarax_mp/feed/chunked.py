@@ -16,6 +16,7 @@ from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure
+from datarax_mp.order.epoch import Epoch
 from datarax_mp.recipe.work import Skip
 
 
@@ -37,13 +38,18 @@ class HostChunk:
         return self.parts[0].size
 
     @property
+    def epoch(self) -> Epoch:
+        """The epoch that they are steps of."""
+        return self.parts[0].epoch
+
+    @property
     def after(self) -> int:
         """The step after the last one."""
         return self.parts[-1].after
 
     @property
-    def told(self) -> tuple[tuple[tuple[Skip, ...], int], ...]:
-        """What was skipped: of each step the skips, and the step."""
+    def told(self) -> tuple[tuple[tuple[Skip, ...], int, int], ...]:
+        """What was skipped: of each step the skips, and its epoch and number."""
         return tuple(told for part in self.parts for told in part.told)
 
     def arrays(self) -> list[np.ndarray]:

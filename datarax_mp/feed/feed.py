@@ -1,4 +1,4 @@
-"""One epoch's batches, in order, out of whatever the workers finish first.
+"""The batches of an epoch, or of several, in order, out of whatever the workers finish first.
 
     window (hands out, puts in order)  --run-->  lending (leased or copied)  --batch-->  next_batch()
 
@@ -9,7 +9,7 @@ None of this shows in the stream: which records make a step is arithmetic.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.crews.base import Crew
@@ -21,20 +21,20 @@ from datarax_mp.feed.ring_plan import RingPlan
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.feed.window import Window
-from datarax_mp.order.epoch import Epoch
+from datarax_mp.order import Order
+from datarax_mp.order.reach import Leg
 from datarax_mp.ring import Ring
 
 
 class Feed:
-    """Has the steps ``[start, stop)`` of an epoch made by a crew and gives their batches in order.
+    """Has steps made by a crew and gives their batches in order.
 
     Args:
         crew: who does the work.
         ring: where batches are written.
         layout: what is in a batch.
-        epoch: the epoch.
-        start: the first step.
-        stop: the step before which to end; None is the epoch's end.
+        order: which records make a step.
+        legs: which steps.
         plan: the ring's shape: how many steps a run may have, how many slots may be with the user.
         padded: whether batches that are not full are filled up.
         adaptive: whether runs grow to the most steps only as far as these turn out to be quick.
@@ -49,10 +49,9 @@ class Feed:
         crew: Crew,
         ring: Ring,
         layout: Layout,
-        epoch: Epoch,
+        order: Order,
+        legs: Iterator[Leg],
         *,
-        start: int,
-        stop: int | None = None,
         plan: RingPlan,
         padded: bool,
         adaptive: bool,
@@ -67,16 +66,14 @@ class Feed:
         self._window = Window(
             crew,
             ring,
-            epoch,
-            start=start,
-            stop=stop,
+            legs,
             length=RunLength(plan.steps, adaptive=adaptive, unit=min(plan.steps, chunks.most) if chunks else 1),
             chunks=chunks,
             depth=self._depth,
             timeout=timeout,
             clock=clock,
         )
-        self._lending = Lending(ring, layout, epoch, most=plan.lendable, padded=padded)
+        self._lending = Lending(ring, layout, order, most=plan.lendable, padded=padded)
         # What is left of the run that is being delivered.
         self._run: Generator[HostBatch | Failure, None, None] | None = None
         self._left_in_run = 0

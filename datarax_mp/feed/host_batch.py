@@ -48,9 +48,9 @@ class HostBatch:
         return self.step + 1
 
     @property
-    def told(self) -> tuple[tuple[tuple[Skip, ...], int], ...]:
-        """What was skipped, with the step; nothing if nothing was."""
-        return ((self.skips, self.step),) if self.skips else ()
+    def told(self) -> tuple[tuple[tuple[Skip, ...], int, int], ...]:
+        """What was skipped, with epoch and step; nothing if nothing was."""
+        return ((self.skips, self.epoch.number, self.step),) if self.skips else ()
 
     def arrays(self) -> list[np.ndarray]:
         """One array ``(size, ...)`` per field of the layout, in its order."""

@@ -14,6 +14,7 @@ from typing import Any
 from datarax_mp.core.spec import Layout
 from datarax_mp.feed.host_batch import CopiedBatch, HostBatch, MappedBatch, aligned_copy
 from datarax_mp.feed.window import Finished
+from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.recipe.work import Failed, Written
 from datarax_mp.ring import Ring
@@ -36,16 +37,24 @@ class Lending:
     Args:
         ring: where the runs are.
         layout: what is in a batch.
-        epoch: the epoch whose steps they are.
+        order: whose steps they are.
         most: how many slots may be with the user at one time.
         padded: whether batches that are not full are filled up.
     """
 
-    def __init__(self, ring: Ring, layout: Layout, epoch: Epoch, *, most: int, padded: bool) -> None:
-        self._ring, self._layout, self._epoch = ring, layout, epoch
+    def __init__(self, ring: Ring, layout: Layout, order: Order, *, most: int, padded: bool) -> None:
+        self._ring, self._layout, self._order = ring, layout, order
         self._most, self._padded = most, padded
+        self._epoch: Epoch | None = None  # of the newest run
+
+    def _enter(self, number: int) -> Epoch:
+        """The epoch of a run, and what is asked of every run found out once for it."""
+        if self._epoch is not None and self._epoch.number == number:
+            return self._epoch
+        self._epoch = epoch = Epoch(self._order, number)
         self._last = epoch.steps - 1
         self._whole = epoch.steps if epoch.even and epoch.rows(self._last) == epoch.batch_size else self._last
+        return epoch
 
     def lends(self) -> bool:
         """Whether one more slot may be with the user."""
@@ -56,14 +65,15 @@ class Lending:
 
         The lease lives here for as long as there is something to read, and in every batch and array that was read.
         """
-        (run, answer), layout, epoch = finished, self._layout, self._epoch
+        (run, answer), layout = finished, self._layout
+        epoch, last = self._enter(run.epoch), self._last
         written, even, most, lent = answer.written, epoch.even, epoch.batch_size, self.lends()
         memory: Any = self._ring.lease(run.slot)
-        alike = self._alike(run.step, written) if lent else 0
+        alike = self._alike(epoch, run.step, written) if lent else 0
         for place, info in enumerate(written.infos):
             step, skips = run.step + place, written.skips.get(place, ())
             # Of equal steps only the last may have fewer rows.
-            rows = (most if even and step < self._last else epoch.rows(step)) - len(skips)
+            rows = (most if even and step < last else epoch.rows(step)) - len(skips)
             size = rows if not self._padded else most if even else epoch.width(step)
             start, shapes = place * layout.block_bytes, written.shapes.get(place)
             digest = written.digests[place] if written.digests else None
@@ -91,9 +101,8 @@ class Lending:
             memory = None
             yield Failure(answer.error.restore())
 
-    def _alike(self, step: int, written: Written) -> int:
+    def _alike(self, epoch: Epoch, step: int, written: Written) -> int:
         """How many batches of a run that begins with a step are whole and as the layout says."""
-        epoch = self._epoch
         if not epoch.even or self._layout.batch_size != epoch.batch_size or written.skips or written.shapes:
             return 0
         return min(len(written.infos), self._whole - step)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from datarax_mp.core.patience import Patience
@@ -20,7 +20,7 @@ from datarax_mp.crews.base import Answer, Assignment, Crew
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.depth import Depth
 from datarax_mp.feed.run_length import RunLength
-from datarax_mp.order.epoch import Epoch
+from datarax_mp.order.reach import Leg
 from datarax_mp.recipe.work import Done, Run
 from datarax_mp.ring import Ring
 
@@ -33,14 +33,14 @@ class Finished(NamedTuple):
 
 
 class Window:
-    """Hands the steps from ``start`` on of one epoch to a crew and gives the finished runs back in order.
+    """Hands steps to a crew and gives the finished runs back in order.
+
+    Where an epoch is over, the next one's first steps are handed out while the last ones of this are still made.
 
     Args:
         crew: who does the work.
         ring: where it is written.
-        epoch: the epoch; its number, and how many steps it has.
-        start: the first step.
-        stop: the step before which to end; None is the epoch's end.
+        legs: which steps; a run has steps of one leg.
         length: how many steps a run has.
         chunks: where runs may end; None is anywhere.
         depth: how many runs a worker may have in hand.
@@ -52,10 +52,8 @@ class Window:
         self,
         crew: Crew,
         ring: Ring,
-        epoch: Epoch,
+        legs: Iterator[Leg],
         *,
-        start: int,
-        stop: int | None = None,
         length: RunLength,
         chunks: Chunks | None = None,
         depth: Depth,
@@ -65,19 +63,20 @@ class Window:
         self._crew, self._ring, self._length, self._depth = crew, ring, length, depth
         self._chunks = chunks
         self._timeout, self._clock = timeout if crew.abilities.times_out else None, clock
-        self._epoch, self._next, self._stop = epoch.number, start, epoch.steps if stop is None else stop
+        self._legs: Iterator[Leg] = legs
+        self._epoch = self._next = self._stop = 0  # of the leg that is handed out
         self._handed_out: deque[Assignment] = deque()  # in the order of their steps
         self._answers: dict[Assignment, Answer] = {}
 
     def ready(self) -> bool:
         """Whether ``take`` has a run without waiting for another process."""
         if not self._crew.abilities.concurrent:
-            return self._next < self._stop or bool(self._handed_out)
+            return bool(self._handed_out) or self._more()
         self._turn(0)
         return self._head_finished()
 
     def take(self) -> Finished | None:
-        """The next run in order, waiting for it if need be; None at the end of the epoch.
+        """The next run in order, waiting for it if need be; None at the end of the last leg.
 
         Raises:
             WorkerError: workers keep dying, or the run took longer than the time limit.
@@ -94,14 +93,23 @@ class Window:
         for assignment in self._answers:
             assignment.discard()
         self._answers.clear()
-        self._next = self._stop
+        self._legs, self._next = iter(()), self._stop
         self._handed_out.clear()
 
+    def _more(self) -> bool:
+        """Whether there is a step that has not been handed out."""
+        while self._next >= self._stop:
+            leg = next(self._legs, None)
+            if leg is None:
+                return False
+            self._epoch, self._next, self._stop = leg.epoch.number, leg.start, leg.stop
+        return True
+
     def _wait_for_head(self) -> bool:
-        """Wait until the next run in order is finished; False at the end of the epoch."""
+        """Wait until the next run in order is finished; False at the end of the last leg."""
         patience = None if self._timeout is None else Patience(self._timeout, self._clock)
         while not self._head_finished():
-            if not self._handed_out and self._next >= self._stop:
+            if not self._handed_out and not self._more():
                 return False
             if self._timeout is not None and patience is not None and patience.over():
                 raise self._crew.stuck(self._handed_out[0] if self._handed_out else None, self._timeout)
@@ -123,7 +131,7 @@ class Window:
 
     def _hand_out(self) -> None:
         depth = self._depth.runs
-        while self._next < self._stop and self._crew.has_room(depth):
+        while self._crew.has_room(depth) and self._more():
             slot = self._ring.acquire()
             if slot is None:
                 return

@@ -41,6 +41,7 @@ class Config:
         init: what workers run before their first record, or None.
         skip: whether a record for which something is raised is left out.
         on_skip: told of such records, or None.
+        num_epochs: how many epochs one iterator goes through, or None for all there will ever be.
         ledger: the file that is told what was received, or None.
         options: how batches are made, whichever they are.
     """
@@ -61,6 +62,7 @@ class Config:
     init: WorkerInit | None
     skip: bool
     on_skip: Callable[[SkippedRecord], Any] | None
+    num_epochs: int | None
     ledger: str | None
     options: Options
 
@@ -85,6 +87,7 @@ class Config:
         on_skip: Any,
         retries: Any,
         worker_init: Any,
+        num_epochs: Any,
         ledger: Any,
         **effort: Any,
     ) -> Config:
@@ -128,6 +131,7 @@ class Config:
             init=arguments.resolve_init(worker_init),
             skip=on_error == "skip",
             on_skip=arguments.resolve_callback("on_skip", on_skip, on_error),
+            num_epochs=None if num_epochs is None else integer("num_epochs", num_epochs, least=1),
             ledger=arguments.resolve_ledger(ledger),
             options=options,
         )

@@ -15,6 +15,8 @@ import weakref
 from typing import Any
 
 from datarax_mp.order import Order
+from datarax_mp.order.left_out import NOTHING, LeftOut
+from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.session import Session
@@ -32,15 +34,18 @@ class Course:
     Attributes:
         next: where the next iterator begins.
         cursor: where the newest iterator is.
+        left_out: steps that do not come.
     """
 
     next: Position
     cursor: Cursor
+    left_out: LeftOut
 
     def __init__(self, blueprint: Blueprint, order: Order) -> None:
         self._blueprint, self._all = blueprint, order
         self._session: Session | None = None
         self._survivors: Survivors | None = None
+        self.left_out = NOTHING
         if not blueprint.config.filters:
             self._begin(order)
 
@@ -59,6 +64,13 @@ class Course:
         """The order in force; with a filter it takes a pass over the source to know it, at first need."""
         self.prepare()
         return self._order
+
+    def upcoming(self, reach: Reach) -> Position:
+        """Where the next iterator begins: of streams without end, behind the epoch in which the newest one is."""
+        at, following = self.cursor.at, self.next
+        if reach.epochs is None and at is not following and at.epoch >= following.epoch:
+            return Position(at.order, at.epoch + 1, 0)
+        return following
 
     def prepare(self) -> Session:
         """What makes the batches of the order in force."""
@@ -112,7 +124,7 @@ class Course:
 
     def dump(self, position: Position) -> dict[str, Any]:
         """A position, which there is only once it is known which records there are, as a state."""
-        return states.dump(position, self._fingerprint)
+        return states.dump(position, self._fingerprint, self.left_out)
 
     def resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:
         """The position that a state names, and what makes the batches there; ``elastic`` as in ``set_state``.
@@ -122,11 +134,12 @@ class Course:
             ValueError: it belongs to another pipeline.
         """
         session = self.prepare()
-        position = states.load(state, self._fingerprint, self._order, elastic=elastic)
+        position, left_out = states.load(state, self._fingerprint, self._order, elastic=elastic)
         if position.order != self._order:
             self._blueprint.check_rows(position.order)
             self._net()  # closes the session; iterators that still use it free it when they end
             session = self._open(position.order)
+        self.left_out = left_out
         return session, position
 
     def close(self, deadline: float) -> None:

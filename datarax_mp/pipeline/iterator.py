@@ -22,6 +22,7 @@ from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.lending import Failure
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.ledger.entries import Entry
+from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
@@ -35,6 +36,7 @@ log = logging.getLogger("datarax_mp")
 _alive: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
 
 CLOSE_SECONDS = 2.0
+ONE_EPOCH = Reach()
 
 _END = object()
 
@@ -44,6 +46,7 @@ class _Ready:
     """A step, or several in one, that stands ready.
 
     Attributes:
+        epoch: its epoch.
         after: the step after it.
         item: what the user gets.
         empty: whether all of the step's records were skipped, so that the user gets nothing.
@@ -52,6 +55,7 @@ class _Ready:
         entries: what the ledger says when the user gets it.
     """
 
+    epoch: int
     after: int
     item: Any
     empty: bool
@@ -68,7 +72,7 @@ def _introduce_to_grain() -> None:
 
 
 class PipelineIterator(Generic[Yielded]):
-    """Yields the batches of one epoch. Made by ``iter(pipeline)``.
+    """Yields the batches of an epoch, or of ``num_epochs``. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
@@ -92,7 +96,7 @@ class PipelineIterator(Generic[Yielded]):
         dump_state: makes a state of a position.
         resume: reads one, and says which session serves it.
         skips: told of skipped records when the user gets the batch that lacks them; None if nobody is to know.
-        steps: how many steps to make; None is all that are left of the epoch.
+        reach: how far it goes.
         chunks: which of them come together, or None.
         ledger: told of batches when the user gets them, or None.
     """
@@ -106,12 +110,12 @@ class PipelineIterator(Generic[Yielded]):
         resume: Callable[[Any, bool], tuple[Session, Position]],
         skips: Skips | None,
         *,
-        steps: int | None = None,
+        reach: Reach = ONE_EPOCH,
         chunks: Chunks | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         self._session, self._cursor, self._ledger = session, cursor, ledger
-        self._prefetch_size, self._steps, self._chunks = prefetch_size, steps, chunks
+        self._prefetch_size, self._reach, self._chunks = prefetch_size, reach, chunks
         self._dump_state, self._resume, self._skips = dump_state, resume, skips
         self._owned = Owned("iterator", "iterate the pipeline anew in the forked process")
         self._waker: Waker | None = None
@@ -166,7 +170,7 @@ class PipelineIterator(Generic[Yielded]):
             if self._owned.closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
             work = self._session.start(
-                epoch=self._epoch, step=self._cursor.at.step, steps=self._steps, chunks=self._chunks, waker=waker
+                epoch=self._epoch, step=self._cursor.at.step, reach=self._reach, chunks=self._chunks, waker=waker
             )
         except Closed:
             raise RuntimeError("the iterator is closed") from None
@@ -194,7 +198,7 @@ class PipelineIterator(Generic[Yielded]):
             if entries and self._ledger is not None:
                 self._ledger.enter(entries)
             if told and self._skips is not None:
-                self._skips.received(told, self._epoch)
+                self._skips.received(told)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
             # never counts a batch that the caller has not received.
             if self._cursor.at is before or _is_later(after, self._cursor.at):
@@ -222,7 +226,7 @@ class PipelineIterator(Generic[Yielded]):
             if not self._ready or self._owned.closing:
                 break
             ready = self._ready.popleft()
-            after = Position(self._order, self._epoch, ready.after)
+            after = Position(self._order, ready.epoch, ready.after)
             if ready.told:
                 skipped += ready.told
             if not ready.empty:
@@ -230,7 +234,8 @@ class PipelineIterator(Generic[Yielded]):
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped, ready.entries
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
-            after = Position(self._order, self._epoch + 1, 0)
+            end = self._reach.end(self._epoch)
+            after = Position(self._order, after.epoch + 1 if end is None else end, 0)
         return _END, after, skipped, ()
 
     def _do(self, work: Callable[[], None]) -> None:
@@ -299,7 +304,8 @@ class PipelineIterator(Generic[Yielded]):
             self._error = error
             return False
         entries = () if self._ledger is None else tuple(map(Entry.of, batch.parts))
-        self._ready.append(_Ready(batch.after, item, empty, batch.told, work.bound.hand_over, entries))
+        hand_over = work.bound.hand_over
+        self._ready.append(_Ready(batch.epoch.number, batch.after, item, empty, batch.told, hand_over, entries))
         return True
 
     def _end_work(self) -> None:

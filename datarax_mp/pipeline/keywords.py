@@ -23,7 +23,6 @@ _SHARD = "shard=ShardOptions(index, count), or shard='jax'"
 _SHUFFLE = "shuffle=True: a permutation of the whole source, without a buffer; or shuffle=ShuffleWindow(...)"
 _WARM = "nothing: workers stay warm between epochs and pipelines, until pipeline.close()"
 _MEMORY = "nothing: workers write batches into shared memory, from where they go to device= or sharding="
-_EPOCHS = "a loop: every `for batch in pipeline` is the next epoch"
 _ORDER = "sampler=IndexSampler(numbers), or source=SubsetSource(data, numbers)"
 _SEED = "seed=, or rngs="
 _INIT = "worker_init=, a function without arguments; datarax_mp.worker_info() says index and count"
@@ -49,7 +48,7 @@ OURS = {
     **dict.fromkeys(("shuffle_buffer_size", "shuffle_buffer", "shuffle_size", "shuffle_files"), _SHUFFLE),
     **dict.fromkeys(("persistent_workers", "reuse_workers", "keep_alive"), _WARM),
     **dict.fromkeys(("pin_memory", "pin_memory_device", "use_shared_memory", "shared_memory"), _MEMORY),
-    **dict.fromkeys(("num_epochs", "epochs", "repeat", "infinite", "num_repeats"), _EPOCHS),
+    **dict.fromkeys(("epochs", "repeat", "infinite", "num_repeats"), "num_epochs=, None for a stream without end"),
     **dict.fromkeys(("index_sampler", "indices"), _ORDER),
     "batch_sampler": "batch_size= with sampler=, or batch_by=LengthGroups(lengths)",
     **dict.fromkeys(("weights", "sample_weights", "class_weights"), "sampler=WeightedSampler(weights)"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Generic, NamedTuple
 
@@ -13,6 +13,7 @@ from datarax_mp.delivery.placement import steps_first
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.order.epoch import Epoch
+from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline import arguments
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
@@ -75,7 +76,7 @@ class Onward(Generic[Yielded]):
         order = self._course.order
         epoch, step = check_step(order, epoch, step)
         cursor = Cursor(Position(order, epoch, step))
-        iterator = self._iterator(session, cursor, 0, None, steps=1)
+        iterator = self._iterator(session, cursor, 0, None, reach=Reach(steps=1))
         with closing(iterator):
             iterator.begin()
             batch = next(iterator, None)
@@ -127,6 +128,39 @@ class Onward(Generic[Yielded]):
         """
         chunks = Chunks(integer("steps", steps, least=1), start=self._stackable("stacked"))
         return self._begin(chunks)
+
+    def skip(self, steps: Iterable[int], *, epoch: int | None = None) -> None:
+        """Leave steps out of an epoch: a stretch over which the loss jumped, say. Nobody reads their records.
+
+        It holds for iterators that begin afterwards, and is part of their states; ``set_state`` puts what its state
+        says in its place. All other steps stay as they are, and keep their numbers: in metadata, in states, for
+        ``at``, ``records`` and ``len``. Of several hosts, all have to leave out the same.
+
+        Args:
+            steps: their numbers in the epoch, from 0: a ``range``, or any ints.
+            epoch: the epoch, from 0; None is the one in which the next iterator begins.
+
+        Raises:
+            TypeError: they are no ints.
+            IndexError: the epoch has no such step.
+            ValueError: they are more ranges than a state has room for.
+
+        >>> import numpy as np
+        >>> from datarax_mp import Pipeline
+        >>> pipeline = Pipeline(source={"x": np.arange(10)}, batch_size=2)
+        >>> pipeline.skip(range(1, 4))
+        >>> [batch["x"].tolist() for batch in pipeline]
+        [[0, 1], [8, 9]]
+        """
+        order = self._course.order
+        number = self._course.next.epoch if epoch is None else integer("epoch", epoch, least=0)
+        if not isinstance(steps, Iterable):
+            raise TypeError(f"steps must be the numbers of steps, range({steps!r}) perhaps, got {steps!r}")
+        wanted = steps if isinstance(steps, range) else [integer("a step", step, least=0) for step in steps]
+        known = order.steps(number)
+        if len(wanted) and (min(wanted) < 0 or max(wanted) >= known):
+            raise IndexError(f"steps {min(wanted)} to {max(wanted)}: epoch {number} has {known} steps, from 0")
+        self._course.left_out = self._course.left_out.with_steps(number, wanted)
 
     def step(self) -> dict[str, Any]:
         """The next batch as a dict of arrays, where the newest iterator is; the next epoch follows by itself.
@@ -222,11 +256,16 @@ class Onward(Generic[Yielded]):
         """An iterator for the next epoch, or from ``here`` on, where the newest one is."""
         session, course = self._renewed(), self._course
         before = course.next
-        start = course.cursor.at if here else before
-        following = Position(start.order, start.epoch + 1, 0)
+        # Chunks are of one epoch, after which the next one is begun anew.
+        reach = Reach(self._config.num_epochs if chunks is None else 1, left_out=course.left_out)
+        start = course.cursor.at if here else course.upcoming(reach)
+        end = reach.end(start.epoch)
+        following = Position(start.order, start.epoch + 1 if end is None else end, 0)
         cursor = Cursor(start)
         prefetch_size, ledger = self._config.options.prefetch_size, self._ledger
-        iterator = self._iterator(session, cursor, prefetch_size, self._skips, chunks=chunks, ledger=ledger)
+        iterator = self._iterator(
+            session, cursor, prefetch_size, self._skips, reach=reach, chunks=chunks, ledger=ledger
+        )
         try:
             course.next = following  # already now, in case a signal handler iterates, too
             iterator.begin()
@@ -252,7 +291,7 @@ class Onward(Generic[Yielded]):
         prefetch_size: int,
         skips: Skips | None,
         *,
-        steps: int | None = None,
+        reach: Reach,
         chunks: Chunks | None = None,
         ledger: Ledger | None = None,
     ) -> PipelineIterator[Yielded]:
@@ -264,7 +303,7 @@ class Onward(Generic[Yielded]):
             course.dump,
             course.resume,
             skips,
-            steps=steps,
+            reach=reach,
             chunks=chunks,
             ledger=ledger,
         )

@@ -109,6 +109,11 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
             Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
             caller keep more batches before they are copied out.
+        num_epochs: how many epochs one iterator goes through, as one stream; None is without end. Workers begin the
+            next epoch while the last batches of this one are made and received, so that its first batch is there as
+            soon as any other. An iterator ends where a multiple of so many epochs, counted from the first, is over, so
+            that a state needs to say no more than where it is. What is changed in the source or a stage holds from the
+            next iterator on. ``stacked`` and ``scan`` take the epochs one by one.
         ledger: a file to which a line is appended for every batch when the caller receives it: where it comes, and
             hashes of its records and fields, made by the workers. ``python -m datarax_mp diff A B`` names the first
             record and field in which two runs differ. A run that goes on from a state goes on in the same file. Of
@@ -191,6 +196,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         restart_workers: bool = True,
         worker_init: Callable[[], Any] | None = None,
         memory_budget: int | None = None,
+        num_epochs: int | None = 1,
         ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         config = Config.of(
@@ -216,6 +222,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             timeout=timeout,
             restart_workers=restart_workers,
             memory_budget=memory_budget,
+            num_epochs=num_epochs,
             ledger=ledger,
         )
         source = as_source(source)
@@ -289,11 +296,18 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         return self._course.cursor.at.epoch if self._course.known else 0
 
     def __len__(self) -> int:
-        """Batches in an epoch (elements, under ``enforce_batch=False``)."""
-        return len(self._course.order)
+        """Batches in an epoch, or in ``num_epochs`` (elements, under ``enforce_batch=False``).
+
+        Raises:
+            TypeError: ``num_epochs=None``, and there is no end.
+        """
+        epochs, order = self._config.num_epochs, self._course.order
+        if epochs is None:
+            raise TypeError("num_epochs=None: a stream without end has no length")
+        return len(order) * epochs if order.even else sum(map(order.steps, range(epochs)))
 
     def __iter__(self) -> PipelineIterator[Yielded]:
-        """Begin the next epoch, or go on in the one that ``set_state`` named.
+        """Begin the next epoch, or ``num_epochs``, or go on in the one that ``set_state`` named.
 
         Raises:
             Exception: what the source or a stage raised for the first record.

@@ -24,6 +24,7 @@ from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, CHUNK_BYTES, RingPlan, plan_ring
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order.epoch import Epoch
+from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.options import Options
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
@@ -57,13 +58,13 @@ class Session:
         self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
 
-    def start(self, *, epoch: int, step: int, steps: int | None, chunks: Chunks | None, waker: Waker) -> Work:
-        """Begin to work on an epoch.
+    def start(self, *, epoch: int, step: int, reach: Reach, chunks: Chunks | None, waker: Waker) -> Work:
+        """Begin to work on an epoch, and on those that follow it if that is wanted.
 
         Args:
             epoch: the epoch.
             step: the first step.
-            steps: how many; None is all.
+            reach: how far it goes.
             chunks: which of them come together, or None.
             waker: ends every wait for workers.
         """
@@ -79,8 +80,7 @@ class Session:
             plan = self._plan(layouts, chunks)
             ring = self._ring(plan.slots, plan.steps * layouts.delivered.block_bytes, crew)
             crew.attach(ring, layouts)
-            stop = None if steps is None else step + steps
-            return self._begin(crew, ring, plan, Epoch(self._recipe.order, epoch), start=step, stop=stop, chunks=chunks)
+            return self._begin(crew, ring, plan, Epoch(self._recipe.order, epoch), step, reach, chunks)
         except BaseException:
             crew.kill()
             raise
@@ -91,9 +91,8 @@ class Session:
         ring: Ring,
         plan: RingPlan,
         epoch: Epoch,
-        *,
-        start: int,
-        stop: int | None,
+        step: int,
+        reach: Reach,
         chunks: Chunks | None,
     ) -> Work:
         if self._tuner is not None:
@@ -104,9 +103,8 @@ class Session:
             crew,
             ring,
             layout,
-            epoch,
-            start=start,
-            stop=stop,
+            epoch.order,
+            reach.legs(epoch.order, epoch.number, step),
             plan=plan,
             padded=self._recipe.pad,
             adaptive=self._options.run_steps is None,
@@ -187,13 +185,13 @@ class Session:
 
 @dataclass(slots=True)
 class Work:
-    """A session at work on one epoch.
+    """A session at work for one iterator.
 
     Attributes:
         session: where it came from.
         crew: who works.
         ring: where batches are written; None once it is given back or closed.
-        feed: the epoch's batches in order.
+        feed: the batches in order.
         bound: makes of them what the user gets.
         whole: whether all that was begun has come to its end. Whoever talks to the crew or hands slots on makes this
             False until that is through, so that it is False after an exception, wherever it came from.

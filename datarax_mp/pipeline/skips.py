@@ -32,8 +32,8 @@ class SkippedRecord:
     reason: str
 
 
-Told: TypeAlias = tuple[tuple[tuple[Skip, ...], int], ...]
-"""What was skipped on the way to a batch: of each step the skips, and the step."""
+Told: TypeAlias = tuple[tuple[tuple[Skip, ...], int, int], ...]
+"""What was skipped on the way to a batch: of each step the skips, and its epoch and number."""
 
 
 class _Counted(NamedTuple):
@@ -64,9 +64,11 @@ class Skips:
         """The newest 1,000, oldest first."""
         return [record for record, _ in self._counted.newest]
 
-    def received(self, told: Told, epoch: int) -> None:
+    def received(self, told: Told) -> None:
         """Take up the records that are missing from a batch which the caller is about to receive, or before it."""
-        found = tuple((SkippedRecord(skip.record, epoch, step, skip.reason), skip) for of, step in told for skip in of)
+        found = tuple(
+            (SkippedRecord(skip.record, epoch, step, skip.reason), skip) for of, epoch, step in told for skip in of
+        )
         for one in found:
             total, newest = self._counted
             self._counted = _Counted(total + 1, (*newest, one)[-_LISTED:])
@@ -77,7 +79,7 @@ class Skips:
     def take_back(self, told: Told) -> None:
         """Forget what was taken up, as far as it was: the caller has not received the batch after all."""
         total, newest = self._counted
-        turns = {id(skip): turn for turn, skip in enumerate((skip for of, _ in told for skip in of), 1)}
+        turns = {id(skip): turn for turn, skip in enumerate((skip for of, *_ in told for skip in of), 1)}
         taken_up = max((turns.get(id(skip), 0) for _, skip in newest), default=0)  # they were, in turn, up to this one
         self._counted = _Counted(total - taken_up, tuple(one for one in newest if id(one[1]) not in turns))
 

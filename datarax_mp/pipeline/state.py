@@ -5,7 +5,8 @@
 ``step`` counts the batches that the *user* has received in ``epoch``, never what was read ahead. ``start`` is the
 place in the epoch at which those steps begin; it is 0 unless the epoch was entered by an elastic resume. The worker
 count, the prefetch depth, the output, and which of the shards it was are no part of a state: they do not change the
-stream, and one state serves all hosts.
+stream, and one state serves all hosts. ``left_out`` is there only if ``Pipeline.skip`` has left steps out, of this
+epoch or of a later one: ranges ``[epoch, first step, the step after the last]``.
 
 A step with its batch size and number of shards is a number of records that have been used up; an elastic resume takes
 that number and begins there, whatever its own batch size and number of shards.
@@ -36,6 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datarax_mp.order import Order, Sequential
+from datarax_mp.order.left_out import LeftOut
 
 VERSION = 2
 
@@ -89,10 +91,10 @@ def fingerprint(order: Order, source: str, stages: Sequence[str]) -> dict[str, A
     }
 
 
-def dump(position: Position, print_: Mapping[str, Any]) -> dict[str, Any]:
+def dump(position: Position, print_: Mapping[str, Any], left_out: LeftOut) -> dict[str, Any]:
     """The state as a new dict of plain JSON values."""
     order, epoch, step = position
-    return {
+    state = {
         "version": VERSION,
         "seed": order.seed,
         "epoch": epoch,
@@ -100,9 +102,12 @@ def dump(position: Position, print_: Mapping[str, Any]) -> dict[str, Any]:
         "step": step,
         "fingerprint": {name: list(value) if isinstance(value, list) else value for name, value in print_.items()},
     }
+    if left := left_out.since(epoch):
+        state["left_out"] = left.as_json()
+    return state
 
 
-def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) -> Position:
+def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) -> tuple[Position, LeftOut]:
     """Read a state.
 
     Args:
@@ -129,7 +134,13 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
             "batches of a number of tokens go on only with the batch_size, number of shards and drop_last that they "
             "began with: others would have other records"
         )
+    left_out = LeftOut.of_json(state.get("left_out", []))
     if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
+        if left_out:
+            raise ValueError(
+                f"the state leaves out steps {left_out.as_json()} ([epoch, first, stop]), which have other records in "
+                "batches of another size: take left_out out of it, and call skip() with steps as they are now"
+            )
         start, step = _place(theirs, order, epoch, start, step), 0
     if not 0 <= start <= order.places:
         raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
@@ -138,7 +149,7 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     if start:
         order = dataclasses.replace(order, start=start, start_epoch=epoch)
     _check_step(step, order, epoch)
-    return Position(order, epoch, step)
+    return Position(order, epoch, step), left_out
 
 
 def _place(theirs: Mapping[str, Any], order: Order, epoch: int, start: int, step: int) -> int:

@@ -55,4 +55,5 @@ class Arguments(TypedDict, total=False):
     restart_workers: bool
     worker_init: Callable[[], Any] | None
     memory_budget: int | None
+    num_epochs: int | None
     ledger: str | os.PathLike[str] | None

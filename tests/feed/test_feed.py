@@ -15,7 +15,8 @@ from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure
 from datarax_mp.feed.ring_plan import RingPlan
 from datarax_mp.feed.tuning import WorkerTuner
-from datarax_mp.order import Epoch, Order, Sequential
+from datarax_mp.order import Order, Sequential
+from datarax_mp.order.reach import Reach
 from datarax_mp.ring import Ring
 from tests.fakes import FakeCrew, Points, in_order, layout, nobody, shuffled
 
@@ -27,9 +28,10 @@ def make(crew: FakeCrew, *, slots: int = 9, steps: int = 4, lendable: int = 5, *
     made = layout(ORDER.batch_size)
     ring = Ring(slots, steps * made.block_bytes, shared=False)
     crew.attach(ring, crew.layouts())
-    usual: dict[str, Any] = {"start": 0, "padded": False, "adaptive": True, "timeout": None, "tuner": None}
+    usual: dict[str, Any] = {"padded": False, "adaptive": True, "timeout": None, "tuner": None}
     plan = RingPlan(slots, steps, lendable)
-    return Feed(crew, ring, made, Epoch(ORDER, 0), plan=plan, clock=crew.clock, **{**usual, **options}), ring
+    legs = Reach().legs(ORDER, 0, 0)
+    return Feed(crew, ring, made, ORDER, legs, plan=plan, clock=crew.clock, **{**usual, **options}), ring
 
 
 def records(batch: Any) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure, Lending
 from datarax_mp.feed.window import Finished
-from datarax_mp.order import Epoch, Order, Sequential
+from datarax_mp.order import Order, Sequential
 from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
 from datarax_mp.ring import Ring
 from tests.fakes import Raised, layout
@@ -24,7 +24,7 @@ def make_ring(slots: int = 4) -> Ring:
 
 
 def lending(ring: Ring, *, most: int = 2, padded: bool = False, batch_size: int = 4) -> Lending:
-    return Lending(ring, layout(batch_size), Epoch(ORDER, 0), most=most, padded=padded)
+    return Lending(ring, layout(batch_size), ORDER, most=most, padded=padded)
 
 
 def finish(

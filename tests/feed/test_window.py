@@ -13,20 +13,30 @@ from datarax_mp.crews.base import Assignment
 from datarax_mp.feed.depth import SLOW_SECONDS, Depth
 from datarax_mp.feed.run_length import RunLength
 from datarax_mp.feed.window import Window
-from datarax_mp.order import Epoch, Order, Sequential
+from datarax_mp.order import Order, Sequential
+from datarax_mp.order.left_out import LeftOut
+from datarax_mp.order.reach import Reach
 from datarax_mp.recipe.work import Done, Failed, Run
 from datarax_mp.ring import Ring
 from tests.fakes import FakeClock, FakeCrew, Points, backwards, in_order, layout, nobody, shuffled
 
 ORDER = Order(Sequential(61), batch_size=3)  # 21 steps, of which the last has one row
 STEPS = list(range(21))
+ONE_EPOCH = Reach()
 
 
 class Setting:
     """A window over a fake crew, and a real ring."""
 
     def __init__(
-        self, crew: FakeCrew, *, slots: int = 9, start: int = 0, most_steps: int = 4, timeout: float | None = None
+        self,
+        crew: FakeCrew,
+        *,
+        slots: int = 9,
+        start: int = 0,
+        most_steps: int = 4,
+        timeout: float | None = None,
+        reach: Reach = ONE_EPOCH,
     ) -> None:
         self.crew, self.depth = crew, Depth(crew.clock.now)
         self.ring = Ring(slots, most_steps * layout(ORDER.batch_size).block_bytes, shared=False)
@@ -35,8 +45,7 @@ class Setting:
         self.window = Window(
             crew,
             self.ring,
-            Epoch(ORDER, 0),
-            start=start,
+            reach.legs(ORDER, 0, start),
             length=self.length,
             depth=self.depth,
             timeout=timeout,
@@ -235,3 +244,38 @@ def test_an_interrupt_in_any_call_of_the_crew_comes_out_and_what_was_taken_befor
             assert taken == STEPS
             break
     assert at > 30
+
+
+def test_the_next_epoch_is_handed_out_while_the_last_steps_of_this_one_are_made() -> None:
+    crew = FakeCrew(ORDER, nobody, workers=4)
+    setting = Setting(crew, start=18, most_steps=1, reach=Reach(epochs=3))
+    assert not setting.window.ready()
+    in_hand = sorted((one.run.epoch, one.run.step) for one in crew.in_hand())
+    assert in_hand[:3] == [(0, 18), (0, 19), (0, 20)]
+    assert in_hand[3:] == [(1, step) for step in range(len(in_hand) - 3)] != []
+
+
+@pytest.mark.parametrize("deaths", [0.0, 0.3])
+def test_steps_of_several_epochs_come_in_order_and_no_run_is_of_two(deaths: float) -> None:
+    for seed in range(20):
+        reach = Reach(epochs=3, left_out=LeftOut(((0, 20, 21), (1, 0, 19), (2, 3, 5))))
+        setting = Setting(FakeCrew(ORDER, shuffled(seed, deaths), workers=3), start=17, reach=reach)
+        found: list[tuple[int, int]] = []
+        while (finished := setting.window.take()) is not None:
+            run = finished.run
+            found += [(run.epoch, step) for step in range(run.step, run.step + run.steps)]
+            setting.ring.release(run.slot)
+        kept = [(0, step) for step in (17, 18, 19)] + [(1, 19), (1, 20)]
+        assert found == kept + [(2, step) for step in range(21) if step not in (3, 4)]
+
+
+def test_a_stream_without_end_goes_on_until_it_is_closed() -> None:
+    setting = Setting(FakeCrew(ORDER), reach=Reach(epochs=None))
+    last = None
+    for _ in range(50):
+        last = setting.window.take()
+        assert last is not None
+        setting.ring.release(last.run.slot)
+    assert last is not None and last.run.epoch > 4
+    setting.window.close()
+    assert setting.window.take() is None

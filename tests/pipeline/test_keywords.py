@@ -31,7 +31,7 @@ def make(**more: Any) -> Pipeline:
         ({"prefetch_factor": 4}, "here: prefetch_size="),
         ({"indices": [1]}, r"here: sampler=IndexSampler"),
         ({"batch_sampler": None}, "here: batch_size= with sampler="),
-        ({"num_epochs": 3}, "here: a loop"),
+        ({"repeat": 3}, "here: num_epochs="),
         ({"transforms": []}, r"here: stages=\[\.\.\.\]"),
         ({"num_worker": 3}, "no argument 'num_worker'; here: num_workers= is"),
         ({"prefetchsize": 3}, "here: prefetch_size= is"),

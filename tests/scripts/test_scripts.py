@@ -19,6 +19,10 @@ LEAST = {
     ),
     "measure_augment": (["{folder}", "--rounds", "1", "--photos", "4"], "Generators.of"),
     "measure_batch": (["--rounds", "1"], "nnx.jit call"),
+    "measure_border": (
+        ["--workers", "1", "--rounds", "1", "--step-ms", "1", "--work-ms", "0", "--epochs", "2"],
+        "one stream",
+    ),
     "measure_decoders": (["{folder}", "--rounds", "1"], "simplejpeg"),
     "measure_device": (
         ["--quick", "--rounds", "1", "--seconds", "0.02", "--workers", "1", "--resnet-ms", "5"],
