@@ -1,12 +1,13 @@
 """The last metre: how quickly arrays get from host memory to the device, what it costs the CPU, what is left of a step.
 
-    python scripts/measure_device.py            on an accelerator: three tables, in under five minutes
+    python scripts/measure_device.py            on an accelerator: three tables and a check, in under five minutes
     python scripts/measure_device.py --quick    fewer sizes and shorter turns; also what a CPU is good for
 
 **Transfer.** An array of so many bytes goes to the device, and is waited for; or several are on their way at a time.
 GB/s, and CPU seconds of this process for each GB:
 
     slot        out of ordinary memory that is used again and again, as a ring's slots are, by the pipeline's own way
+                (a CPU looks into it without a copy, whatever its size)
     registered  the same, after the memory was registered with the client (``delivery/dma.py``), so that the device
                 reads it by itself; a dash where the client refuses, as the CPU's does
     fresh       ``jax.device_put`` of a NumPy array that was made anew
@@ -20,6 +21,9 @@ the loader and the step take time from each other.
 
 **AU.** How much of the time the device is at work (MLPerf Storage calls it accelerator utilization), for a step of a
 ResNet-50's length (``--resnet-ms``, 64 photographs) and batches of 9.6 MB, by the number of workers.
+
+**Checksums.** At last, batches of numbered records go to the device as fast as it takes them, and nobody waits for any
+before the end. The device sums each record up: one that was overwritten before it had arrived has another sum.
 
 The turns alternate, and numbers are medians over rounds.
 """
@@ -209,6 +213,20 @@ def au_table(device: Any, data: dict[str, np.ndarray], seconds: float, step_ms: 
     print(", ".join(cells))
 
 
+def check_sums(epochs: int) -> None:
+    """Print whether every record has arrived as it was."""
+    number = np.arange(IMAGES[0] * 16)
+    data = {"x": np.repeat(number.astype(np.int32)[:, None], 37_632, axis=1), "number": number}  # 9.6 MB a batch
+
+    @jax.jit
+    def wrong(batch: Any) -> jax.Array:
+        return (batch["x"].sum(1) != batch["number"] * batch["x"].shape[1]).sum()
+
+    with Pipeline(source=data, batch_size=IMAGES[0], num_workers=2, shuffle=True, seed=0) as pipeline:
+        found = [wrong(batch) for _ in range(epochs) for batch in pipeline]
+    print(f"\nchecksums: {sum(map(int, found))} of {len(found) * IMAGES[0]:,} records arrived as others")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -227,6 +245,7 @@ def main() -> None:
     data = photos(4 if options.quick else 16)
     overlap_table(device, data, options.seconds * 2, steps)
     au_table(device, data, options.seconds * 2, options.resnet_ms, options.workers)
+    check_sums(1 if options.quick else 20)
 
 
 if __name__ == "__main__":
