@@ -47,19 +47,25 @@ if TYPE_CHECKING:
     from datarax_mp.stages import IMAGENET_STD as IMAGENET_STD
     from datarax_mp.stages import CenterCrop as CenterCrop
     from datarax_mp.stages import ColorJitter as ColorJitter
+    from datarax_mp.stages import CutMix as CutMix
     from datarax_mp.stages import DeviceStage as DeviceStage
     from datarax_mp.stages import Filter as Filter
     from datarax_mp.stages import FlatMap as FlatMap
     from datarax_mp.stages import MapBatch as MapBatch
     from datarax_mp.stages import MapElement as MapElement
+    from datarax_mp.stages import MixUp as MixUp
     from datarax_mp.stages import Normalize as Normalize
     from datarax_mp.stages import Pad as Pad
     from datarax_mp.stages import RandomCrop as RandomCrop
     from datarax_mp.stages import RandomDeviceStage as RandomDeviceStage
     from datarax_mp.stages import RandomFlip as RandomFlip
+    from datarax_mp.stages import RandomMapBatch as RandomMapBatch
     from datarax_mp.stages import RandomMapElement as RandomMapElement
     from datarax_mp.stages import RandomResizedCrop as RandomResizedCrop
     from datarax_mp.stages import Resize as Resize
+    from datarax_mp.stages import chain as chain
+    from datarax_mp.stages import one_of as one_of
+    from datarax_mp.stages import sometimes as sometimes
 else:
     from datarax_mp.core.public import offer
 
@@ -70,6 +76,7 @@ else:
         "ClassBalancedSampler": "order",
         "ColorJitter": "stages",
         "ConcatSource": "sources",
+        "CutMix": "stages",
         "DeviceStage": "stages",
         "Element": "core",
         "Filter": "stages",
@@ -86,6 +93,7 @@ else:
         "MemorySourceConfig": "sources",
         "Metadata": "core",
         "MixSource": "sources",
+        "MixUp": "stages",
         "Normalize": "stages",
         "PackedSource": "sources",
         "Pad": "stages",
@@ -95,6 +103,7 @@ else:
         "RandomCrop": "stages",
         "RandomDeviceStage": "stages",
         "RandomFlip": "stages",
+        "RandomMapBatch": "stages",
         "RandomMapElement": "stages",
         "RandomResizedCrop": "stages",
         "RecordError": "core",
@@ -110,8 +119,11 @@ else:
         "WorkerError": "core",
         "WorkerInfo": "crews",
         "WorkerTimeoutError": "core",
+        "chain": "stages",
         "decode_image": "sources",
+        "one_of": "stages",
         "scan": "pipeline",
+        "sometimes": "stages",
         "split": "sources",
         "worker_info": "crews",
     }

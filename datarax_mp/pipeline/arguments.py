@@ -19,7 +19,7 @@ from datarax_mp.delivery.global_arrays import shard_of_sharding
 from datarax_mp.order import ShardOptions
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.seed import check_seed, draw_seed, is_number
-from datarax_mp.stages.base import Rank, Stage
+from datarax_mp.stages.base import Rank, Stage, mixes_rows
 
 
 def resolve_workers(value: Any) -> tuple[int, bool]:
@@ -136,8 +136,14 @@ def resolve_flags(**flags: Any) -> list[bool]:
     return list(map(bool, flags.values()))
 
 
-def check_stages(device_stages: Sequence[Any], output: Any) -> None:
-    """Stages for the device have one to run on."""
+def check_stages(device_stages: Sequence[Any], output: Any, *, pad_last: bool) -> None:
+    """Stages for the device have one to run on, and no padding gets into other rows."""
+    mixing = [stage.name for stage in device_stages if mixes_rows(stage)]
+    if pad_last and mixing:
+        raise ValueError(
+            f"{mixing[0]} mixes rows with others of their batch on the device, and pad_last=True adds rows of zeros: "
+            "use drop_last=True, or do it in the workers, by RandomMapBatch, where there is no padding yet"
+        )
     if output == "numpy" and device_stages:
         raise ValueError(f"{device_stages[0].name} runs on the device, which output='numpy' does not touch")
 

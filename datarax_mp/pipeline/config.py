@@ -109,7 +109,7 @@ class Config:
         arguments.check_rest(shard, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         stages = several_stages(stages)
         host, on_device = split_stages(stages)
-        arguments.check_stages(on_device, output)
+        arguments.check_stages(on_device, output, pad_last=pad_last)
         if not enforce_batch:
             arguments.check_elements(
                 host, shard, drop_last=drop_last, pad_last=pad_last, sharding=sharding, batch_by=batch_by

@@ -45,8 +45,8 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             method ``set_epoch(epoch)``, that is called where records are read, before the first one of an epoch.
         batch_size: records in a batch. A source with fewer records gives one short batch.
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
-            ``Filter``, ``FlatMap`` and Grain transforms, then ``Pad``, then ``MapBatch``; then device stages
-            (``DeviceStage``, ``RandomDeviceStage``, ``nnx.Module``), which run on the device.
+            ``Filter``, ``FlatMap`` and Grain transforms, then ``Pad``, then ``MapBatch`` and ``RandomMapBatch``; then
+            device stages (``DeviceStage``, ``RandomDeviceStage``, ``nnx.Module``), which run on the device.
         fields: names for the items of records that are tuples or lists, ``("image", "label")``; stages get dicts then.
         rngs: an ``nnx.Rngs`` with a ``shuffle`` or a default stream, or an ``np.random.Generator``. One seed is drawn
             from it, unless the source has an ``rngs`` of its own, when the order or a stage is random. An int, or a

@@ -17,6 +17,7 @@ from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
 from datarax_mp.recipe.stacked import apply
 from datarax_mp.stages.base import Rank
+from datarax_mp.stages.random_map_batch import BatchDraw
 
 _PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
 
@@ -84,6 +85,7 @@ def _layouts_of(recipe: Recipe, number: int) -> Layouts:
         {path: array[None] for path, array in arrays.items()},
         {path: [value] for path, value in info.items()},
         [number],
+        BatchDraw(recipe.order.seed, 0, np.array([number])),
     )
     delivered = Layout.of_parts(
         {path: rows[0, ...] for path, rows in stacked.items()},

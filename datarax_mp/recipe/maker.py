@@ -141,7 +141,8 @@ def compile(recipe: Recipe, layouts: Layouts) -> Maker:
     elif as_read and reader.many:
         fill = FetchColumns(reader, collated, singly)
     if later:
-        fill = StackedStages(fill, named, later, len(recipe.stages) - len(later), collated, delivered)
+        first = len(recipe.stages) - len(later)
+        fill = StackedStages(fill, named, later, first, collated, delivered, recipe.order.seed)
     if narrowed(delivered):
         fill = Narrowed(fill, named, delivered, skip=recipe.skip)
     return Maker(

@@ -14,6 +14,7 @@ from datarax_mp.core.strays import claim
 from datarax_mp.recipe.filling import Fill, Filled, Named
 from datarax_mp.recipe.padding import shrunk
 from datarax_mp.recipe.recorder import here
+from datarax_mp.stages.random_map_batch import BatchDraw
 
 
 class StackedStages:
@@ -26,12 +27,20 @@ class StackedStages:
         first: the place of the first of them among all host stages.
         collated: what a batch holds before them.
         delivered: and after.
+        seed: the pipeline's.
     """
 
     def __init__(
-        self, fill: Fill, named: Named, stages: Sequence[Any], first: int, collated: Layout, delivered: Layout
+        self,
+        fill: Fill,
+        named: Named,
+        stages: Sequence[Any],
+        first: int,
+        collated: Layout,
+        delivered: Layout,
+        seed: int,
     ) -> None:
-        self._fill, self._named, self._stages, self._first = fill, named, stages, first
+        self._fill, self._named, self._stages, self._first, self._seed = fill, named, stages, first, seed
         self._collated, self._delivered = collated, delivered
 
     def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
@@ -48,8 +57,8 @@ class StackedStages:
             return Filled(targets, {path: [] for path in layout.info} or None, skips)
         if skips:
             stacked = {path: array[:rows] for path, array in stacked.items()}
-        named = self._named(left)
-        batch, infos = apply(self._stages, self._first, stacked, infos or {}, named, layout.info)
+        named, draw = self._named(left), BatchDraw(self._seed, epoch, numbers)
+        batch, infos = apply(self._stages, self._first, stacked, infos or {}, named, draw, layout.info)
         here.write()
         layout.check_names(batch, infos, named[0])
         written = {}
@@ -67,6 +76,7 @@ def apply(
     stacked: Arrays,
     infos: Infos,
     numbers: Sequence[int],
+    draw: BatchDraw,
     no_arrays: Collection[Path] = (),
 ) -> tuple[Arrays, Infos]:
     """What the stages make of a batch.
@@ -77,6 +87,7 @@ def apply(
         stacked: arrays ``(rows, ...)``.
         infos: the fields that are no arrays, lists of ``rows`` values.
         numbers: the records' numbers.
+        draw: where random stages get their generators from.
         no_arrays: the fields that are no arrays after the last stage, as far as that is known.
 
     Raises:
@@ -87,7 +98,8 @@ def apply(
         here.stage(place)
         name = stage.name
         try:
-            result = stage.fn(nest({**stacked, **infos}))
+            given = nest({**stacked, **infos})
+            result = stage.fn(given, draw.generator(place)) if stage.random else stage.fn(given)
         except BaseException as error:
             claim(error, f"while stage {name} worked on the batch of records {numbers}")
             raise

@@ -25,9 +25,13 @@ from datarax_mp import (
     RandomCrop,
     RandomDeviceStage,
     RandomFlip,
+    RandomMapBatch,
     RandomMapElement,
     RandomResizedCrop,
     Resize,
+    chain,
+    one_of,
+    sometimes,
 )
 from datarax_mp.testing import assert_same_stream, check_resume
 
@@ -66,6 +70,10 @@ def doubled(batch: dict[str, Any]) -> dict[str, Any]:
     return {**batch, "image": batch["image"].reshape(-1, 14, 18, 3) * 2}
 
 
+def shaken(batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {**batch, "noise": rng.random((len(batch["n"]), 2))}
+
+
 def kept(record: dict[str, Any]) -> bool:
     return bool(record["image"].reshape(14, 18, 3)[0, 0, 0] % 4)
 
@@ -94,6 +102,10 @@ HOST: dict[str, Any] = {
     "MapElement": MapElement(brighter),
     "RandomMapElement": RandomMapElement(noisy),
     "MapBatch": MapBatch(doubled),
+    "RandomMapBatch": RandomMapBatch(shaken),
+    "chain": chain(brighter, RandomMapElement(noisy)),
+    "one_of": one_of(brighter, MapElement(lambda record: {**brighter(record), "n": -record["n"]})),
+    "sometimes": sometimes(RandomFlip(1.0), p=0.5),
     "Filter": Filter(kept),
     "Grain's map": GrainMap(),
     "Grain's random_map": GrainRandomMap(),
@@ -114,6 +126,9 @@ DEVICE: dict[str, Any] = {
         lambda batch, keys: {**batch, "noise": jax.vmap(jax.random.normal)(keys)}, per_record=True
     ),
     "nnx.Module": Scale(),
+    "one_of, on the device": one_of(
+        DeviceStage(lambda batch: {**batch, "n": -batch["n"]}), RandomDeviceStage(lambda batch, _: batch)
+    ),
     "Normalize": Normalize((0.5,) * 3, (0.2,) * 3),
 }
 STAGES = HOST | DEVICE
