@@ -25,7 +25,8 @@ def chain(*stages: Any) -> Stage:
     """Stages one behind the other as one, to be given to ``one_of`` or ``sometimes``.
 
     Args:
-        *stages: what may stand among a pipeline's stages, but for ``Filter``, ``Pad`` and modules; of one rank.
+        *stages: what may stand among a pipeline's stages, but for ``Filter``, ``FlatMap``, ``Pad`` and modules; all for
+            records, all for batches or all for the device.
 
     Raises:
         TypeError: one of them cannot be a part of another.
@@ -103,7 +104,7 @@ def _combined(kind: str, stages: Sequence[Any], shares: tuple[float, ...]) -> St
     if not members:
         raise ValueError(f"{kind} needs at least one stage")
     for member in members:
-        if member.decides or member.rank is Rank.PAD:
+        if member.decides or member.expands or member.rank is Rank.PAD:
             raise TypeError(f"{kind}: {member.name} cannot be a part of another stage; put it among the pipeline's")
     if len({member.rank for member in members}) > 1:
         ranks = ", ".join(f"{member.name} for {member.rank.name.lower()}s" for member in members)
