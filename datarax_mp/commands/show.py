@@ -60,11 +60,15 @@ def _next_step(pipeline: Pipeline[Any], state: Any) -> tuple[int, int]:
     except (TypeError, ValueError) as error:
         raise Refused(str(error)) from None
     now = pipeline.get_state()
-    try:
-        pipeline.records(now["epoch"], now["step"])
-    except IndexError:  # all of the epoch had been received
-        return now["epoch"] + 1, 0
-    return now["epoch"], now["step"]
+    epoch, step, left_out = now["epoch"], now["step"], now.get("left_out", [])
+    while True:
+        step = next((stop for number, first, stop in left_out if number == epoch and first <= step < stop), step)
+        try:
+            pipeline.records(epoch, step)
+        except IndexError:  # the epoch ends here
+            epoch, step = epoch + 1, 0
+        else:
+            return epoch, step
 
 
 def _shown(pipeline: Pipeline[Any], epoch: int, step: int) -> Shown:

@@ -18,4 +18,7 @@ written beyond that state is void, without being erased. A process that is kille
 The digest holds, per field, the 64-bit hashes of its rows added up twice, plainly and times the rows' record numbers
 (modulo 2^64). The first sum says whether something differs. Where it is one record, the quotient of the two differences
 is its number: so a line stays small, whatever the batch size, and still names the record. ``compare`` has the details.
+
+What it costs (``scripts/measure_ledger.py``): 1 % where photographs are decoded and cropped, 0.07 ms for each megabyte
+where rows are only copied out of memory, and 0.1 ms for 256 small rows; all of it in the workers.
 """

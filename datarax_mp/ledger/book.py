@@ -25,12 +25,14 @@ class Ledger:
     Lines go out in one ``write`` to a file opened for appending, so that neither threads nor signal handlers, in the
     middle of one, need a lock.
 
+    The file is this pipeline's from the first iterator on until it is closed: whoever only looks at a batch, in another
+    process say, leaves it alone.
+
     Args:
         path: the file; one that is there is gone on with.
         records: how many the pipeline's source has.
 
     Raises:
-        ValueError: another pipeline writes to it.
         OSError: it cannot be opened.
     """
 
@@ -38,17 +40,15 @@ class Ledger:
         self._path, self._records = os.fspath(path), records
         self._file = open(self._path, "a+b", buffering=0)  # noqa: SIM115
         self._net = weakref.finalize(self, self._file.close)
-        self._torn = False
-        try:
-            self._lock()
-            if self._file.seek(0, os.SEEK_END):
-                self._file.seek(-1, os.SEEK_END)
-                self._torn = self._file.read(1) != b"\n"
-        except BaseException:
-            self.close()
-            raise
+        self._process, self._torn = os.getpid(), False
 
     def _lock(self) -> None:
+        """Have the file alone; again and again, which changes nothing."""
+        if self._process != os.getpid():
+            raise ValueError(
+                f"ledger={self._path!r}: process {self._process} writes to this file, and this one was forked from it. "
+                "Make a pipeline with a ledger of its own here"
+            )
         if fcntl is None:
             return
         try:
@@ -62,7 +62,16 @@ class Ledger:
             log.warning("ledger %s: cannot be locked, so nothing keeps other pipelines from it: %s", self._path, error)
 
     def begin(self, order: Order, epoch: int, step: int, layout: Layout) -> None:
-        """An iterator begins at a step: lines there are for it and for what comes later are void."""
+        """An iterator begins at a step: lines there are for it and for what comes later are void.
+
+        Raises:
+            ValueError: another pipeline writes to the file.
+            OSError: the line cannot be written.
+        """
+        self._lock()
+        if self._file.seek(0, os.SEEK_END):
+            self._file.seek(-1, os.SEEK_END)
+            self._torn |= self._file.read(1) != b"\n"
         self._append(Begin.of(order, epoch, step, layout, self._records).line())
 
     def enter(self, entries: Sequence[Entry]) -> None:

@@ -21,8 +21,8 @@ def check_stage(stage: Any, record: Any, *, num_workers: int = 1) -> None:
 
     Args:
         stage: what ``Pipeline(stages=[...])`` takes: a function of a record, ``MapElement``, ``RandomMapElement``,
-            ``Filter``, ``Pad``, ``MapBatch``, ``DeviceStage``, an ``nnx.Module``, a transform of Grain's.
-        record: a record that it can work on and, if it is a ``Filter``, that it keeps.
+            ``Filter``, ``FlatMap``, ``Pad``, ``MapBatch``, ``DeviceStage``, an ``nnx.Module``, a transform of Grain's.
+        record: a record that it can work on and, if it is a ``Filter`` or ``FlatMap``, that it leaves something of.
         num_workers: how many worker processes run it; 0 leaves that check out.
 
     Raises:

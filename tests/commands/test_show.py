@@ -84,6 +84,17 @@ def test_a_state_shows_the_batch_that_comes_next(
     assert capsys.readouterr().out.startswith(f"epoch {epoch}, step {step}: ")
 
 
+def test_steps_that_are_left_out_do_not_come_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = images()
+    pipeline.skip([1, 2])
+    pipeline.skip([0], epoch=1)
+    next(iter(pipeline))
+    state = tmp_path / "state.json"
+    state.write_text(json.dumps(pipeline.get_state()))
+    assert main(["show", str(state), f"{HERE}:images"]) == 0
+    assert capsys.readouterr().out.startswith("epoch 1, step 1: ")
+
+
 def test_an_element_is_shown_as_a_batch_of_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", f"{HERE}:elements", "--step", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [

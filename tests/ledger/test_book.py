@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -133,16 +134,50 @@ def test_a_torn_last_line_is_mended(path: Path, cut: int) -> None:
 
 
 def test_two_pipelines_cannot_write_to_one_file(path: Path) -> None:
-    with pipeline(path), pytest.raises(ValueError, match=r"another pipeline writes to this file.*close\(\) the other"):
-        pipeline(path)
-    pipeline(path).close()
+    with pipeline(path) as first, pipeline(path) as second:
+        iterator = iter(first)
+        next(iterator)
+        with pytest.raises(ValueError, match=r"another pipeline writes to this file.*close\(\) the other"):
+            iter(second)
+        assert second.at(0, 0) == first.at(0, 0)  # whoever only looks may
+        next(iterator)
+        assert steps(path) == [(0, 0, 3), (0, 1, 3)]
+        first.close()
+        next(iter(second))
+
+
+def test_a_forked_child_does_not_write_to_its_parents_file(path: Path, run_script: Callable[..., Any]) -> None:
+    run_script(
+        "import os\n"
+        "import numpy as np\n"
+        "from datarax_mp import Pipeline\n"
+        f"pipeline = Pipeline(source=np.arange(20), batch_size=4, output='numpy', ledger={str(path)!r})\n"
+        "next(iter(pipeline))\n"
+        "if (child := os.fork()) == 0:\n"
+        "    try:\n"
+        "        iter(pipeline)\n"
+        "    except ValueError as error:\n"
+        "        os._exit(5 if 'this one was forked from it' in str(error) else 6)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
+    )
+    assert steps(path) == [(0, 0, 4)]
+
+
+def test_several_epochs_as_one_stream_and_steps_left_out(path: Path) -> None:
+    with pipeline(path, num_epochs=2, num_workers=2) as batches:
+        batches.skip([1, 2], epoch=1)
+        for _ in batches:
+            pass
+    expected = [(epoch, step, 3 if step < 6 else 2) for epoch in range(2) for step in range(7)]
+    assert steps(path) == [one for one in expected if one[:2] not in {(1, 1), (1, 2)}]
 
 
 def test_a_pipeline_that_is_dropped_lets_go_of_its_file(path: Path) -> None:
     batches = pipeline(path)
     next(iter(batches))
     del batches
-    pipeline(path).close()
+    with pipeline(path) as another:
+        next(iter(another))
 
 
 def test_what_is_no_path_or_cannot_be_opened_is_an_error_when_the_pipeline_is_made(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarax_mp import Filter, LengthGroups, MapElement, MixSource, Pad, Pipeline, RandomMapElement, WeightedSampler
+from datarax_mp import (
+    Filter,
+    FlatMap,
+    LengthGroups,
+    MapElement,
+    MixSource,
+    Pad,
+    Pipeline,
+    RandomMapElement,
+    WeightedSampler,
+)
 from datarax_mp.commands import main
 from datarax_mp.core.spec import Layout
 from datarax_mp.ledger.compare import compare
@@ -57,6 +67,10 @@ def noise(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     return {**record, "noise": rng.random(3)}
 
 
+def halves(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"half": record["image"][rows], "label": record["label"]} for rows in (slice(2), slice(2, 4))]
+
+
 RAGGED = [{"x": np.arange(1 + number % 5)} for number in range(LENGTH)]
 
 
@@ -80,6 +94,7 @@ def never_seven(record: dict[str, Any]) -> dict[str, Any]:
         {"stages": [Filter(lambda record: record["label"] % 3 > 0)]},
         {"shuffle": None, "sampler": WeightedSampler(np.arange(1, LENGTH + 1))},
         {"batch_by": LengthGroups(np.arange(LENGTH) % 7)},
+        {"stages": [FlatMap(halves, most=2), RandomMapElement(noise)]},
         {"source": MixSource({"a": columns(), "b": columns()}, {"a": 2, "b": 1})},
     ],
 )
@@ -97,6 +112,13 @@ def test_one_flipped_byte_is_found_and_its_record_and_field_are_named(diff: Diff
     changed["image"][number].reshape(-1)[place] ^= 1
     told = f"epoch 0, step {first_step(number)}, record {number}: field 'image'"
     assert diff({}, {"source": changed, "num_workers": 2}) == (1, told)
+
+
+def test_of_several_items_of_a_record_the_one_that_differs_is_named(diff: Diff) -> None:
+    changed = columns()
+    changed["image"][7, 3, 0] ^= 1  # in its second half
+    flat = {"stages": [FlatMap(halves, most=2)], "shuffle": False}
+    assert diff(flat, {**flat, "source": changed}) == (1, "epoch 0, step 1, item 15: field 'half'")
 
 
 def test_another_text_and_another_number_are_found_each_in_its_field(diff: Diff) -> None:

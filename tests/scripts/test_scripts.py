@@ -28,6 +28,7 @@ LEAST = {
         ["--quick", "--rounds", "1", "--seconds", "0.02", "--workers", "1", "--resnet-ms", "5"],
         "checksums: 0 of 1,024 records",
     ),
+    "measure_ledger": (["--rounds", "1", "--steps", "2", "--megabytes", "2"], "photographs"),
     "measure_order": (["--records", "20000", "--batches", "20"], "Grain"),
     "measure_resume": (["--workers", "1", "--rounds", "2", "--output", "numpy"], "elastic, k = 1 000 000"),
     "measure_scan": (["--workers", "1", "--rounds", "1", "--steps", "20"], "losses bit-equal: True"),

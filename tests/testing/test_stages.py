@@ -8,7 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from datarax_mp import DeviceStage, Filter, MapBatch, MapElement, Pad, RandomDeviceStage, RandomFlip, RandomMapElement
+from datarax_mp import (
+    DeviceStage,
+    Filter,
+    FlatMap,
+    MapBatch,
+    MapElement,
+    Pad,
+    RandomDeviceStage,
+    RandomFlip,
+    RandomMapElement,
+)
 from datarax_mp.testing import check_stage
 
 RECORD = {"x": np.arange(3.0), "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "text": "a"}
@@ -24,13 +34,14 @@ def noisy(record: Any, rng: np.random.Generator) -> Any:
         lambda record: {"x": record["x"] * 2},
         RandomMapElement(noisy),
         Filter(lambda record: record["x"].sum() > 0),
+        FlatMap(lambda record: [record, record], most=2),
         Pad("x", 8),
         MapBatch(lambda batch: {"x": batch["x"].sum(1)}),
         DeviceStage(lambda batch: {"x": batch["x"] * 2}),
         RandomDeviceStage(lambda batch, key: {"x": batch["x"] + jax.random.normal(key, batch["x"].shape)}),
         RandomFlip(),
     ],
-    ids=["function", "random", "filter", "pad", "batch", "device", "random device", "flip"],
+    ids=["function", "random", "filter", "flat map", "pad", "batch", "device", "random device", "flip"],
 )
 def test_stages_that_keep_their_promises_pass(stage: Any) -> None:
     check_stage(stage, RECORD)
