@@ -22,7 +22,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from datarax_mp import Batch, DeviceStage, Filter, Metadata, Pipeline, RandomMapElement
+from datarax_mp import Batch, DeviceStage, Filter, Metadata, MixUp, Pipeline, RandomMapBatch, RandomMapElement
+from datarax_mp import chain, one_of, sometimes
 from datarax_mp.core.element_batch import BatchOps, Element
 from datarax_mp.sources import BatchedSource, MemorySource, MemorySourceConfig, Source
 from datarax_mp.stages import EpochAware, Pad, RandomRecordMap, RecordMap
@@ -81,6 +82,21 @@ with Pipeline(source=source, batch_size=2, stages=stages, rngs=nnx.Rngs(0), num_
         assert_type(batch.metadata, list[Metadata])
         assert_type(batch.batch_size, int)
         jax.jit(step)(batch)
+
+
+def trained(model: nnx.Linear, batch: Batch) -> jax.Array:
+    return model(batch["x"]).sum()
+
+
+losses = pipeline.scan(trained, length=2, modules=(model,))
+for group in pipeline.stacked(2):
+    assert_type(group["x"], jax.Array)
+assert_type(pipeline.step(), dict[str, Any])
+assert_type(pipeline.stages, list[Any])
+mix = sometimes(RandomMapBatch(MixUp(0.2, classes=3)), p=0.5)
+places = {"x": jax.sharding.PartitionSpec("data"), "text": None}
+augmented = Pipeline(source=source, batch_size=2, stages=[one_of(chain(mapped), mapped), mix], sharding=places)
+graph = Pipeline.from_dag(source=source, nodes={"a": scaled}, edges={"a": []}, sink="a", batch_size=2)
 
 
 def annotated(pipeline: Pipeline) -> jax.Array:

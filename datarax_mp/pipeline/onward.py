@@ -106,7 +106,7 @@ class Onward(Generic[Yielded]):
         order, epoch, step = self._course.cursor.at
         return applied(stages, batch, Epoch(order, epoch), step)
 
-    def stacked(self, steps: int) -> PipelineIterator[Any]:
+    def stacked(self, steps: int) -> PipelineIterator[Yielded]:
         """Begin the next epoch, as ``iter`` does, with ``steps`` batches in each Batch.
 
         Its arrays are ``(steps, rows, ...)``, of NumPy views where workers have written them; ``batch_size`` is the
@@ -199,7 +199,7 @@ class Onward(Generic[Yielded]):
                 make it anew for every call.
             length: how many steps.
             modules: ``nnx.Module`` and ``nnx.Optimizer`` objects that it is given. What it changes in them is in them
-                afterwards; also after an exception, then of the steps before.
+                afterwards; also after an exception, of the steps before, and a state counts these.
             init_carry: what the first step is given as the carry, a pytree of arrays; None is no carry.
 
         Returns:
@@ -223,8 +223,14 @@ class Onward(Generic[Yielded]):
 
         scanned = Scanned(step_fn, modules, init_carry, integer("length", length, least=1))
         with scanned:
-            while scanned.left:
-                scanned.take(self._following(scanned.chunks))
+            while left := scanned.left:
+                before = self._course.cursor.at
+                try:
+                    scanned.take(self._following(scanned.chunks))
+                except BaseException:
+                    if scanned.left == left:  # what was received, the modules have not seen
+                        self._course.cursor = Cursor(before)
+                    raise
         return scanned.result()
 
     def _following(self, wanted: Callable[[int], Chunks | None]) -> Any:

@@ -15,7 +15,7 @@ from flax import nnx
 from datarax_mp.core.batch.batch import make_batch
 from datarax_mp.delivery.stacked import Chunk
 from datarax_mp.feed.chunks import Chunks
-from datarax_mp.stages.loop import Loop, Turn
+from datarax_mp.stages.loop import Held, Loop, Turn
 
 _MOST_STEPS = 64  # in a chunk
 _AHEAD = 2  # chunks that the device may have before it, each of which holds its batches
@@ -32,7 +32,6 @@ class Scanned:
 
     Attributes:
         length: see above.
-        left: how many are still to be taken.
 
     Raises:
         TypeError: ``step_fn`` is not callable, or a module is none.
@@ -45,39 +44,46 @@ class Scanned:
             raise TypeError(f"modules must be a list of nnx.Module objects, got {modules!r}")
         self._carries = init_carry is not None
         carry = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init_carry)  # no weak types
-        self._loop = Loop(_turn(step_fn, self._carries), tuple(modules), carry)
+        self._loop = Loop(_turn(step_fn, self._carries), tuple(modules))
+        # One value, so that an exception finds the steps that are counted in the modules, and no others.
+        self._done: tuple[Held, int] = self._loop.begin(carry), 0
         self._ahead: deque[Any] = deque()
         self._outs: Any = None
-        self.length = self.left = length
+        self.length = length
         self._most = min(_MOST_STEPS, length)
+
+    @property
+    def left(self) -> int:
+        """How many steps are still to be taken."""
+        return self.length - self._done[1]
 
     def chunks(self, step: int) -> Chunks:
         """How steps are to come together, from one of an epoch on."""
-        done = self.length - self.left
-        return Chunks(self._most, start=step - done, every=self.length, filled=True)
+        return Chunks(self._most, start=step - self._done[1], every=self.length, filled=True)
 
     def take(self, chunk: Chunk) -> None:
         """Take the steps of a chunk, of which there are at most as many as are left."""
-        outs = self._loop((chunk.data, chunk.mask), chunk.steps)
+        held, done = self._done
+        held, outs = self._loop(held, (chunk.data, chunk.mask), chunk.steps)
         if self._outs is None:
             self._outs = _space(outs, self.length + self._most)
         _check_alike(self._outs, outs)
-        self._outs = _put(self._outs, outs, self.length - self.left)
-        self.left -= chunk.steps
-        self._ahead.append((self._loop.carry, self._loop.state, outs))
+        self._outs = _put(self._outs, outs, done)
+        self._done = held, done + chunk.steps
+        self._ahead.append((held, outs))
         if len(self._ahead) > _AHEAD:
             jax.block_until_ready(self._ahead.popleft())
 
     def result(self) -> Any:
         """What ``scan`` returns."""
         outs = jax.tree.map(lambda out: out[: self.length], self._outs)
-        return (self._loop.carry, outs) if self._carries else outs
+        return (self._done[0].carry, outs) if self._carries else outs
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._loop.hand_back()
+        self._loop.hand_back(self._done[0])
 
 
 @lru_cache(maxsize=64)

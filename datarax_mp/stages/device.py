@@ -141,10 +141,10 @@ class DeviceStages:
         """Apply them to the first ``count`` of several batches in turn, whose arrays are ``(room, rows, ...)``."""
         for step in self.steps:
             modules = () if step.module is None else (step.module,)
-            loop = Loop(step.turn, modules, None)
-            data = loop((data, draws), count)
+            loop = Loop(step.turn, modules)
+            held, data = loop(loop.begin(None), (data, draws), count)
             if modules:
-                loop.hand_back()
+                loop.hand_back(held)
         return data
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from flax import nnx
@@ -18,39 +18,52 @@ Turn: TypeAlias = Callable[..., tuple[Any, Any]]
 """``(carry, *modules, item) -> (carry, out)``"""
 
 
+class Held(NamedTuple):
+    """What goes from turn to turn.
+
+    Attributes:
+        carry: the function's carry.
+        state: that of its modules.
+    """
+
+    carry: Any
+    state: Any
+
+
 class Loop:
-    """Calls a function in a compiled loop; its modules' changes are kept here until they are handed back.
+    """Calls a function in a compiled loop; its modules stay as they are until ``hand_back``.
 
     Args:
         turn: the function.
         modules: what it is given beside the carry and an item.
-        carry: what it begins with.
-
-    Attributes:
-        carry: what the newest turn has given.
     """
 
-    def __init__(self, turn: Turn, modules: tuple[nnx.Module, ...], carry: Any) -> None:
-        self._run = _compiled(turn)
-        self._modules, self.carry = modules, carry
-        self._graph, self.state = nnx.split(modules)
+    def __init__(self, turn: Turn, modules: tuple[nnx.Module, ...]) -> None:
+        self._run, self._modules = _compiled(turn), modules
+        self._graph, self._state = nnx.split(modules)
 
-    def __call__(self, items: Any, count: Any) -> Any:
+    def begin(self, carry: Any) -> Held:
+        """What the first turn is given."""
+        return Held(carry, self._state)
+
+    def __call__(self, held: Held, items: Any, count: Any) -> tuple[Held, Any]:
         """Take the first items in turn.
 
         Args:
+            held: what the turn before has left.
             items: a pytree of arrays ``(room, ...)``.
             count: how many of them are items.
 
         Returns:
-            What the function gave, arrays ``(room, ...)`` of which the first ``count`` have a meaning.
+            What the last turn leaves; and what the function gave, arrays ``(room, ...)`` of which the first ``count``
+            have a meaning.
         """
-        (self.carry, self.state), outs = self._run(self._graph, self.state, self.carry, items, count)
-        return outs
+        (carry, state), outs = self._run(self._graph, held.state, held.carry, items, count)
+        return Held(carry, state), outs
 
-    def hand_back(self) -> None:
+    def hand_back(self, held: Held) -> None:
         """Make the modules what they have become."""
-        nnx.update(self._modules, self.state)
+        nnx.update(self._modules, held.state)
 
 
 @lru_cache(maxsize=64)
