@@ -91,9 +91,9 @@ def _remembered(source: Any, key: Hashable, last: Survivors | None) -> Survivors
     return next((left for left in known if left.key == key), None)
 
 
-def _counts(source: Any, count: _Count, config: Config) -> NDArray[np.int64]:
+def _counts(source: Any, count: _Count, config: Config) -> NDArray[np.uint32]:
     """How many each record becomes; 1 for one that is to be skipped in its epoch."""
-    counts = np.ones(len(source), np.int64)
+    counts = np.ones(len(source), np.uint32)
     for numbers, found, there in passes(
         source, count, config.options, skip=config.skip, reading=config.reading, init=config.init
     ):

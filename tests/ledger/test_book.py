@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -18,6 +19,7 @@ import pytest
 import datarax_mp.ledger.book
 import datarax_mp.pipeline.iterator
 from datarax_mp import Pipeline, ShardOptions
+from datarax_mp.ledger.compare import compare
 from datarax_mp.ledger.reading import read
 
 LENGTH = 20
@@ -131,6 +133,42 @@ def test_a_torn_last_line_is_mended(path: Path, cut: int) -> None:
         after.set_state({**state, "step": 2})
         next(iter(after))
     assert steps(path) == [(0, 0, 3), (0, 1, 3), (0, 2, 3)]
+
+
+TRAINING = """
+import json, os, sys
+import numpy as np
+from datarax_mp import Pipeline
+
+folder, most = sys.argv[1], int(sys.argv[2])
+pipeline = Pipeline(source={"x": np.arange(300)}, batch_size=3, shuffle=True, seed=5, output="numpy", num_workers=1,
+                    ledger=folder + "/killed.ledger")
+state = folder + "/state.json"
+if os.path.exists(state):
+    pipeline.set_state(json.load(open(state)))
+for step, batch in enumerate(pipeline):
+    if step % 7 == 0:
+        with open(state + ".new", "w") as file:
+            json.dump(pipeline.get_state(), file)
+        os.rename(state + ".new", state)
+    if step == most:
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_run_that_is_killed_again_and_again_leaves_the_ledger_of_one_that_is_not(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAINING)
+    for most in (20, 40, 1000):
+        done = subprocess.run([sys.executable, str(script), str(tmp_path), str(most)], timeout=100, check=False)
+    assert done.returncode == 0
+    with Pipeline(
+        source={"x": np.arange(300)}, batch_size=3, shuffle=True, seed=5, output="numpy", ledger=tmp_path / "whole"
+    ) as whole:
+        for _ in whole:
+            pass
+    found = compare(read(str(tmp_path / "killed.ledger")), read(str(tmp_path / "whole")))
+    assert found.text == "100 steps are alike, from epoch 0, step 0 to epoch 0, step 99"
 
 
 def test_two_pipelines_cannot_write_to_one_file(path: Path) -> None:

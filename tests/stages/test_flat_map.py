@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from datarax_mp import (
     ShuffleWindow,
     TokenBudget,
     WindowSource,
+    WorkerError,
+    worker_info,
 )
 from datarax_mp.order.expansion import Expansion, ItemNumber, record_of
 from datarax_mp.testing import assert_same_stream, check_resume
@@ -227,6 +230,34 @@ def test_what_is_raised_by_it_names_stage_and_record() -> None:
 def test_a_shape_that_differs_names_record_and_item() -> None:
     uneven = FlatMap(lambda record: [{"x": np.zeros(2 + (record["n"] == 8 and j))} for j in range(3)], most=3)
     with make(uneven) as pipeline, pytest.raises(RecordError, match=r"record 8 \(item 1 of it\), field 'x': expected"):
+        list(pipeline)
+
+
+def test_what_is_raised_for_a_batch_and_a_value_that_does_not_fit_name_record_and_item() -> None:
+    def breaks(batch: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("no good")
+
+    with make(FLAT, MapBatch(breaks)) as pipeline, pytest.raises(ValueError, match="no good") as caught:
+        list(pipeline)
+    assert any("worked on the batch of records [1 (item 0 of it)" in note for note in caught.value.__notes__)
+    large = FlatMap(lambda record: [{"x": 1}, {"x": 1 << 40 if record["n"] == 4 else 2}], most=2)
+    with (
+        make(large, output="jax") as pipeline,
+        pytest.raises(RecordError, match=r"record 4 \(item 1 of it\), field 'x'"),
+    ):
+        list(pipeline)
+    with make(large, output="jax", on_error="skip") as pipeline:
+        assert sum(batch.batch_size for batch in pipeline) == 2 * LENGTH - 1
+        assert [skip.record for skip in pipeline.skips] == [4]
+
+
+def test_a_worker_that_dies_over_an_item_is_told_with_its_record() -> None:
+    def dies(record: dict[str, Any]) -> dict[str, Any]:
+        if record["part"] == 92 and worker_info() is not None:
+            os._exit(3)
+        return record
+
+    with make(FLAT, dies, num_workers=1) as pipeline, pytest.raises(WorkerError, match=r"record 9 \(item 2 of it\)"):
         list(pipeline)
 
 
