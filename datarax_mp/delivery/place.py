@@ -52,7 +52,8 @@ class Place:
         if self.sharding is not None:
             _, sharding = all_of(self.sharding)[0]
             return min(sharding.addressable_devices, key=lambda device: device.id)
-        return jax.config.jax_default_device or jax.local_devices()[0]
+        default = jax.config.jax_default_device
+        return default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]
 
     def transfer(self, layout: Layout, shards: int) -> Transfer:
         """What moves a batch's arrays, one batch at a time."""

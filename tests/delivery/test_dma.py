@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from datarax_mp import Pipeline
 from datarax_mp.delivery import dma
+from datarax_mp.delivery.per_field import FieldShardings
 from datarax_mp.delivery.place import Place
 from datarax_mp.ring import Ring
 
@@ -135,6 +138,21 @@ def test_a_pipeline_registers_its_ring_once_and_gives_it_back_when_nobody_looks_
     gc.collect()
     assert [call[0] for call in client.calls] == ["map", "unmap"]
     assert client.calls[1] == ("unmap", client.calls[0][1], True)
+
+
+def test_the_device_in_question_is_one_that_arrays_go_to() -> None:
+    devices = jax.devices()
+    mesh = Mesh(np.array(devices[2:]), ("data",))
+    by_field = FieldShardings(((("x",), NamedSharding(mesh, PartitionSpec("data"))),))
+    assert Place("numpy", None, None, False).device() is None
+    assert Place("jax", devices[1], None, False).device() is devices[1]
+    assert Place("jax", None, NamedSharding(mesh, PartitionSpec("data")), False).device() is devices[2]
+    assert Place("jax", None, by_field, False).device() is devices[2]
+    anywhere = Place("jax", None, None, False)
+    assert anywhere.device() is devices[0]
+    for default, found in ((devices[3], devices[3]), ("cpu", devices[0])):
+        with jax.default_device(default):
+            assert anywhere.device() is found
 
 
 def test_numpy_output_registers_nothing(client: Client) -> None:
