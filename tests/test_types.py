@@ -94,7 +94,8 @@ for group in pipeline.stacked(2):
 assert_type(pipeline.step(), dict[str, Any])
 assert_type(pipeline.stages, list[Any])
 mix = sometimes(RandomMapBatch(MixUp(0.2, classes=3)), p=0.5)
-places = {"x": jax.sharding.SingleDeviceSharding(jax.devices()[0]), "text": None}
+first: Any = jax.devices()[0]  # JAX leaves open what it is
+places = {"x": jax.sharding.SingleDeviceSharding(first), "text": None}
 augmented = Pipeline(source=source, batch_size=2, stages=[one_of(chain(mapped), mapped), mix], sharding=places)
 graph = Pipeline.from_dag(source=source, nodes={"a": scaled}, edges={"a": []}, sink="a", batch_size=2)
 
