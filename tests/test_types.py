@@ -94,9 +94,13 @@ for group in pipeline.stacked(2):
 assert_type(pipeline.step(), dict[str, Any])
 assert_type(pipeline.stages, list[Any])
 mix = sometimes(RandomMapBatch(MixUp(0.2, classes=3)), p=0.5)
-first: Any = jax.devices()[0]  # JAX leaves open what it is
-places = {"x": jax.sharding.SingleDeviceSharding(first), "text": None}
-augmented = Pipeline(source=source, batch_size=2, stages=[one_of(chain(mapped), mapped), mix], sharding=places)
+
+
+def placed(sharding: jax.sharding.Sharding) -> Pipeline:
+    stages = [one_of(chain(mapped), mapped), mix]
+    return Pipeline(source=source, batch_size=2, stages=stages, sharding={"x": sharding, "text": None})
+
+
 graph = Pipeline.from_dag(source=source, nodes={"a": scaled}, edges={"a": []}, sink="a", batch_size=2)
 
 
