@@ -8,6 +8,7 @@ Exit codes: 0 is well, 1 what the command itself calls a difference or a fault, 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,23 @@ def main(words: Sequence[str]) -> int:
             one.set_defaults(run=chosen.run)
     options = parser.parse_args(words)
     try:
-        return options.run(options)
+        code: int = options.run(options)
+        sys.stdout.flush()
     except Refused as error:
         print(f"{parser.prog} {words[0]}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not _unread():  # it is a pipe of the user's code
+            raise
+        return 0
+    return code
+
+
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more (``| head``); then Python need not try again when it ends."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

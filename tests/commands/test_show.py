@@ -59,6 +59,16 @@ def test_from_a_shell_it_says_which_commands_there_are() -> None:
     assert done.returncode == 0 and all(name in done.stdout for name in COMMANDS), done.stderr
 
 
+def test_whoever_reads_only_the_first_lines_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import numpy as np\nfrom datarax_mp import Pipeline\n"
+        "pipeline = Pipeline(source={'x': np.zeros((2000, 400))}, batch_size=2000, output='numpy')\n"
+    )
+    command = f"{sys.executable} -m datarax_mp show train:pipeline --step 0 --rows 2000 | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "epoch 0, step 0: 2000 rows\n", "")
+
+
 def test_a_step_is_told_with_fields_values_and_records(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", f"{HERE}:images", "--epoch", "1", "--step", "1"]) == 0
     records = images().records(1, 1).tolist()
