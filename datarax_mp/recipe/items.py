@@ -96,10 +96,14 @@ class ItemReader(Reader):
 def read_only(value: Any) -> Any:
     """The same record with arrays that cannot be written to: what one item's stages changed would be in the next."""
     if isinstance(value, np.ndarray):
+        if not value.flags.writeable:
+            return value
         view = value.view()
         view.flags.writeable = False
         return view
-    return {name: read_only(part) for name, part in value.items()} if isinstance(value, Mapping) else value
+    if type(value) is not dict and not isinstance(value, Mapping):
+        return value
+    return {name: read_only(part) for name, part in value.items()}
 
 
 def reader_of(recipe: Recipe) -> Reader:

@@ -59,10 +59,11 @@ class FlatMap(Stage):
         Raises:
             RecordError: they are more than ``most``, or nothing that gives records.
         """
-        found = self.fn(record)
-        if isinstance(found, (Mapping, str, bytes)) or not isinstance(found, Iterable):
-            raise RecordError(f"{self.name} must return a list of records, it returned a {type(found).__name__}")
-        outputs = list(found)
+        outputs = self.fn(record)
+        if type(outputs) is not list:
+            if isinstance(outputs, (Mapping, str, bytes)) or not isinstance(outputs, Iterable):
+                raise RecordError(f"{self.name} must return a list of records, it returned a {type(outputs).__name__}")
+            outputs = list(outputs)
         if len(outputs) > self.most:
             raise RecordError(f"{self.name} may give {self.most} records (most=), and has given {len(outputs)}")
         return outputs
