@@ -34,10 +34,9 @@ def applied(stages: DeviceStages, batch: Any, epoch: Epoch, step: int) -> Any:
     draws = None
     if stages.random:
         rows = np.arange(len(jax.tree.leaves(data)[0]), dtype="<i8")
-        records = rows.view("<u4").reshape(-1, 2)[None] if stages.per_record else None
-        draws = Draws(batch_words(epoch, step, apart=True)[None], records)
-    one = stages.several(jax.tree.map(lambda array: jnp.asarray(array)[None], data), draws, 1)
-    result = jax.tree.map(lambda array: array[0], one)
+        records = jnp.asarray(rows.view("<u4").reshape(-1, 2)) if stages.per_record else None
+        draws = Draws(jnp.asarray(batch_words(epoch, step, apart=True)), records)
+    result = stages(jax.tree.map(jnp.array, data), draws)  # of copies, for stages donate what they are given
     if isinstance(batch, dict):
         return result
     changed = copy.copy(batch)

@@ -191,8 +191,8 @@ class Onward(Generic[Yielded]):
 
         It goes on where the newest iterator is, and with the next epoch where one ends; a state counts the steps. What
         is compiled serves every ``length`` of 64 or more, and of less that one; a shorter last batch is compiled for
-        itself, unless ``drop_last`` or ``pad_last`` is set. The results are those of a loop over single batches: bit for
-        bit where XLA compiles a step inside a loop as it does alone, which on the CPU it does for dense layers. At
+        itself, unless ``drop_last`` or ``pad_last`` is set. The results are those of a loop over single batches, bit
+        for bit where XLA compiles a step inside a loop as it does alone, which on the CPU it does for dense layers. At
         convolutions inside loops its CPU backend is 20 times slower than outside, whatever writes the loop; there,
         train step by step.
 

@@ -1,8 +1,9 @@
 """Several batches through one function in one compiled loop.
 
 The loop has a number of turns that is no part of what is compiled, so one compilation serves every number up to the
-arrays' length. Its body is the function as it would be jitted alone, though not always what XLA makes of it: on the CPU,
-dense layers give the same bits, and convolutions take some 20 times as long as outside a loop (``lax.scan`` no less).
+arrays' length. Its body is the function as it would be jitted alone, though not always what XLA makes of it: on the
+CPU, dense layers give the same bits, and convolutions take some 20 times as long as outside a loop (in ``lax.scan``,
+too).
 """
 
 from __future__ import annotations
