@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from flax import nnx
 
 from datarax_mp import DeviceStage, Pipeline, RandomDeviceStage
 from datarax_mp.pipeline.iterator import PipelineIterator
+from datarax_mp.testing import kill_workers
 
 LENGTH, ROWS = 205, 8  # 25 whole batches, and one of five records
 
@@ -288,3 +290,17 @@ def test_what_has_no_meaning_is_refused() -> None:
         closed.scan(first, length=1)
     with pytest.raises(RuntimeError, match="the pipeline is closed"):
         closed.scan(first, length=1)
+
+
+def test_workers_that_die_between_two_scans_and_within_one_change_nothing() -> None:
+    with make(0, drop_last=True) as plain:
+        firsts = [int(batch["n"][0]) for _ in range(8) for batch in plain]
+    with make(2, drop_last=True) as pipeline:
+        found = pipeline.scan(first, length=20).tolist()
+        assert kill_workers()
+        found += pipeline.scan(first, length=20).tolist()
+        killing = threading.Thread(target=kill_workers)
+        killing.start()
+        found += pipeline.scan(first, length=160).tolist()
+        killing.join()
+    assert found == firsts
