@@ -33,7 +33,10 @@ class PublicNames(SphinxDirective):
     @staticmethod
     def _lines(path: str, value: Any) -> list[str]:
         if inspect.isclass(value):
-            options = ["   :members:"] if not issubclass(value, BaseException) else []
+            # What is written in classes of ours that a class consists of is its own; what others have given it is not.
+            theirs = [base.__name__ for base in value.__mro__ if not base.__module__.startswith("datarax_mp")]
+            options = ["   :members:", f"   :inherited-members: {', '.join(theirs)}"]
+            options = options if not issubclass(value, BaseException) else []
             return [f".. autoclass:: {path}", *options, ""]
         return [f".. {'autofunction' if callable(value) else 'autodata'}:: {path}", ""]
 
