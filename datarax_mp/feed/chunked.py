@@ -127,11 +127,13 @@ class ChunkedFeed:
             return
         if not self._parts:
             # One without rows is nothing that could be stacked.
-            self._wanted = self._chunks.size(batch.step) if batch.size else 1
+            self._wanted = self._chunks.size(batch.step, batch.epoch.number) if batch.size else 1
         self._parts.append(batch)
 
     def _fits(self, batch: HostBatch) -> bool:
         first = self._parts[0]
+        if first.epoch.number != batch.epoch.number:
+            return False
         if len(self._parts) < first.alike:
             return True
         shapes = [[array.shape for array in part.arrays()] for part in (first, batch)]

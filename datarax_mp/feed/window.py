@@ -137,7 +137,7 @@ class Window:
                 return
             steps = self._length.steps
             if self._chunks is not None:
-                steps = self._chunks.reach(self._next, steps)
+                steps = self._chunks.reach(self._next, self._epoch, steps)
             steps = min(steps, self._stop - self._next)
             assignment = Assignment(Run(self._epoch, self._next, steps, slot), self._ring)
             self._crew.submit(assignment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -107,7 +108,7 @@ class Onward(Generic[Yielded]):
         return applied(stages, batch, Epoch(order, epoch), step)
 
     def stacked(self, steps: int) -> PipelineIterator[Yielded]:
-        """Begin the next epoch, as ``iter`` does, with ``steps`` batches in each Batch.
+        """Begin the next epoch, or ``num_epochs``, as ``iter`` does, with ``steps`` batches in each Batch.
 
         Its arrays are ``(steps, rows, ...)``, of NumPy views where workers have written them; ``batch_size`` is the
         number of steps, and ``metadata``, ``info`` and ``valid_mask`` have one list or row for each of them. The last
@@ -126,8 +127,11 @@ class Onward(Generic[Yielded]):
         >>> [group["x"].shape for group in pipeline.stacked(3)]
         [(3, 2), (2, 2)]
         """
-        chunks = Chunks(integer("steps", steps, least=1), start=self._stackable("stacked"))
-        return self._begin(chunks)
+        steps = integer("steps", steps, least=1)
+        self._stackable("stacked")
+        self._course.prepare()
+        start = self._course.next
+        return self._begin(Chunks(steps, start=start.step, epoch=start.epoch))
 
     def skip(self, steps: Iterable[int], *, epoch: int | None = None) -> None:
         """Leave steps out of an epoch: a stretch over which the loss jumped, say. Nobody reads their records.
@@ -175,7 +179,7 @@ class Onward(Generic[Yielded]):
         [[1.0, 2.0], [3.0], [1.0, 2.0]]
         """
         self._batches_wanted("step")
-        batch = self._following(lambda at: None)
+        batch = self._following(lambda *_: None)
         data: dict[str, Any] = batch.get_data()
         return data
 
@@ -236,8 +240,8 @@ class Onward(Generic[Yielded]):
                     raise
         return scanned.result()
 
-    def _following(self, wanted: Callable[[int], Chunks | None]) -> Any:
-        """What comes next; ``wanted`` says for the epoch's step where it begins how steps are to come together."""
+    def _following(self, wanted: Callable[[int, int], Chunks | None]) -> Any:
+        """What comes next; ``wanted`` says for the step and epoch where it begins how steps are to come together."""
         fresh = False
         while True:
             iterator, began = self._at_hand(wanted)
@@ -247,11 +251,11 @@ class Onward(Generic[Yielded]):
                 raise ValueError(f"epoch {self._course.cursor.at.epoch - 1} has no batch, so there is no next one")
             fresh = True
 
-    def _at_hand(self, wanted: Callable[[int], Chunks | None]) -> tuple[Iterator[Any], bool]:
+    def _at_hand(self, wanted: Callable[[int, int], Chunks | None]) -> tuple[Iterator[Any], bool]:
         """An iterator that goes on from here, and whether it was begun for that."""
         self._course.prepare()
-        step = self._course.cursor.at.step
-        chunks, going = wanted(step), self._going
+        _, epoch, step = self._course.cursor.at
+        chunks, going = wanted(step, epoch), self._going
         if going is not None:
             if going.cursor is self._course.cursor and _same(going.chunks, chunks, step) and not going.iterator.ended:
                 return going.iterator, False
@@ -265,8 +269,9 @@ class Onward(Generic[Yielded]):
         """An iterator for the next epoch, or from ``here`` on, where the newest one is."""
         session, course = self._renewed(), self._course
         before = course.next
-        # Chunks are of one epoch, after which the next one is begun anew.
-        reach = Reach(self._config.num_epochs if chunks is None else 1, left_out=course.left_out)
+        # Where ``scan`` is to have a chunk's end is known of one epoch alone.
+        epochs = self._config.num_epochs if chunks is None or chunks.every is None else 1
+        reach = Reach(epochs, left_out=course.left_out)
         start = course.cursor.at if here else course.upcoming(reach)
         end = reach.end(start.epoch)
         following = Position(start.order, start.epoch + 1 if end is None else end, 0)
@@ -323,17 +328,15 @@ class Onward(Generic[Yielded]):
         if self._config.single:
             raise ValueError(f"{name} is about batches, and enforce_batch=False makes none")
 
-    def _stackable(self, name: str) -> int:
-        """Make sure that batches can be stacked; the step where the next epoch is begun."""
+    def _stackable(self, name: str) -> None:
+        """Make sure that batches can be stacked."""
         self._batches_wanted(name)
         steps_first(self._config.sharding)
-        self._course.prepare()
-        return self._course.next.step
 
 
 def _same(one: Chunks | None, other: Chunks | None, step: int) -> bool:
     """Whether chunks end at the same places from a step on."""
     if one is None or other is None or one.every is None or other.every is None:
         return one == other
-    alike = (one.most, one.every, one.filled) == (other.most, other.every, other.filled)
+    alike = dataclasses.replace(one, start=other.start) == other
     return alike and (step - one.start) % one.every == (step - other.start) % other.every

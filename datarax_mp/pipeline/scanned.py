@@ -57,9 +57,9 @@ class Scanned:
         """How many steps are still to be taken."""
         return self.length - self._done[1]
 
-    def chunks(self, step: int) -> Chunks:
+    def chunks(self, step: int, epoch: int) -> Chunks:
         """How steps are to come together, from one of an epoch on."""
-        return Chunks(self._most, start=step - self._done[1], every=self.length, filled=True)
+        return Chunks(self._most, start=step - self._done[1], epoch=epoch, every=self.length, filled=True)
 
     def take(self, chunk: Chunk) -> None:
         """Take the steps of a chunk, of which there are at most as many as are left."""

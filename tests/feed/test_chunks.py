@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,16 +29,21 @@ def ends(chunks: Chunks, upto: int) -> set[int]:
 @given(CHUNKS, st.integers(0, 50))
 def test_a_chunk_ends_at_the_next_end(chunks: Chunks, after: int) -> None:
     step = chunks.start + after
-    assert step + chunks.size(step) == min(end for end in ends(chunks, step + 10) if end > step)
+    assert step + chunks.size(step, 0) == min(end for end in ends(chunks, step + 10) if end > step)
 
 
 @given(CHUNKS, st.integers(0, 50), st.integers(1, 40))
 def test_a_run_has_as_many_whole_chunks_as_fit_in(chunks: Chunks, after: int, room: int) -> None:
     step = chunks.start + after
     fitting = [end - step for end in ends(chunks, step + room + 1) if 0 < end - step <= room]
-    assert chunks.reach(step, room) == max(fitting, default=room)
+    assert chunks.reach(step, 0, room) == max(fitting, default=room)
 
 
 @given(CHUNKS, st.integers(0, 12))
 def test_chunks_are_made_smaller_only_where_their_size_is_ours_to_choose(chunks: Chunks, steps: int) -> None:
     assert chunks.within(steps).most == (min(chunks.most, max(1, steps)) if chunks.filled else chunks.most)
+
+
+@given(CHUNKS, st.integers(0, 50))
+def test_a_later_epoch_has_them_from_its_first_step_on(chunks: Chunks, step: int) -> None:
+    assert chunks.size(step, 1) == dataclasses.replace(chunks, start=0).size(step, 0)

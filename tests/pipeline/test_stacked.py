@@ -231,3 +231,19 @@ def test_what_cannot_be_stacked_is_refused() -> None:
         assert pipeline.get_state()["epoch"] == 0
     with make(enforce_batch=False) as elements, pytest.raises(ValueError, match="about batches"):
         elements.stacked(2)
+
+
+def test_several_epochs_are_one_stream_whose_groups_end_with_each() -> None:
+    with make(2, num_epochs=3) as pipeline, make(0, num_epochs=3) as plain:
+        epochs = single(plain)
+        assert same(single(pipeline, 6), epochs)
+        assert len(epochs) == 3 * 16
+    with make(2, num_epochs=2) as pipeline, make(0) as before:
+        iterator = iter(before)
+        for _ in range(3):
+            next(iterator)
+        pipeline.set_state(before.get_state())
+        sizes = [group["x"].shape[:2] for group in pipeline.stacked(8)]
+        assert sizes == [(8, 4), (4, 4), (1, 1), (8, 4), (7, 4), (1, 1)]
+        pipeline.skip(range(2, 5))
+        assert [group["x"].shape[0] for group in pipeline.stacked(8)] == [8, 4, 1, 8, 7, 1]
