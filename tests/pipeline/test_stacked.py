@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from datarax_mp import DeviceStage, Pad, Pipeline, RandomDeviceStage, RandomMapElement
@@ -247,3 +249,33 @@ def test_several_epochs_are_one_stream_whose_groups_end_with_each() -> None:
         assert sizes == [(8, 4), (4, 4), (1, 1), (8, 4), (7, 4), (1, 1)]
         pipeline.skip(range(2, 5))
         assert [group["x"].shape[0] for group in pipeline.stacked(8)] == [8, 4, 1, 8, 7, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_for_any_sizes_the_stream_is_that_of_single_batches(data: st.DataObject) -> None:
+    length, rows, steps = (data.draw(st.integers(1, most)) for most in (70, 9, 12))
+    budget = data.draw(st.sampled_from([None, 12 * 4096, 1 << 20]))
+    options: dict[str, Any] = {
+        "source": {"n": np.arange(length), "x": np.arange(length * 3, dtype=np.float32).reshape(length, 3)},
+        "batch_size": rows,
+        "output": "numpy",
+        "num_epochs": data.draw(st.integers(1, 3)),
+        **data.draw(st.sampled_from([{}, {"drop_last": True}, {"pad_last": True}])),
+    }
+    with make(0, **options) as plain, make(0, memory_budget=budget, **options) as pipeline:
+        known = len(plain) // options["num_epochs"]
+        if left_out := data.draw(st.sets(st.integers(0, max(known - 1, 0)), max_size=3)) if known else set():
+            for one in (plain, pipeline):
+                one.skip(left_out)
+        iterator = iter(plain)
+        for _ in range(data.draw(st.integers(0, 5))):
+            next(iterator, None)
+        state = iterator.get_state()
+        for one in (plain, pipeline):
+            one.set_state(state)
+        groups = list(pipeline.stacked(steps))
+        rest = [leaves(batch) for batch in plain]
+        assert same([[array[step] for array in leaves(g)] for g in groups for step in range(g.batch_size)], rest)
+        assert all(group.batch_size <= steps for group in groups)
+        assert pipeline.get_state() == plain.get_state()
