@@ -80,9 +80,11 @@ class Waker:
 
     Attributes:
         woken: whether one has.
+        ring: called when one does, for who waits for something else than descriptors; in whatever thread that is.
     """
 
     woken = False
+    ring: Callable[[], object] | None = None
 
     def __init__(self) -> None:
         # Nobody may write to a descriptor that has been closed and given out anew. A signal handler comes in again.
@@ -102,6 +104,8 @@ class Waker:
             self._waking += 1
             if self._pipe is not None:
                 self._pipe.write()
+            if self.ring is not None:
+                self.ring()
             self._waking -= 1
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 
@@ -19,6 +20,7 @@ class WorkerInfo:
 
 
 _here: WorkerInfo | None = None
+_of_thread = threading.local()
 
 
 def worker_info() -> WorkerInfo | None:
@@ -30,7 +32,12 @@ def worker_info() -> WorkerInfo | None:
     >>> print(worker_info())
     None
     """
-    return _here
+    return getattr(_of_thread, "info", _here)
+
+
+def become_in_thread(info: WorkerInfo) -> None:
+    """Make the calling thread the worker that ``info`` says."""
+    _of_thread.info = info
 
 
 def become(info: WorkerInfo) -> None:

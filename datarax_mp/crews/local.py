@@ -14,10 +14,10 @@ import queue
 import threading
 from contextlib import nullcontext
 
-from datarax_mp.core.errors import RemoteError
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Assignment, Crew
+from datarax_mp.crews.raised import Raised
 from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.randomness import put_back
@@ -164,20 +164,10 @@ def _work(
         try:
             answer = _perform(executor, assignment)
         except BaseException as error:  # somebody waits for an answer, whatever it is
-            answer = Failed(_Raised(error), Written.nothing())
+            answer = Failed(Raised(error), Written.nothing())
         done.put((assignment, answer))
 
 
 def _perform(executor: Executor, assignment: Assignment) -> Answer:
     with put_back(quick=not executor.user_code.draws) if executor.user_code.there else nullcontext():
-        return executor.perform(assignment.run, assignment.ring.memory, assignment.ring.slot_bytes, _Raised)
-
-
-class _Raised(RemoteError):
-    """An exception that was raised right here, and needs no packing."""
-
-    def __init__(self, error: BaseException) -> None:
-        object.__setattr__(self, "_error", error)
-
-    def restore(self) -> BaseException:
-        return self._error  # type: ignore[attr-defined, no-any-return]
+        return executor.perform(assignment.run, assignment.ring.memory, assignment.ring.slot_bytes, Raised)

@@ -14,7 +14,7 @@ import numpy as np
 from datarax_mp.core.cores import usable_cores
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
-from datarax_mp.crews.choose import missing
+from datarax_mp.crews.choose import WORKERS, missing
 from datarax_mp.delivery.global_arrays import shard_of_sharding
 from datarax_mp.order import ShardOptions
 from datarax_mp.recipe.worker_init import WorkerInit
@@ -22,14 +22,19 @@ from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.base import Rank, Stage, mixes_rows
 
 
-def resolve_workers(value: Any) -> tuple[int, bool]:
+def resolve_workers(workers: Any, value: Any) -> tuple[int, bool]:
     """The number of workers, or with ``"auto"`` the most there may be; and whether it is ``"auto"``."""
+    if workers not in WORKERS:
+        raise ValueError(f"workers must be one of {', '.join(map(repr, WORKERS))}, got {workers!r}")
     auto = isinstance(value, str) and value == "auto"
     if isinstance(value, str) and not auto:
         raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
     number = usable_cores() if auto else integer("num_workers", value, least=0)
-    if lacking := missing(number):
-        raise ValueError(f"worker processes need what this system lacks ({', '.join(lacking)}); use num_workers=0")
+    if lacking := missing(workers, number):
+        raise ValueError(
+            f"worker processes need what this system lacks ({', '.join(lacking)}); use workers='threads' or "
+            "num_workers=0"
+        )
     return number, auto
 
 

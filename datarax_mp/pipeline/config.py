@@ -154,6 +154,7 @@ class Config:
 
 def _options(
     *,
+    workers: Any,
     num_workers: Any,
     prefetch_size: Any,
     timeout: Any,
@@ -161,10 +162,11 @@ def _options(
     memory_budget: Any,
     run_steps: int | None,
 ) -> Options:
-    number, auto = arguments.resolve_workers(num_workers)
+    number, auto = arguments.resolve_workers(workers, num_workers)
     arguments.check_workers(number, timeout, restart_workers)
     return Options(
         num_workers=number,
+        workers=workers,
         prefetch_size=integer("prefetch_size", prefetch_size, least=0),
         timeout=timeout,
         restart_workers=restart_workers,

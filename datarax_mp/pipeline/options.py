@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datarax_mp.crews.choose import Workers
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The part of a pipeline's arguments that says how batches are made, not which.
 
     Attributes:
-        num_workers: worker processes, the most there may be under ``auto``; 0 works in the calling process.
+        num_workers: workers, the most there may be under ``auto``; 0 works in the calling thread.
+        workers: of which kind they are.
         prefetch_size: batches that stand ready on the device ahead of the caller.
         timeout: seconds that a batch may take once it is waited for, or None.
         restart_workers: whether a worker that dies is replaced.
@@ -20,6 +23,7 @@ class Options:
     """
 
     num_workers: int
+    workers: Workers = "processes"
     prefetch_size: int = 2
     timeout: float | None = None
     restart_workers: bool = True

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
-from datarax_mp.crews.choose import prepare
+from datarax_mp.crews.choose import Workers, prepare
 from datarax_mp.delivery.transfer import Output
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
@@ -54,9 +54,14 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         seed: the seed itself, an int of at most 64 bits. It also seeds the global generators (``np.random``,
             ``random``, torch's, OpenCV's) for the user's code, anew for every step, and is 0 for that if neither is
             given. The calling process's own generators are left as they are.
-        num_workers: worker processes; 0 works in the calling process. ``"auto"`` begins with one and adds more for as
+        num_workers: how many workers; 0 works in the calling thread. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
             (affinity and control groups count); what it finds is logged (INFO).
+        workers: ``"processes"``, or ``"threads"`` of this process, for sources and stages that let go of the
+            interpreter lock (decoders, NumPy): nothing is started, pickled or held twice. Threads share the source and
+            the stages, the objects that were given: whether that may be is theirs to know; a ``set_epoch`` is called
+            when no thread is at another epoch. Code that draws from global random generators is refused, and what
+            ``timeout`` finds stuck is left to itself. The stream is the same.
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.
@@ -178,6 +183,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         rngs: Any = None,
         seed: int | None = None,
         num_workers: int | Literal["auto"] = 0,
+        workers: Workers = "processes",
         prefetch_size: int = 2,
         enforce_batch: bool = True,
         drop_last: bool = False,
@@ -218,6 +224,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             retries=retries,
             worker_init=worker_init,
             num_workers=num_workers,
+            workers=workers,
             prefetch_size=prefetch_size,
             timeout=timeout,
             restart_workers=restart_workers,
@@ -233,7 +240,7 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
         self._skips = Skips(config.on_skip)
         order = self._blueprint.order(seed=seed, rngs=rngs)
         self._ledger = None if config.ledger is None else Ledger(config.ledger, self._records)
-        prepare(config.options.num_workers)  # it starts up while the caller builds a model
+        prepare(config.options.workers, config.options.num_workers)  # it starts up while the caller builds a model
         self._course = Course(self._blueprint, order)
 
     @classmethod

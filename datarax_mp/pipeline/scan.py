@@ -75,6 +75,7 @@ def passes(
     """
     options = Options(
         options.num_workers,
+        workers=options.workers,
         timeout=options.timeout,
         restart_workers=options.restart_workers,
         run_steps=_RECORDS,

@@ -46,6 +46,7 @@ class Session:
         self._recipe, self._options, self._delivery = recipe, options, delivery
         self._engine = choose(
             recipe,
+            workers=options.workers,
             num_workers=options.num_workers,
             fewer=options.auto,
             restart=options.restart_workers,

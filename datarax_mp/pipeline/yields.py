@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 
+from datarax_mp.crews.choose import Workers
 from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline.skips import SkippedRecord
 
@@ -39,6 +40,7 @@ class Arguments(TypedDict, total=False):
     rngs: Any
     seed: int | None
     num_workers: int | Literal["auto"]
+    workers: Workers
     prefetch_size: int
     drop_last: bool
     pad_last: bool

@@ -23,15 +23,16 @@ class Executor:
 
     Args:
         recipe: what is done.
+        user_code: the user's code in it, where it is another one than this process's.
 
     Attributes:
         recipe: see above.
         user_code: what there is of the user's in it.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, user_code: UserCode | None = None) -> None:
         self.recipe = recipe
-        self.user_code = UserCode(recipe)
+        self.user_code = UserCode(recipe) if user_code is None else user_code
         self._maker: Maker | None = None
         self._block_bytes = 0
 

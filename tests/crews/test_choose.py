@@ -63,21 +63,21 @@ def test_processes_that_were_imported_late_end_after_the_iterators_that_use_them
 
 
 def test_the_calling_process_works_where_there_are_no_workers(recipe: Recipe) -> None:
-    engine = choose(recipe, num_workers=0, fewer=False, restart=True, timeout=None)
+    engine = choose(recipe, workers="processes", num_workers=0, fewer=False, restart=True, timeout=None)
     assert isinstance(engine, LocalEngine)
     assert not engine.shared
 
 
 def test_workers_need_memory_that_other_processes_can_map(recipe: Recipe) -> None:
-    engine = choose(recipe, num_workers=2, fewer=False, restart=True, timeout=None)
+    engine = choose(recipe, workers="processes", num_workers=2, fewer=False, restart=True, timeout=None)
     assert engine.shared
     engine.close()
 
 
 def test_nothing_is_missing_for_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.fork")
-    assert missing(0) == []
-    assert missing(1) == ["os.fork"]
+    assert missing("processes", 0) == []
+    assert missing("processes", 1) == ["os.fork"]
 
 
 def test_a_crew_that_neither_grows_nor_times_out_says_so_when_it_is_asked_all_the_same() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import psutil
@@ -96,7 +96,14 @@ def fails(record: Any) -> Any:
     return {"n": record, "text": f"record {record}"}
 
 
-def make(mode: str, workers: int) -> Pipeline:
+Workers: TypeAlias = int | str
+THREADS = "2 threads"
+
+
+def make(mode: str, workers: Workers) -> Pipeline:
+    how: dict[str, Any] = {"num_workers": workers}
+    if workers == THREADS:
+        how = {"num_workers": 2, "workers": "threads"}
     options: dict[str, Any] = {
         "arrays": {"output": "numpy"},
         "metadata": {"stages": [stage], "output": "numpy"},
@@ -104,7 +111,7 @@ def make(mode: str, workers: int) -> Pipeline:
         "skip": {"stages": [fails], "on_error": "skip", "output": "numpy"},
         "grouped": {},
     }[mode]
-    return Pipeline(source=np.arange(25 if mode != "grouped" else 65), batch_size=2, num_workers=workers, **options)
+    return Pipeline(source=np.arange(25 if mode != "grouped" else 65), batch_size=2, **how, **options)
 
 
 MODES = ("arrays", "metadata", "pad", "skip", "grouped")
@@ -136,7 +143,7 @@ def some(total: int) -> Iterator[int]:
 class Epoch:
     """One epoch with a pipeline, into which something comes."""
 
-    def __init__(self, mode: str, workers: int) -> None:
+    def __init__(self, mode: str, workers: Workers) -> None:
         self.pipeline = make(mode, workers)
         self.iterator: Any = None
         self.batches: list[Any] = []
@@ -153,9 +160,9 @@ class Epoch:
 
 # A socket that has no owner yet when the exception comes is closed by the garbage collection, with this warning.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2, THREADS])
 @pytest.mark.parametrize("mode", MODES)
-def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str, workers: int) -> None:
+def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str, workers: Workers) -> None:
     with make(mode, workers) as pipeline:
         expected = numbers(pipeline)
     total = lines_of(Epoch(mode, workers).run)
@@ -235,9 +242,9 @@ def quietly(call: Callable[[Epoch], Any], epoch: Epoch, found: list[Any], messag
     return handle
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2, THREADS])
 @pytest.mark.parametrize("name", CALLS)
-def test_a_signal_handler_may_call_anything_at_any_line(name: str, workers: int) -> None:
+def test_a_signal_handler_may_call_anything_at_any_line(name: str, workers: Workers) -> None:
     with make("metadata", workers) as pipeline:
         expected = numbers(pipeline)
     total = lines_of(Epoch("metadata", workers).run)
@@ -312,8 +319,8 @@ def test_next_in_the_middle_of_next_is_an_error() -> None:
 
 # Python itself drops what is raised in a finalizer or in a callback of the garbage collection, such as JAX's.
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: int) -> None:
+@pytest.mark.parametrize("workers", [0, 2, THREADS])
+def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: Workers) -> None:
     seconds = 1.5 if TRIED else 60.0
     expected, of_kind = numbers(make("metadata", workers)), itertools.cycle(KINDS)
     threads, descriptors = left_without_workers()  # by other tests' libraries

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
@@ -77,7 +78,7 @@ class System:
         return self.only is None or name in self.only
 
 
-OURS, OURS_NUMPY = "datarax_mp", "datarax_mp, NumPy out"
+OURS, OURS_NUMPY, OURS_THREADS = "datarax_mp", "datarax_mp, NumPy out", "datarax_mp, threads"
 
 
 def systems(workers: int, *, sweep: bool = False) -> list[System]:
@@ -86,6 +87,7 @@ def systems(workers: int, *, sweep: bool = False) -> list[System]:
     mine = functools.partial(System, imports=("datarax_mp.pipeline", "datarax_mp.core.element_batch"))
     found = [mine(OURS, count, ours.Ours, "none") for count in counts]
     found.append(mine(OURS_NUMPY, workers, functools.partial(ours.Ours, output="numpy"), "numpy"))
+    found.append(mine(OURS_THREADS, workers, functools.partial(ours.Ours, kind="threads"), "none"))
     found.append(System("NumPy in main", 0, plain.Plain))
     found.append(System("jax-dataloader", 0, by_jax_dataloader.JaxDataLoader, imports=("jax_dataloader",)))
     for count in sorted({1, workers, 2 * workers} if sweep else {workers}):
@@ -107,7 +109,13 @@ def _peers(workers: int) -> list[System]:
         spdl("SPDL, ring arena", open=functools.partial(by_spdl.Subprocesses, arena="ring")),
         spdl("SPDL, segment pool", open=functools.partial(by_spdl.Subprocesses, arena="pool")),
         spdl("SPDL, queue", open=functools.partial(by_spdl.Subprocesses, arena=None)),
-        spdl("SPDL, pool of processes", open=by_spdl.ProcessPool, only=("stragglers",)),
+        spdl(
+            "SPDL, threads",
+            open=functools.partial(by_spdl.Pool, kind=ThreadPoolExecutor),
+            only=("large", "small", "photos"),
+            forks=False,
+        ),
+        spdl("SPDL, pool of processes", open=by_spdl.Pool, only=("stragglers",)),
     ]
 
 

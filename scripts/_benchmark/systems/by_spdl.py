@@ -6,8 +6,8 @@ which the arrays look. Without one they are pickled into the queue. Subprocesses
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, Literal
 
 from _benchmark.sources import Arrays
@@ -62,13 +62,13 @@ class Part:
         return map(self.work.batch, next(self.epochs))
 
 
-class ProcessPool:
-    """A pool of processes: whichever is free takes the next batch, and they still come in order."""
+class Pool:
+    """A pool of processes, or threads: whichever is free takes the next batch, and they still come in order."""
 
-    def __init__(self, work: Work, workers: int) -> None:
+    def __init__(self, work: Work, workers: int, kind: Callable[[int], Executor] = ProcessPoolExecutor) -> None:
         self.work, self.workers = work, workers
         self.epochs = work.epochs()
-        self.executor = ProcessPoolExecutor(workers)
+        self.executor = kind(workers)
 
     def __iter__(self) -> Iterator[Arrays]:
         from spdl.pipeline import PipelineBuilder
@@ -81,5 +81,5 @@ class ProcessPool:
             yield from pipeline
 
     def close(self) -> None:
-        """End the processes."""
+        """End them."""
         self.executor.shutdown(cancel_futures=True)

@@ -14,7 +14,13 @@ from _benchmark.workloads import MOST_TOKENS, Work
 class Ours:
     """Columns as a MemorySource, everything else as it is. The work is not kept: columns go to shared memory."""
 
-    def __init__(self, work: Work, workers: int, output: Literal["jax", "numpy"] = "jax") -> None:
+    def __init__(
+        self,
+        work: Work,
+        workers: int,
+        output: Literal["jax", "numpy"] = "jax",
+        kind: Literal["processes", "threads"] = "processes",
+    ) -> None:
         from datarax_mp import MemorySource, MemorySourceConfig, Pad
 
         source = work.source
@@ -23,7 +29,7 @@ class Ours:
         stages: list[Any] = list(work.load.stages)
         if work.load.pad is not None:
             stages.append(Pad(work.load.pad, MOST_TOKENS, to="longest"))
-        self.pipeline = _pipeline(work, source, stages, workers, output)
+        self.pipeline = _pipeline(work, source, stages, workers, output, kind)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.pipeline)
@@ -33,7 +39,14 @@ class Ours:
         self.pipeline.close()
 
 
-def _pipeline(work: Work, source: Any, stages: list[Any], workers: int, output: Literal["jax", "numpy"]) -> Any:
+def _pipeline(
+    work: Work,
+    source: Any,
+    stages: list[Any],
+    workers: int,
+    output: Literal["jax", "numpy"],
+    kind: Literal["processes", "threads"],
+) -> Any:
     from datarax_mp import Pipeline
 
     return Pipeline(
@@ -43,6 +56,7 @@ def _pipeline(work: Work, source: Any, stages: list[Any], workers: int, output: 
         shuffle=work.load.shuffle,
         rngs=np.random.default_rng(SEED),
         num_workers=workers,
+        workers=kind,
         drop_last=True,
         output=output,
     )

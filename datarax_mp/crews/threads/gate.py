@@ -1,0 +1,109 @@
+"""What the user's code is told before it runs in a thread: to prepare, and the epoch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from datarax_mp.core.strays import claim
+from datarax_mp.recipe.randomness import imported
+from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.user_code import Seeder, UserCode
+from datarax_mp.recipe.worker_init import WorkerInit
+
+T = TypeVar("T")
+
+
+class Gate:
+    """Lets threads work that are at the same epoch, where the source or a stage has a ``set_epoch``.
+
+    They share the one object, which knows one epoch at a time. Where nobody listens, everybody may pass.
+
+    Args:
+        code: the user's code in the recipe.
+    """
+
+    def __init__(self, code: UserCode) -> None:
+        self._code = code
+        self._changed = threading.Condition()
+        self._epoch: int | None = None
+        self._inside = 0
+        self._listeners: list[tuple[str, Any]] = []
+
+    def enter(self, epoch: int) -> None:
+        """Be inside until ``leave``, at an epoch of which everybody has been told; wait for those of another epoch.
+
+        Raises:
+            Exception: what a ``set_epoch`` raised; then the caller is not inside.
+        """
+        with self._changed:
+            if not self._listeners:
+                self._inside += 1
+                return
+            self._changed.wait_for(lambda: not self._inside or self._epoch == epoch)
+            if self._epoch != epoch:
+                self._epoch = None
+                for name, listener in self._listeners:
+                    try:
+                        listener.set_epoch(epoch)
+                    except Exception as error:
+                        claim(error, f"while {name}.set_epoch({epoch}) was called")
+                        raise
+                self._epoch = epoch
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Be inside no longer."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def begin(self) -> None:
+        """Another iterator begins: what listens may have been changed, and is told anew."""
+        listeners = self._code.listeners() if self._code.there else []
+        with self._changed:
+            self._listeners = listeners
+            if not self._inside:
+                self._epoch = None
+
+
+class ThreadsCode(UserCode):
+    """The user's code in one thread: prepared once in it; its draws from global generators are nobody's to seed.
+
+    Args:
+        recipe: the recipe.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self._prepare = None if recipe.init is None else WorkerInit(recipe.init.fn)
+        self._drew = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it has been seen to draw from global generators."""
+        return self._drew
+
+    @draws.setter
+    def draws(self, known: bool) -> None:
+        self._drew = known
+
+    def watch(self, epoch: int, work: Callable[[], T]) -> T:
+        """Do work, and find out whether it draws; a library that it imports is none that it has drawn from."""
+        there = imported()
+        result = super().watch(epoch, work)
+        return result if imported() == there else super().watch(epoch, work)
+
+    def enter(self, epoch: int) -> None:
+        """Prepare the thread; of the epoch the gate tells."""
+        if self._prepare is not None:
+            self._prepare()
+
+    def seeder(self) -> Seeder | None:
+        """Nothing is seeded: another thread would draw from it."""
+        return None
+
+    def try_out(self, work: Callable[[], T]) -> T:
+        """Do work, once."""
+        return work()
