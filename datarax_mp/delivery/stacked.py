@@ -6,20 +6,23 @@ device it goes in one transfer for each field, 0.5 MB as ``(64, 128, 16)`` in 30
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from datarax_mp.delivery.description import batch_info, batch_metadata
 from datarax_mp.delivery.transfer import Transfer
 from datarax_mp.feed.chunked import HostChunk
+from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.recipe.work import Skip
 
 if TYPE_CHECKING:
     from datarax_mp.delivery.base import HandOver
-    from datarax_mp.delivery.batches import BatchDelivery
+    from datarax_mp.stages.device import DeviceStages
+    from datarax_mp.stages.draws import Draws
 
 _About: TypeAlias = tuple[Epoch, int, tuple[Skip, ...], int, bytes | None, str | None]  # of ``batch_metadata``
 
@@ -38,6 +41,28 @@ class Chunk(NamedTuple):
     steps: int
 
 
+class Stacking(Protocol):
+    """What is the same for the stacks of all epochs; ``BatchDelivery`` has it.
+
+    Attributes:
+        make_batch, stages, track_name, padded, spanning: as there.
+    """
+
+    make_batch: Callable[..., Any]
+    stages: DeviceStages | None
+    track_name: str | None
+    padded: bool
+    spanning: Any
+
+    def stacked_draws(self, stages: DeviceStages, batches: list[HostBatch], shards: int, room: int) -> Draws:
+        """What random stages draw from for several batches."""
+        ...
+
+    def stacked_mask(self, rows: tuple[int, ...], size: int, shards: int) -> Any:
+        """Which rows are there of several batches."""
+        ...
+
+
 class BoundStacks:
     """Delivers an epoch's batches several at a time.
 
@@ -48,7 +73,7 @@ class BoundStacks:
         bare: whether Chunks are wanted instead of Batches.
     """
 
-    def __init__(self, delivery: BatchDelivery, shards: int, transfer: Transfer, *, bare: bool) -> None:
+    def __init__(self, delivery: Stacking, shards: int, transfer: Transfer, *, bare: bool) -> None:
         self._delivery, self._shards, self._transfer, self._bare = delivery, shards, transfer, bare
         waits = delivery.stages is not None and delivery.spanning is not None
         self.hand_over: HandOver | None = self._finish if waits else None

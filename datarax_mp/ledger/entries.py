@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from datarax_mp.core.record import field_name
 from datarax_mp.core.spec import Layout
-from datarax_mp.feed.host_batch import HostBatch
-from datarax_mp.order import Order
+from datarax_mp.order import Epoch, Order
 
 VERSION = 1
 TORN = b"~\n"  # what makes a line of one that was torn
@@ -37,10 +36,10 @@ class Entry(NamedTuple):
     digest: bytes
 
     @classmethod
-    def of(cls, batch: HostBatch) -> Entry:
+    def of(cls, epoch: Epoch, step: int, rows: int, digest: bytes | None) -> Entry:
         """What there is to say of a batch, which has a digest."""
-        assert batch.digest is not None
-        return cls(batch.epoch.number, batch.step, batch.epoch.place(batch.step), batch.rows, batch.digest)
+        assert digest is not None
+        return cls(epoch.number, step, epoch.place(step), rows, digest)
 
     @property
     def at(self) -> Place:

@@ -303,7 +303,9 @@ class PipelineIterator(Generic[Yielded]):
                 raise
             self._error = error
             return False
-        entries = () if self._ledger is None else tuple(map(Entry.of, batch.parts))
+        entries: tuple[Entry, ...] = ()
+        if self._ledger is not None:
+            entries = tuple(Entry.of(part.epoch, part.step, part.rows, part.digest) for part in batch.parts)
         hand_over = work.bound.hand_over
         self._ready.append(_Ready(batch.epoch.number, batch.after, item, empty, batch.told, hand_over, entries))
         return True

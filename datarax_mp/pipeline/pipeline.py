@@ -114,16 +114,13 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
             Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
             caller keep more batches before they are copied out.
-        num_epochs: how many epochs one iterator goes through, as one stream; None is without end. Workers begin the
-            next epoch while the last batches of this one are made and received, so that its first batch is there as
-            soon as any other. An iterator ends where a multiple of so many epochs, counted from the first, is over, so
-            that a state needs to say no more than where it is. What is changed in the source or a stage holds from the
-            next iterator on. ``stacked`` and ``scan`` take the epochs one by one.
+        num_epochs: how many epochs one iterator goes through, as one stream that is worked on across the border; None
+            is without end. It ends where a multiple of so many epochs, counted from the first, is over, so that a state
+            says no more than where it is. What is changed in the source or a stage holds from the next iterator on.
         ledger: a file to which a line is appended for every batch when the caller receives it: where it comes, and
-            hashes of its records and fields, made by the workers. ``python -m datarax_mp diff A B`` names the first
-            record and field in which two runs differ. A run that goes on from a state goes on in the same file. Of
-            several hosts each needs a file of its own. Device stages come after what is hashed. Needs
-            ``datarax-mp[ledger]``.
+            hashes of its records and fields, by the workers, before device stages. ``python -m datarax_mp diff A B``
+            names the first record and field in which two runs differ. A run that goes on from a state goes on in the
+            same file; of several hosts each has one of its own. Needs ``datarax-mp[ledger]``.
 
     Raises:
         TypeError: an argument is of the wrong kind.

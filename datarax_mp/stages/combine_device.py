@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from datarax_mp.stages.combine import Chained, name_of
+from datarax_mp.stages.combined import Chained, name_of
 from datarax_mp.stages.device import Data, DeviceStage, ModuleStage, RandomDeviceStage
 
 
