@@ -229,15 +229,18 @@ class Onward(Generic[Yielded]):
         from datarax_mp.pipeline.scanned import Scanned  # delayed: it imports JAX
 
         scanned = Scanned(step_fn, modules, init_carry, integer("length", length, least=1))
-        with scanned:
-            while left := scanned.left:
+        before, left = self._course.cursor.at, 0
+        try:
+            while scanned.left:
                 before = self._course.cursor.at
-                try:
-                    scanned.take(self._following(scanned.chunks))
-                except BaseException:
-                    if scanned.left == left:  # what was received, the modules have not seen
-                        self._course.cursor = Cursor(before)
-                    raise
+                left = scanned.left
+                scanned.take(self._following(scanned.chunks))
+            scanned.hand_back()
+        except BaseException:  # also one that comes into handing back
+            if scanned.left == left:  # what was received, if anything, the modules have not seen
+                self._course.cursor = Cursor(before)
+            scanned.hand_back()
+            raise
         return scanned.result()
 
     def _following(self, wanted: Callable[[int, int], Chunks | None]) -> Any:

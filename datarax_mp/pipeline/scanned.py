@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ _AHEAD = 2  # chunks that the device may have before it, each of which holds its
 
 
 class Scanned:
-    """A scan on its way; entered as a context, at whose end the modules have what has become of them.
+    """A scan on its way; its modules stay as they were until ``hand_back``.
 
     Args:
         step_fn: see ``Pipeline.scan``.
@@ -79,10 +78,8 @@ class Scanned:
         outs = jax.tree.map(lambda out: out[: self.length], self._outs)
         return (self._done[0].carry, outs) if self._carries else outs
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def hand_back(self) -> None:
+        """Make the modules what has become of them; it may be done again."""
         self._loop.hand_back(self._done[0])
 
 

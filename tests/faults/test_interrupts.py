@@ -22,9 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
+from flax import nnx
 
 import datarax_mp
 from datarax_mp import Pad, Pipeline
@@ -215,6 +217,89 @@ def check_pipeline(epoch: Epoch, expected: list[Any]) -> None:
         except RuntimeError as error:
             if not epoch.closing or "the pipeline is closed" not in str(error):
                 raise
+
+
+class Stacked(Epoch):
+    """One epoch of several steps in one array."""
+
+    def run(self) -> None:
+        self.iterator = self.pipeline.stacked(3)
+        for group in self.iterator:
+            self.batches.append(group)
+        self.pipeline.close()
+
+    def received(self) -> list[list[int]]:
+        return [step for group in self.batches for step in group["value"].tolist()]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("mode", "workers"), [("arrays", 0), ("arrays", 2), ("grouped", 2)])
+def test_groups_of_steps_are_received_whole_or_not_at_all(mode: str, workers: int) -> None:
+    with make(mode, workers) as pipeline:
+        expected = [batch["value"].tolist() for batch in pipeline]
+    kinds = itertools.cycle(KINDS)
+    for line in some(lines_of(Stacked(mode, workers).run)):
+        epoch, error = Stacked(mode, workers), next(kinds)("from a handler")
+        caught, injection = None, AtLine(line, raiser(error), LINES)
+        try:
+            with injection:
+                epoch.run()
+        except type(error) as raised:
+            caught = raised
+        assert caught is error or not injection.where
+        received = epoch.received()
+        assert received == expected[: len(received)], injection.where
+        if epoch.iterator is not None:
+            state = epoch.iterator.get_state()
+            done = state["step"] + len(expected) * state["epoch"]
+            assert done == len(received), injection.where
+            with make(mode, workers) as resumed:
+                resumed.set_state(state)
+                rest = [batch["value"].tolist() for batch in resumed]
+                assert rest == (expected if state["epoch"] else expected[done:])
+        epoch.pipeline.close()
+
+
+class Steps(nnx.Module):
+    """Counts steps and sums their records up."""
+
+    def __init__(self) -> None:
+        self.count = nnx.Variable(jnp.zeros((), jnp.int32))
+        self.total = nnx.Variable(jnp.zeros((), jnp.int32))
+
+    def __call__(self, batch: Any) -> Any:
+        self.count[...] += 1
+        self.total[...] += batch["value"].sum().astype(jnp.int32)
+        return self.count[...]
+
+
+def scanned(pipeline: Pipeline[Any], steps: Steps) -> None:
+    for _ in range(2):
+        pipeline.scan(Steps.__call__, length=20, modules=(steps,))
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_scan_leaves_its_modules_where_its_state_is(workers: int) -> None:
+    with make("grouped", workers) as pipeline:
+        sums = [int(batch["value"].sum()) for _ in range(2) for batch in pipeline]
+    with make("grouped", workers) as pipeline:
+        total = lines_of(lambda: scanned(pipeline, Steps()))
+    kinds = itertools.cycle(KINDS)
+    for line in some(total):
+        error = next(kinds)("from a handler")
+        caught, injection = None, AtLine(line, raiser(error), LINES)
+        with make("grouped", workers) as pipeline:
+            steps = Steps()
+            try:
+                with injection:
+                    scanned(pipeline, steps)
+            except type(error) as raised:
+                caught = raised
+            assert caught is error or not injection.where
+            state = pipeline.get_state()
+            done = state["step"] + 33 * state["epoch"]
+            assert (int(steps.count[...]), int(steps.total[...])) == (done, sum(sums[:done])), injection.where
 
 
 CALLS: dict[str, Callable[[Epoch], Any]] = {
