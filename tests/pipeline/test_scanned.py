@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from typing import Any
 
@@ -223,38 +222,6 @@ def test_what_is_raised_leaves_the_steps_before_it_done() -> None:
         with pytest.raises(ValueError, match="no good"):
             pipeline.scan(step, length=30, modules=[count])
         assert int(count.steps[...]) == pipeline.get_state()["step"] == 20
-
-
-class Stop(Exception):
-    pass
-
-
-def test_what_comes_in_from_elsewhere_leaves_modules_and_position_together() -> None:
-    def raise_stop(*_: Any) -> None:
-        raise Stop
-
-    def step(count: Count, batch: Any) -> Any:
-        count.steps[...] += 1
-        return batch["n"][0]
-
-    count, stopped = Count(), 0
-    before = signal.signal(signal.SIGALRM, raise_stop)
-    try:
-        with make(0, drop_last=True) as pipeline:
-            pipeline.scan(step, length=64, modules=[count])
-            for turn in range(40):
-                signal.setitimer(signal.ITIMER_REAL, 0.002 + 0.0007 * turn)
-                try:
-                    pipeline.scan(step, length=100_000, modules=[count])
-                except Stop:
-                    stopped += 1
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                state = pipeline.get_state()
-                assert int(count.steps[...]) == 25 * state["epoch"] + state["step"]
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert stopped > 20
 
 
 def test_what_a_step_raises_is_raised() -> None:
