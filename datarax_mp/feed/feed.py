@@ -19,10 +19,12 @@ from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure, Lending
 from datarax_mp.feed.ring_plan import RingPlan
 from datarax_mp.feed.run_length import RunLength
+from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.feed.window import Window
 from datarax_mp.order import Order
 from datarax_mp.order.reach import Leg
+from datarax_mp.recipe.work import Done
 from datarax_mp.ring import Ring
 
 
@@ -41,6 +43,7 @@ class Feed:
         timeout: seconds that a batch may take once it is waited for, or None.
         tuner: decides how many workers there are, or None.
         chunks: which steps are to lie together, in one run, or None.
+        timings: told how long everybody took.
         clock: seconds.
     """
 
@@ -58,11 +61,15 @@ class Feed:
         timeout: float | None,
         tuner: WorkerTuner | None,
         chunks: Chunks | None = None,
+        timings: Timings | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._crew, self._clock = crew, clock
         self._tuner = tuner if crew.abilities.grows else None
         self._depth = Depth(clock())
+        self._timings = Timings() if timings is None else timings
+        self._timings.begin()
+        self._left = clock()
         self._window = Window(
             crew,
             ring,
@@ -73,7 +80,7 @@ class Feed:
             timeout=timeout,
             clock=clock,
         )
-        self._lending = Lending(ring, layout, order, most=plan.lendable, padded=padded)
+        self._lending = Lending(ring, layout, order, most=plan.lendable, padded=padded, timings=self._timings)
         # What is left of the run that is being delivered.
         self._run: Generator[HostBatch | Failure, None, None] | None = None
         self._left_in_run = 0
@@ -95,11 +102,14 @@ class Feed:
             finished = self._window.take()
             if finished is None:
                 return None
-            steps = finished.run.steps
-            if self._tuner is not None and self._tuner.observe(self._clock() - now, steps):
+            steps, waited = finished.run.steps, self._clock() - now
+            if isinstance(finished.answer, Done):
+                self._timings.gave(away=now - self._left, waited=waited, made=finished.answer.seconds, steps=steps)
+            if self._tuner is not None and self._tuner.observe(waited, steps):
                 self._crew.grow(self._tuner.workers)
             self._run, self._left_in_run = self._lending.batches(finished), steps
-            self._depth.left(self._clock())
+            self._left = self._clock()
+            self._depth.left(self._left)
         self._left_in_run -= 1
         batch = next(self._run)
         if not self._left_in_run:

@@ -13,6 +13,7 @@ from typing import Any
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.feed.host_batch import CopiedBatch, HostBatch, MappedBatch, aligned_copy
+from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.window import Finished
 from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
@@ -40,11 +41,12 @@ class Lending:
         order: whose steps they are.
         most: how many slots may be with the user at one time.
         padded: whether batches that are not full are filled up.
+        timings: where it is counted how many batches were copied.
     """
 
-    def __init__(self, ring: Ring, layout: Layout, order: Order, *, most: int, padded: bool) -> None:
+    def __init__(self, ring: Ring, layout: Layout, order: Order, *, most: int, padded: bool, timings: Timings) -> None:
         self._ring, self._layout, self._order = ring, layout, order
-        self._most, self._padded = most, padded
+        self._most, self._padded, self._timings = most, padded, timings
         self._epoch: Epoch | None = None  # of the newest run
 
     def _enter(self, number: int) -> Epoch:
@@ -93,6 +95,7 @@ class Lending:
                     digest=digest,
                 )
             else:
+                self._timings.copied += 1
                 copies = [aligned_copy(array) for array in layout.rows(memory, start, size, shapes)]
                 yield CopiedBatch(epoch, step, rows, size, info, skips, 1, copies, digest=digest)
         if isinstance(answer, Failed):

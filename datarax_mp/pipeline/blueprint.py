@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datarax_mp.delivery.choose import make_delivery
 from datarax_mp.delivery.placement import check_rows
 from datarax_mp.delivery.transfer import holds_x64
+from datarax_mp.feed.timings import Timings
 from datarax_mp.order import Batches, Choice, Order, order_of
 from datarax_mp.pipeline.arguments import resolve_seed
 from datarax_mp.pipeline.config import Config
@@ -36,11 +37,13 @@ class Blueprint:
         source: where records are read from.
         facts: what is known of it beside its records.
         config: the pipeline's arguments.
+        timings: where it is noted how long everybody takes, over all orders.
     """
 
     source: Source
     facts: SourceFacts
     config: Config
+    timings: Timings = field(default_factory=Timings)
 
     def order(self, *, seed: int | None, rngs: Any) -> Order:
         """Which record goes where, as long as no filter has left any out.
@@ -129,7 +132,7 @@ class Blueprint:
         )
         if config.sharding is not None and not recipe.user_code:
             delivery.check(probe(recipe).delivered, order)  # no code of the user's is run for that
-        return Session(recipe, config.options, delivery)
+        return Session(recipe, config.options, delivery, self.timings)
 
     @cached_property
     def device_stages(self) -> DeviceStages | None:

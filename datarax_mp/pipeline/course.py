@@ -55,6 +55,11 @@ class Course:
         return self._blueprint.source
 
     @property
+    def block_bytes(self) -> int:
+        """Bytes of a batch's arrays; 0 before the first one."""
+        return 0 if self._session is None else self._session.block_bytes
+
+    @property
     def known(self) -> bool:
         """Whether it is known which records there are."""
         return self._session is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +40,7 @@ CLOSE_SECONDS = 2.0
 ONE_EPOCH = Reach()
 
 _END = object()
+_TIMED = 16  # of so many batches one is timed on its way to its place
 
 
 @dataclass(slots=True)
@@ -129,6 +131,7 @@ class PipelineIterator(Generic[Yielded]):
         self._work: Work | None = None
         self._ending: Work | None = None  # what was worked with, until it is closed
         self._exhausted = False
+        self._taken = 0
 
     @property
     def ended(self) -> bool:
@@ -296,8 +299,9 @@ class PipelineIterator(Generic[Yielded]):
             return False
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = batch.size == 0
+        self._taken += 1
         try:
-            item = None if empty else work.bound.take(batch)
+            item = None if empty else work.bound.take(batch) if self._taken % _TIMED else self._timed_take(work, batch)
         except Exception as error:
             if not claimed(error):
                 raise
@@ -309,6 +313,12 @@ class PipelineIterator(Generic[Yielded]):
         hand_over = work.bound.hand_over
         self._ready.append(_Ready(batch.epoch.number, batch.after, item, empty, batch.told, hand_over, entries))
         return True
+
+    def _timed_take(self, work: Work, batch: Any) -> Any:
+        began = time.perf_counter()
+        item = work.bound.take(batch)
+        self._session.timings.moved.add(time.perf_counter() - began)
+        return item
 
     def _end_work(self) -> None:
         if self._work is not None:

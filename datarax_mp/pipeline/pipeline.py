@@ -21,6 +21,7 @@ from datarax_mp.pipeline.lookup import Lookup
 from datarax_mp.pipeline.onward import Onward
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor
+from datarax_mp.pipeline.watched import Watched
 from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.facts import SourceFacts
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
+class Pipeline(Lookup, Watched, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -322,16 +323,6 @@ class Pipeline(Lookup, Onward[Yielded], Generic[Yielded]):
             RuntimeError: the pipeline is closed.
         """
         return self._begin()
-
-    @property
-    def skipped(self) -> int:
-        """Records that ``on_error="skip"`` has left out so far, of the batches that were received, over all epochs."""
-        return self._skips.count
-
-    @property
-    def skips(self) -> list[SkippedRecord]:
-        """The newest 1,000 of them, oldest first: record, epoch, step and what was raised."""
-        return self._skips.newest()
 
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.

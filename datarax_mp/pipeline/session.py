@@ -22,6 +22,7 @@ from datarax_mp.feed.chunked import ChunkedFeed
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.ring_plan import AUTO_BUDGET, CHUNK_BYTES, RingPlan, plan_ring
+from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.order.reach import Reach
@@ -40,9 +41,11 @@ class Session:
         recipe: what is done to records, and in which order they come.
         options: how it is done.
         delivery: makes of host batches what the user gets.
+        timings: told how long everybody took.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, delivery: Delivery) -> None:
+    def __init__(self, recipe: Recipe, options: Options, delivery: Delivery, timings: Timings | None = None) -> None:
+        self._timings = Timings() if timings is None else timings
         self._recipe, self._options, self._delivery = recipe, options, delivery
         self._engine = choose(
             recipe,
@@ -112,11 +115,22 @@ class Session:
             timeout=self._options.timeout,
             tuner=self._tuner,
             chunks=chunks,
+            timings=self._timings,
         )
         if chunks is None:
             return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
         bound = self._delivery.open_stacked(layout, epoch, bare=chunks.filled)
         return Work(self, crew, ring, ChunkedFeed(feed, chunks), bound)
+
+    @property
+    def timings(self) -> Timings:
+        """How long everybody took."""
+        return self._timings
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a batch; 0 before the first one."""
+        return 0 if self._layouts is None else self._layouts.delivered.block_bytes
 
     @property
     def layout(self) -> Layout:

@@ -9,6 +9,7 @@ import pytest
 
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.feed.lending import Failure, Lending
+from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.window import Finished
 from datarax_mp.order import Order, Sequential
 from datarax_mp.recipe.work import Done, Failed, Run, Skip, Written
@@ -24,7 +25,7 @@ def make_ring(slots: int = 4) -> Ring:
 
 
 def lending(ring: Ring, *, most: int = 2, padded: bool = False, batch_size: int = 4) -> Lending:
-    return Lending(ring, layout(batch_size), ORDER, most=most, padded=padded)
+    return Lending(ring, layout(batch_size), ORDER, most=most, padded=padded, timings=Timings())
 
 
 def finish(

@@ -30,6 +30,7 @@ LEAST = {
     ),
     "measure_ledger": (["--rounds", "1", "--steps", "2", "--megabytes", "2"], "photographs"),
     "measure_order": (["--records", "20000", "--batches", "20"], "Grain"),
+    "measure_prediction": (["--batches", "5", "--workers", "1", "--work-ms", "2", "--step-ms", "1"], "computing"),
     "measure_resume": (["--workers", "1", "--rounds", "2", "--output", "numpy"], "elastic, k = 1 000 000"),
     "measure_scan": (["--workers", "1", "--rounds", "1", "--steps", "20"], "losses bit-equal: True"),
     "measure_shipping": (["--megabytes", "2", "--workers", "0", "1", "--kinds", "array"], "array"),
