@@ -85,9 +85,13 @@ MOMENTS = {
 }
 
 
+# Whoever runs the tests may be ignoring it (nohup), which programs inherit.
+NOT_IGNORED = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+
+
 def start(code: str, tmp_path: Path, family: Any) -> subprocess.Popen[bytes]:
     script = tmp_path / "script.py"
-    script.write_text(BEGIN + code)
+    script.write_text(NOT_IGNORED + BEGIN + code)
     (tmp_path / "module.py").write_text(MODULE)
     main = subprocess.Popen(
         [sys.executable, str(script)],
