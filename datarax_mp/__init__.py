@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datarax_mp.core import WorkerTimeoutError as WorkerTimeoutError
     from datarax_mp.crews import WorkerInfo as WorkerInfo
     from datarax_mp.crews import worker_info as worker_info
+    from datarax_mp.formats import NpySource as NpySource
+    from datarax_mp.formats import ParquetSource as ParquetSource
     from datarax_mp.order import ClassBalancedSampler as ClassBalancedSampler
     from datarax_mp.order import IndexSampler as IndexSampler
     from datarax_mp.order import LengthGroups as LengthGroups
@@ -95,8 +97,10 @@ else:
         "MixSource": "sources",
         "MixUp": "stages",
         "Normalize": "stages",
+        "NpySource": "formats",
         "PackedSource": "sources",
         "Pad": "stages",
+        "ParquetSource": "formats",
         "Pipeline": "pipeline",
         "PipelineRestore": "checkpoint",
         "PipelineSave": "checkpoint",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.foreign import as_plain
 from datarax_mp.core.record import flatten, nest
 from datarax_mp.sources.adapt import as_source, quick_way
 from datarax_mp.sources.memory_source import MemorySource
@@ -128,7 +129,7 @@ def _check_together(source: Any, numbers: Sequence[int]) -> None:
 
 
 def _row(table: Mapping[str, Any], place: int) -> dict[str, Any]:
-    return nest({path: column[place] for path, column in flatten(table).items()})
+    return nest({path: as_plain(column)[place] for path, column in flatten(table).items()})
 
 
 def _check_memory(source: Any, count: int) -> None:

@@ -1,0 +1,181 @@
+"""Rows of Parquet files as records: by number, over files and row groups, with what can be wrong with them."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from datarax_mp import Pad, ParquetSource, Pipeline, RecordError, ShuffleWindow
+from datarax_mp.testing import assert_same_stream, check_resume, check_source
+
+ROWS = [17, 0, 9, 30]  # of each file
+
+
+def table(first: int, rows: int) -> Any:
+    numbers = np.arange(first, first + rows)
+    return pa.table(
+        {
+            "n": pa.array(numbers, pa.int64()),
+            "x": pa.array(numbers / 2, pa.float32()),
+            "text": [f"row {n}" for n in numbers],
+            "tokens": pa.array([list(range(n % 5 + 1)) for n in numbers], pa.list_(pa.int32())),
+            "pair": pa.array([[n, n + 1] for n in numbers], pa.list_(pa.int16(), 2)),
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    first = 0
+    for number, rows in enumerate(ROWS):
+        pq.write_table(table(first, rows), tmp_path / f"train-{number}.parquet", row_group_size=7)
+        first += rows
+    return tmp_path
+
+
+def test_every_row_is_there_under_its_number(folder: Path) -> None:
+    source = ParquetSource(folder)
+    assert len(source) == sum(ROWS)
+    for number in (0, 6, 7, 16, 17, 25, 26, 55, -1):
+        at = number % len(source)
+        record = source[number]
+        assert (record["n"], record["text"], record["x"]) == (at, f"row {at}", at / 2)
+        assert record["tokens"].tolist() == list(range(at % 5 + 1))
+        assert record["pair"].tolist() == [at, at + 1]
+    for number in (56, -57):
+        with pytest.raises(IndexError, match="56 rows"):
+            source[number]
+    check_source(ParquetSource(folder, columns=["n", "text", "pair"]))
+
+
+@pytest.mark.parametrize("how", [{}, {"num_workers": 2}, {"num_workers": 3, "workers": "threads"}])
+def test_the_stream_is_that_of_the_same_table_in_memory(folder: Path, how: dict[str, Any]) -> None:
+    columns = ["n", "x", "text", "pair"]
+    usual: dict[str, Any] = {"batch_size": 10, "shuffle": True, "seed": 3, "output": "numpy"}
+    memory = table(0, sum(ROWS)).select(columns)
+    source = ParquetSource(str(folder / "*.parquet"), columns=columns)
+    with Pipeline(source=memory, **usual) as expected, Pipeline(source=source, **usual, **how) as found:
+        assert_same_stream(expected, found, epochs=2)
+        check_resume(found, steps=3)
+
+
+def test_lists_of_unequal_length_are_padded(folder: Path) -> None:
+    stages = [Pad("tokens", 5, to="longest", lengths="length")]
+    with Pipeline(source=ParquetSource(folder), batch_size=8, stages=stages, num_workers=1, output="numpy") as pipeline:
+        for batch in pipeline:
+            assert batch["length"].tolist() == [n % 5 + 1 for n in batch["n"].tolist()]
+
+
+def test_a_worker_gets_names_and_numbers_of_rows_and_no_data(folder: Path) -> None:
+    source = ParquetSource(folder)
+    before = len(pickle.dumps(source))
+    for number in range(50):
+        assert source[number]["n"] == number
+    again = pickle.loads(pickle.dumps(source))
+    assert len(pickle.dumps(source)) == before < 3000
+    assert again[40]["n"] == 40
+
+
+def test_row_groups_are_kept_up_to_some_bytes_and_decoded_once_in_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = pq.ParquetFile.read_row_group
+
+    def count(file: Any, place: int, **options: Any) -> Any:
+        read.append(place)
+        return whole(file, place, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", count)
+    groups = sum(-(-rows // 7) for rows in ROWS)
+    with Pipeline(source=ParquetSource(folder, columns=["n"], cache_bytes=0), batch_size=3, output="numpy") as pipeline:
+        assert sum(batch.batch_size for batch in pipeline) == 56
+        assert len(read) == groups
+    read.clear()
+    with Pipeline(
+        source=ParquetSource(folder, columns=["n"]),
+        batch_size=3,
+        shuffle=ShuffleWindow(records=14),
+        seed=0,
+        output="numpy",
+    ) as pipeline:
+        assert sorted(n for batch in pipeline for n in batch["n"].tolist()) == list(range(56))
+        assert len(read) == groups  # all of them fit
+
+
+def test_nulls_among_numbers_name_the_record_and_can_be_skipped(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [0, 1, None, 3]}), tmp_path / "a.parquet")
+    source = ParquetSource(tmp_path)
+    with (
+        pytest.raises(RecordError, match=r"expected numbers, found 1 nulls .*in record 2"),
+        Pipeline(source=source, batch_size=2) as pipeline,
+    ):
+        list(pipeline)
+    with Pipeline(source=source, batch_size=2, on_error="skip", num_workers=1, output="numpy") as pipeline:
+        assert [n for batch in pipeline for n in batch["n"].tolist()] == [0, 1, 3]
+        assert [skip.record for skip in pipeline.skips] == [2]
+
+
+def test_what_is_no_parquet_file_is_named(folder: Path) -> None:
+    whole = (folder / "train-3.parquet").read_bytes()
+    for content, message in (
+        (b"", "an empty one"),
+        (b"text" * 100, "a damaged footer"),
+        (whole[:-30], "damaged footer"),
+    ):
+        (folder / "train-3.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"train-3\.parquet: .*{message}"):
+            ParquetSource(folder)
+    with pytest.raises(FileNotFoundError, match="nothing there"):
+        ParquetSource(folder / "missing.parquet")
+
+
+def test_a_damaged_row_group_is_named_with_its_file_and_the_others_are_read(folder: Path) -> None:
+    path = folder / "train-3.parquet"
+    source = ParquetSource(folder, columns=["n", "text"])
+    offset = pq.ParquetFile(path).metadata.row_group(1).column(2).file_offset or 0
+    column = pq.ParquetFile(path).metadata.row_group(1).column(2)
+    offset = min(at for at in (column.dictionary_page_offset, column.data_page_offset, offset) if at)
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + 20] = b"\xff" * 20
+    path.write_bytes(raw)
+    with pytest.raises(OSError, match=r"train-3\.parquet, row group 1: it cannot be read"):
+        source[26 + 7]
+    with Pipeline(source=source, batch_size=56, on_error="skip", num_workers=1, output="numpy") as pipeline:
+        [batch] = pipeline
+        assert batch.batch_size == 56 - 7
+        assert [skip.record for skip in pipeline.skips] == list(range(33, 40))
+
+
+def test_files_with_other_columns_are_refused_with_both_names(folder: Path) -> None:
+    for other, message in (
+        ({"n": [1.5]}, r"column 'n': it is int64 in .*train-0.*, and is double in .*train-4"),
+        ({"m": [1]}, r"column 'n': it is int64 in .*train-0.*, and is missing in .*train-4"),
+    ):
+        pq.write_table(pa.table(other), folder / "train-4.parquet")
+        with pytest.raises(ValueError, match=message):
+            ParquetSource(folder)
+    pq.write_table(pa.table({"n": [56]}), folder / "train-4.parquet")
+    assert ParquetSource(folder, columns=["n"])[56]["n"] == 56
+    with pytest.raises(ValueError, match="no column 'y'; there are n, x, text"):
+        ParquetSource(folder, columns=["y"])
+
+
+def test_a_file_that_was_replaced_by_another_is_noticed(folder: Path) -> None:
+    source = ParquetSource(folder)
+    pq.write_table(table(0, 5), folder / "train-0.parquet", row_group_size=7)
+    with pytest.raises(OSError, match=r"train-0\.parquet, row group 0: expected the 7 rows .* found 5"):
+        source[0]
+
+
+def test_without_pyarrow_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"datarax-mp\[parquet\]"):
+        ParquetSource(folder)
