@@ -115,6 +115,7 @@ def main() -> int:
             for batch in tqdm(train, desc=f"epoch {epoch}", unit="step", disable=None):
                 train_step(model, optimizer, batch)
         right = sum(int(count_right(model, batch)) for batch in check)
+    print(train.report())
     accuracy = right / len(parts["test"])
     print(f"{len(parts['train'])} pieces of text; held-out accuracy {accuracy:.1%}")
     return int(accuracy < LEAST_ACCURACY)

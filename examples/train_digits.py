@@ -203,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> str | None:
         f"training took {took:.1f} s, of which {wait.seconds:.2f} s ({100 * wait.seconds / took:.1f} %) were spent "
         f"waiting for data; first batch after {wait.first or 0.0:.1f} s"
     )
+    print(train_pipeline.report())
     if accuracy < LEAST_ACCURACY:
         return f"the held-out accuracy is below {100 * LEAST_ACCURACY:.0f} %"
     return None

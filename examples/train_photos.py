@@ -203,3 +203,4 @@ with train_pipeline, held_out_pipeline:
 print(f"held-out accuracy {100 * correct / (len(held_out) * GRID**2):.1f} % of {len(held_out) * GRID**2} crops")
 print(f"training took {took:.1f} s, {steps * BATCH_SIZE / took:.0f} images per second")
 print(f"{waited:.2f} s of it ({100 * waited / took:.1f} %) were spent waiting for data")
+print(train_pipeline.report())

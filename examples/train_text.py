@@ -160,6 +160,7 @@ def main() -> int:
     print(
         f"after {arguments.epochs * len(train)} steps: {after:.2f} bits per byte, {time.perf_counter() - began:.0f} s"
     )
+    print(train.report())
     return int(after > BITS_PER_BYTE)
 
 

@@ -113,6 +113,7 @@ def main() -> int:
             for batch in tqdm(itertools.islice(train, arguments.steps), total=arguments.steps, disable=None):
                 train_step(model, optimizer, batch)
             after = float(np.mean([evaluate(model, batch) for batch in check]))
+    print(train.report())
     print(f"held-out windows: {before:.2f} bits per token before, {after:.2f} after {arguments.steps} steps")
     return int(after > before * 2 / 3)
 
