@@ -47,13 +47,13 @@ class Ring:
         slots: how many.
         slot_bytes: bytes of each; rounded up to whole pages.
         shared: whether worker processes write to it; otherwise it is ordinary memory of this process.
-        kind: the class of the memory.
+        kind: the class of the memory; None is ``mmap.mmap``.
 
     Raises:
         SharedMemoryError: there is too little shared memory.
     """
 
-    def __init__(self, slots: int, slot_bytes: int, *, shared: bool, kind: type[mmap.mmap] = mmap.mmap) -> None:
+    def __init__(self, slots: int, slot_bytes: int, *, shared: bool, kind: type[mmap.mmap] | None = None) -> None:
         self.number = next(_numbers)
         self.slots = slots
         self.slot_bytes = align(slot_bytes, mmap.PAGESIZE)
@@ -67,7 +67,7 @@ class Ring:
             )
             self.memory = self.segment.map(kind=kind)
         else:
-            self.memory = kind(-1, size)
+            self.memory = (kind or mmap.mmap)(-1, size)
         self._slot_type = ctypes.c_char * self.slot_bytes
         self._free = list(range(slots))  # the one that came back last goes out first: it may still be in a cache
         self._returned: deque[_Lease] = deque()  # filled by dying leases, emptied by us

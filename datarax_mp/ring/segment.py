@@ -68,20 +68,20 @@ class Segment:
             raise made
         return made
 
-    def map(self, *, writable: bool = True, private: bool = False, kind: type[mmap.mmap] = mmap.mmap) -> mmap.mmap:
+    def map(self, *, writable: bool = True, private: bool = False, kind: type[mmap.mmap] | None = None) -> mmap.mmap:
         """Map the whole segment into this process.
 
         Args:
             writable: whether the mapping may be written to.
             private: whether writes stay in this process (copy on write) instead of being shared.
-            kind: the class of the mapping.
+            kind: the class of the mapping; None is ``mmap.mmap``.
         """
         if self._map is None:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
             try:
                 with standard_occupied():  # a mapping has a copy of the descriptor
-                    self._map = kind(self.fd, self.size, flags=flags, prot=protection)
+                    self._map = (kind or mmap.mmap)(self.fd, self.size, flags=flags, prot=protection)
             except OSError as error:
                 if not is_refusal(error):
                     raise
