@@ -27,6 +27,7 @@ from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
+from datarax_mp.pipeline.torch_names import TorchNames
 from datarax_mp.pipeline.yields import Yielded
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _introduce_to_grain() -> None:
         theirs.register(PipelineIterator)
 
 
-class PipelineIterator(Generic[Yielded]):
+class PipelineIterator(TorchNames, Generic[Yielded]):
     """Yields the batches of an epoch, or of ``num_epochs``. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is

@@ -21,6 +21,7 @@ from datarax_mp.pipeline.lookup import Lookup
 from datarax_mp.pipeline.onward import Onward
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor
+from datarax_mp.pipeline.torch_names import TorchNames
 from datarax_mp.pipeline.watched import Watched
 from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Watched, Onward[Yielded], Generic[Yielded]):
+class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical

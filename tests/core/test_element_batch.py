@@ -202,6 +202,16 @@ def test_what_stays_on_the_host_is_there_after_a_function_of_nnx(make: Any, name
         assert batch.batch_size == 4
 
 
+def test_a_batch_as_a_plain_dict_has_arrays_and_what_is_none_nested_as_the_records_are() -> None:
+    records = [{"x": row, "about": {"n": row, "name": f"row {row}"}} for row in range(3)]
+    [batch] = Pipeline(source=records, batch_size=3, output="numpy")
+    found = batch.to_dict()
+    assert found["x"].tolist() == found["about"]["n"].tolist() == [0, 1, 2]
+    assert found["about"]["name"] == ["row 0", "row 1", "row 2"]
+    found["x"] = None
+    assert batch["x"].tolist() == [0, 1, 2]
+
+
 def test_text_is_there_after_a_function_of_nnx() -> None:
     records = [{"x": np.float32(row), "text": f"row {row}"} for row in range(6)]
     texts: list[Any] = []

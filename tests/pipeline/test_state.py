@@ -461,3 +461,19 @@ def test_an_evaluation_in_the_middle_of_an_epoch_changes_nothing() -> None:
                 assert train.get_state() == state
         assert mixed == alone
         assert numbers(train) == second
+
+
+def test_torch_names_say_the_same_on_a_pipeline_and_its_iterator() -> None:
+    with Pipeline(source=np.arange(10), batch_size=2, output="numpy") as pipeline:
+        iterator = iter(pipeline)
+        for _ in range(2):
+            next(iterator)
+        state = pipeline.state_dict()
+        assert state == iterator.state_dict() == pipeline.get_state()
+        next(iterator)
+        iterator.load_state_dict(state)
+        assert next(iterator)["value"].tolist() == [4, 5]
+        pipeline.load_state_dict(state)
+        assert [batch["value"].tolist() for batch in pipeline] == [[4, 5], [6, 7], [8, 9]]
+    with pytest.raises(TypeError, match="get_state"):
+        pipeline.load_state_dict({})

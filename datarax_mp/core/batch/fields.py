@@ -124,6 +124,16 @@ class Fields(LazyModule, Generic[Array]):
         """The stacked arrays as a plain dict."""
         return dict(raw(self._data))
 
+    def to_dict(self) -> dict[str, Any]:
+        """All that the rows hold, as a plain dict: the arrays, and what is no array as lists with a value per row.
+
+        >>> from datarax_mp import Pipeline
+        >>> [batch] = Pipeline(source=[{"x": 1, "text": "one"}, {"x": 2, "text": "two"}], batch_size=2)
+        >>> {name: list(map(str, value)) for name, value in batch.to_dict().items()}
+        {'x': ['1', '2'], 'text': ['one', 'two']}
+        """
+        return _merged(self.get_data(), self.info)
+
     def _rows(self) -> int:
         """The number of elements, from now on also when no field is left that says it."""
         size = self.__dict__["_size"] = self.batch_size
@@ -134,6 +144,14 @@ class Fields(LazyModule, Generic[Array]):
             self._data.set_value(fields)
         else:
             self.__dict__["_data"] = fields
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees without a leaf in common as one."""
+    found = dict(one)
+    for name, value in other.items():
+        found[name] = _merged(found[name], value) if name in found else value
+    return found
 
 
 def _refuse_unpacking(caller: FrameType, names: list[str]) -> None:
