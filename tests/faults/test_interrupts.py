@@ -37,7 +37,7 @@ from tests.lines import AtLine, Lines, count
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
 # How many lines are tried of each way to use a pipeline; 0 is all.
-TRIED = int(os.environ.get("DATARAX_MP_TEST_LINES", "16"))
+TRIED = int(os.environ.get("DATARAX_MP_TEST_LINES", "12"))
 
 # What is raised while the user's code runs in this process is that code's own. These lines are its calls; and the
 # sources of the package are called as any other.

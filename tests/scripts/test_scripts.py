@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 # The least that each can be asked for, and what its output then has.
 LEAST = {
     "benchmark": (
-        ["--workloads", "table", "--systems", "datarax_mp", "--rounds", "1", "--seconds", "0.2"],
+        ["--workloads", "table", "--systems", "datarax_mp, 2", "--rounds", "1", "--seconds", "0.2"],
         "table",
     ),
     "measure_augment": (["{folder}", "--rounds", "1", "--photos", "4"], "Generators.of"),
