@@ -18,6 +18,8 @@ from datarax_mp.delivery.per_field import FieldShardings
 from datarax_mp.delivery.place import Place
 from datarax_mp.ring import Ring
 
+pytestmark = pytest.mark.needs("proc")  # to see what is mapped
+
 DATA = {"x": np.arange(64 * 5000, dtype=np.float32).reshape(64, 5000)}
 
 
