@@ -41,6 +41,7 @@ class ParquetSource(SaysFacts):
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: pyarrow is not installed: ``pip install "datarax-mp[parquet]"``.
+        TypeError: ``columns`` is a single name.
         ValueError: a file is no Parquet file, or has other columns than the first one; a column is not there.
 
     >>> import pyarrow as pa, pyarrow.parquet as pq, tempfile
@@ -64,6 +65,8 @@ class ParquetSource(SaysFacts):
         cache_bytes: int = 256 << 20,
     ) -> None:
         self.files = find_files(paths, ".parquet")
+        if isinstance(columns, str):
+            raise TypeError(f"columns must be a list of names, got {columns!r}; one column is [{columns!r}]")
         self._columns = None if columns is None else list(columns)
         self._cache_bytes = integer("cache_bytes", cache_bytes, least=0)
         self._first: tuple[str, Any] | None = None  # of the files with rows, and its columns
@@ -120,6 +123,8 @@ class ParquetSource(SaysFacts):
         import pyarrow as pa  # delayed: workers import it when they read
 
         wanted = np.asarray(numbers, np.int64)
+        if not len(wanted):
+            return self._table(0).slice(0, 0)
         groups = np.searchsorted(self._ends, wanted, side="right")
         parts, places = [], np.empty(len(wanted), np.int64)
         begun = 0
@@ -162,7 +167,8 @@ class ParquetSource(SaysFacts):
                 f"{self.files[file]}, row group {place}: expected the {expected} rows that it had when the source was "
                 f"made, found {len(table)}. Make the source anew"
             )
-        return table
+        # Without what files may differ in: metadata, and whether there may be nulls.
+        return pa.Table.from_arrays(table.columns, names=table.column_names)
 
     def _groups_of(self, path: str) -> NDArray[np.int64]:
         """The rows of each row group of a file, by its footer; the columns are those of the first file with rows."""
@@ -173,9 +179,11 @@ class ParquetSource(SaysFacts):
             if missing := [name for name in self._columns if name not in schema.names]:
                 raise ValueError(f"{path}: there is no column {missing[0]!r}; there are {', '.join(schema.names)}")
             schema = _chosen(schema, self._columns)
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise ValueError(f"{path}: two columns are called {twice[0]!r}, and a field's name stands for one")
         if sum(rows):  # whoever writes no rows often knows no types
             self._first = self._first or (path, schema)
-            if schema != self._first[1]:
+            if _kinds(schema) != _kinds(self._first[1]):
                 raise ValueError(_differing(*self._first, path, schema))
         return np.array(rows, np.int64)
 
@@ -203,6 +211,11 @@ def _chosen(schema: Any, names: Sequence[str]) -> Any:
     import pyarrow as pa
 
     return pa.schema([schema.field(name) for name in names])
+
+
+def _kinds(schema: Any) -> list[tuple[str, Any]]:
+    """Names and types; whether a column may hold nulls shows when it does."""
+    return list(zip(schema.names, schema.types, strict=True))
 
 
 def _differing(first: str, ours: Any, path: str, theirs: Any) -> str:

@@ -168,6 +168,24 @@ def test_files_with_other_columns_are_refused_with_both_names(folder: Path) -> N
         ParquetSource(folder, columns=["y"])
 
 
+def test_files_may_differ_in_whether_there_can_be_nulls(tmp_path: Path) -> None:
+    for number, nullable in enumerate((True, False)):
+        schema = pa.schema([pa.field("n", pa.int64(), nullable=nullable)])
+        pq.write_table(pa.table({"n": [number]}, schema=schema), tmp_path / f"{number}.parquet")
+    source = ParquetSource(tmp_path)
+    assert [source[number]["n"] for number in range(2)] == [0, 1]
+    assert source.__getitems__([1, 0]).to_pydict() == {"n": [1, 0]}
+    assert len(source.__getitems__([])) == 0
+
+
+def test_what_names_no_columns_or_two_at_once_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: two columns are called 'n'"):
+        ParquetSource(tmp_path)
+    with pytest.raises(TypeError, match=r"one column is \['n'\]"):
+        ParquetSource(tmp_path, columns="n")
+
+
 def test_a_file_that_was_replaced_by_another_is_noticed(folder: Path) -> None:
     source = ParquetSource(folder)
     pq.write_table(table(0, 5), folder / "train-0.parquet", row_group_size=7)
