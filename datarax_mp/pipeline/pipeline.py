@@ -62,8 +62,9 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         workers: ``"processes"``, or ``"threads"`` of this process, for sources and stages that let go of the
             interpreter lock (decoders, NumPy): nothing is started, pickled or held twice. Threads share the source and
             the stages, the objects that were given: whether that may be is theirs to know; a ``set_epoch`` is called
-            when no thread is at another epoch. Code that draws from global random generators is refused, and what
-            ``timeout`` finds stuck is left to itself. The stream is the same.
+            when no thread is at another epoch. The stream is the same, unless code draws from global random
+            generators: that is refused if it does so for the first record, and otherwise goes unnoticed (OpenCV's
+            always). What ``timeout`` finds stuck is left to itself.
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.sources.exif import info_orientation, upright, xmp_orientation
+from datarax_mp.sources.quiet import quiet
 
 # Only what Pillow decodes by itself: its EPS reader starts Ghostscript.
 _PLUGINS = {
@@ -105,25 +105,23 @@ def decode_by_pillow(data: bytes, mode: str, pixel_limit: int | None, *, is_tga:
         check_pixels(width, height, pixel_limit)
         return _read_pgm(data, header, width, height, most).as_mode(mode)
     # Pillow warns about odd metadata and large images: nothing that whoever reads a worker's output could act on.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _open(data, pixel_limit, is_tga or data.endswith(_TGA_END)) as image:
-            check_pixels(image.width, image.height, pixel_limit)
-            tags = dict(getattr(image, "tag_v2", {}))
-            image.load()  # metadata may follow the pixels
-            grey = _grey_of(image, tags)
-            if grey is not None and (mode == "I;16" or image.mode[0] == "I"):
-                pixels = grey.as_mode(mode)
-            elif mode == "I;16":
-                raise ValueError(
-                    f"mode='I;16' is for grey values, found colours or transparency (Pillow's mode {image.mode}). "
-                    "Convert the file, or ask for mode='L'"
-                )
-            elif image.mode == "F":
-                raise ValueError("pixels of 32 bits (Pillow's mode F) have no known range")
-            else:
-                pixels = np.array(image.convert(mode))
-            return upright(pixels if pixels.ndim == 3 else pixels[:, :, None], _orientation(image, tags))
+    with quiet(), _open(data, pixel_limit, is_tga or data.endswith(_TGA_END)) as image:
+        check_pixels(image.width, image.height, pixel_limit)
+        tags = dict(getattr(image, "tag_v2", {}))
+        image.load()  # metadata may follow the pixels
+        grey = _grey_of(image, tags)
+        if grey is not None and (mode == "I;16" or image.mode[0] == "I"):
+            pixels = grey.as_mode(mode)
+        elif mode == "I;16":
+            raise ValueError(
+                f"mode='I;16' is for grey values, found colours or transparency (Pillow's mode {image.mode}). "
+                "Convert the file, or ask for mode='L'"
+            )
+        elif image.mode == "F":
+            raise ValueError("pixels of 32 bits (Pillow's mode F) have no known range")
+        else:
+            pixels = np.array(image.convert(mode))
+        return upright(pixels if pixels.ndim == 3 else pixels[:, :, None], _orientation(image, tags))
 
 
 def check_pixels(width: int, height: int, limit: int | None) -> None:
@@ -149,8 +147,7 @@ def readable_formats() -> tuple[str, ...]:
         except ImportError:  # an older Pillow
             continue
     missing = {"JPEG2000": "jpg_2000", "AVIF": "avif", "WEBP": "webp"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a feature that an older Pillow has not heard of
+    with quiet():  # of a feature that an older Pillow has not heard of
         return tuple(kind for kind in _PLUGINS if kind in Image.OPEN and features.check(missing.get(kind, "pil")))
 
 

@@ -166,6 +166,50 @@ def test_code_that_draws_from_global_generators_is_refused_with_the_remedy(draw:
     assert np.random.get_state(legacy=False)["state"]["pos"] == before
 
 
+def test_code_that_draws_nothing_is_not_refused_because_another_thread_draws_once() -> None:
+    drew: list[int] = []
+
+    def as_it_is(record: dict[str, Any]) -> dict[str, Any]:
+        if not drew:  # as if another thread did so just now
+            drew.append(int(np.random.randint(3)))
+        return record
+
+    with make(source=Locked(), stages=[as_it_is], **THREADS) as pipeline:
+        assert len(list(pipeline)) == 13
+
+
+def test_whoever_waits_for_a_thread_of_another_epoch_is_told_so() -> None:
+    go_on = threading.Event()
+
+    def waits(record: dict[str, Any]) -> dict[str, Any]:
+        if record["epoch"] == 0 and record["n"] == 13:
+            go_on.wait(SECONDS)
+        return record
+
+    with make(source=Locked(), shuffle=False, stages=[waits], timeout=0.3, **THREADS) as pipeline:
+        with pytest.raises(WorkerTimeoutError, match="at step 3 of epoch 0"):
+            list(pipeline)
+        with pytest.raises(WorkerTimeoutError, match="at step 3 of epoch 0, and nobody can begin step 0 of epoch 1"):
+            list(pipeline)
+        go_on.set()
+
+
+def test_a_process_that_is_forked_while_threads_work_can_use_threads_of_its_own(run_script: Callable[..., Any]) -> None:
+    run_script(
+        "import os, warnings, numpy as np\nfrom datarax_mp import Pipeline\n"
+        "warnings.simplefilter('ignore')\n"
+        "how = {'num_workers': 2, 'workers': 'threads', 'output': 'numpy'}\n"
+        "def make(): return Pipeline(source=np.arange(99), batch_size=4, **how)\n"
+        "outer = make(); it = iter(outer); next(it)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    with make() as inner: n = sum(b.batch_size for b in inner)\n"
+        "    os._exit(0 if n == 99 else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
+        "assert 4 + sum(b.batch_size for b in it) == 99\n"
+    )
+
+
 def test_a_library_that_is_imported_by_the_first_record_is_none_that_was_drawn_from(
     run_script: Callable[..., Any],
 ) -> None:

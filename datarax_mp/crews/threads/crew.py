@@ -59,7 +59,7 @@ class ThreadCrew(Crew):
         timeout: float | None,
         waker: Waker,
     ) -> None:
-        self._lease, self._park = lease, park
+        self._recipe, self._lease, self._park = recipe, lease, park
         self._most, self._timeout, self._waker = most, timeout, waker
         self._desk = Desk(recipe, gate, epoch)
         # The net: an exception may come before anybody has this crew.
@@ -92,7 +92,8 @@ class ThreadCrew(Crew):
             raise ValueError(
                 "the source or a stage draws from a global random generator (np.random, random, torch), which threads "
                 "share, so that nobody can say who draws what. Use RandomMapElement, whose generator is the record's "
-                "own, or workers='processes'"
+                "own, or workers='processes'. (If none does: another thread of this program has drawn, twice, while "
+                "the first record was read)"
             )
         return outcome
 
@@ -129,6 +130,10 @@ class ThreadCrew(Crew):
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all threads are still at an earlier epoch")
         self._stuck.add(assignment)
         run = assignment.run
+        if running.thread_at(assignment) is None and (other := running.at_work(self._recipe)) is not None:
+            (at, thread), wanted = other, f"step {run.step} of epoch {run.epoch}"
+            doing = f"at step {at.run.step} of epoch {at.run.epoch}, and nobody can begin {wanted} before it is through"
+            return _given_up(thread, doing, seconds)
         return _given_up(running.thread_at(assignment), f"at step {run.step} of epoch {run.epoch}", seconds)
 
     def grow(self, size: int) -> None:

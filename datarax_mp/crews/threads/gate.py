@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from datarax_mp.core.strays import claim
-from datarax_mp.recipe.randomness import imported
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.user_code import Seeder, UserCode
 from datarax_mp.recipe.worker_init import WorkerInit
@@ -90,10 +89,12 @@ class ThreadsCode(UserCode):
         self._drew = known
 
     def watch(self, epoch: int, work: Callable[[], T]) -> T:
-        """Do work, and find out whether it draws; a library that it imports is none that it has drawn from."""
-        there = imported()
+        """Do work, and find out whether it draws: by a second look, if the first one says so.
+
+        A library that it has imported is none that it has drawn from, and another thread may have drawn meanwhile.
+        """
         result = super().watch(epoch, work)
-        return result if imported() == there else super().watch(epoch, work)
+        return super().watch(epoch, work) if self.draws else result
 
     def enter(self, epoch: int) -> None:
         """Prepare the thread; of the epoch the gate tells."""

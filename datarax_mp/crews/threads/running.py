@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import NamedTuple
@@ -21,6 +22,10 @@ class Running:
     """The runs that threads of this process are at, of all crews."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nobody is at anything: in a forked process, whose threads are the parent's."""
         self._changed = threading.Condition()
         self._runs: list[_Begun] = []
 
@@ -43,6 +48,10 @@ class Running:
         """Which thread is at a run."""
         return next((one.thread for one in self._runs if one.assignment is assignment), None)
 
+    def at_work(self, recipe: Recipe) -> tuple[Assignment, threading.Thread] | None:
+        """A run of a recipe, and the thread that is at it, if there is any."""
+        return next(((one.assignment, one.thread) for one in self._runs if one.recipe is recipe), None)
+
     def wait(self, recipe: Recipe | None, deadline: float) -> None:
         """Until nobody is at a run of this recipe (None is any) that has been left, or until the deadline."""
 
@@ -54,3 +63,6 @@ class Running:
 
 
 running = Running()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=running.begin_anew)
