@@ -62,7 +62,8 @@ def _register(memory: mmap.mmap, client: Any, device: Any) -> None:
     view = np.frombuffer(memory, np.uint8)
     address = view.__array_interface__["data"][0]
     client.dma_map(address, len(memory))
-    type(memory).__del__ = partial(client.dma_unmap, address)  # type: ignore[attr-defined]
+    # Static, since a partial on a class becomes a method in Python 3.14, and 3.13 warns of it.
+    type(memory).__del__ = staticmethod(partial(client.dma_unmap, address))  # type: ignore[attr-defined]
     tried = view[: mmap.PAGESIZE]
     tried[:] = np.arange(len(tried)) % 251
     if not np.array_equal(_there_and_back(tried, device), tried):
