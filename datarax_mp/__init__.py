@@ -19,10 +19,19 @@ if TYPE_CHECKING:
     from datarax_mp.core import RecordError as RecordError
     from datarax_mp.core import WorkerError as WorkerError
     from datarax_mp.core import WorkerTimeoutError as WorkerTimeoutError
+    from datarax_mp.crews import RayWorkers as RayWorkers
     from datarax_mp.crews import WorkerInfo as WorkerInfo
     from datarax_mp.crews import worker_info as worker_info
+    from datarax_mp.formats import ArrayRecordSource as ArrayRecordSource
+    from datarax_mp.formats import ArrowSource as ArrowSource
+    from datarax_mp.formats import CsvSource as CsvSource
+    from datarax_mp.formats import HDF5Source as HDF5Source
+    from datarax_mp.formats import JsonLinesSource as JsonLinesSource
     from datarax_mp.formats import NpySource as NpySource
     from datarax_mp.formats import ParquetSource as ParquetSource
+    from datarax_mp.formats import TarSource as TarSource
+    from datarax_mp.formats import TFRecordSource as TFRecordSource
+    from datarax_mp.formats import ZarrSource as ZarrSource
     from datarax_mp.order import ClassBalancedSampler as ClassBalancedSampler
     from datarax_mp.order import IndexSampler as IndexSampler
     from datarax_mp.order import LengthGroups as LengthGroups
@@ -34,9 +43,11 @@ if TYPE_CHECKING:
     from datarax_mp.pipeline import SkippedRecord as SkippedRecord
     from datarax_mp.pipeline import scan as scan
     from datarax_mp.ring import SharedMemoryError as SharedMemoryError
+    from datarax_mp.sources import BlockSource as BlockSource
     from datarax_mp.sources import ConcatSource as ConcatSource
     from datarax_mp.sources import ImageError as ImageError
     from datarax_mp.sources import ImageFolderSource as ImageFolderSource
+    from datarax_mp.sources import IterableSource as IterableSource
     from datarax_mp.sources import MemorySource as MemorySource
     from datarax_mp.sources import MemorySourceConfig as MemorySourceConfig
     from datarax_mp.sources import MixSource as MixSource
@@ -47,6 +58,7 @@ if TYPE_CHECKING:
     from datarax_mp.sources import split as split
     from datarax_mp.stages import IMAGENET_MEAN as IMAGENET_MEAN
     from datarax_mp.stages import IMAGENET_STD as IMAGENET_STD
+    from datarax_mp.stages import Cache as Cache
     from datarax_mp.stages import CenterCrop as CenterCrop
     from datarax_mp.stages import ColorJitter as ColorJitter
     from datarax_mp.stages import CutMix as CutMix
@@ -68,26 +80,35 @@ if TYPE_CHECKING:
     from datarax_mp.stages import chain as chain
     from datarax_mp.stages import one_of as one_of
     from datarax_mp.stages import sometimes as sometimes
+    from datarax_mp.storage import Storage as Storage
 else:
     from datarax_mp.core.public import offer
 
     _HOME = {
+        "ArrayRecordSource": "formats",
+        "ArrowSource": "formats",
         "Batch": "core",
         "BatchOps": "core",
+        "BlockSource": "sources",
+        "Cache": "stages",
         "CenterCrop": "stages",
         "ClassBalancedSampler": "order",
         "ColorJitter": "stages",
         "ConcatSource": "sources",
+        "CsvSource": "formats",
         "CutMix": "stages",
         "DeviceStage": "stages",
         "Element": "core",
         "Filter": "stages",
         "FlatMap": "stages",
+        "HDF5Source": "formats",
         "IMAGENET_MEAN": "stages",
         "IMAGENET_STD": "stages",
         "ImageError": "sources",
         "ImageFolderSource": "sources",
         "IndexSampler": "order",
+        "IterableSource": "sources",
+        "JsonLinesSource": "formats",
         "LengthGroups": "order",
         "MapBatch": "stages",
         "MapElement": "stages",
@@ -110,19 +131,24 @@ else:
         "RandomMapBatch": "stages",
         "RandomMapElement": "stages",
         "RandomResizedCrop": "stages",
+        "RayWorkers": "crews",
         "RecordError": "core",
         "Resize": "stages",
         "ShardOptions": "order",
         "SharedMemoryError": "ring",
         "ShuffleWindow": "order",
         "SkippedRecord": "pipeline",
+        "Storage": "storage",
         "SubsetSource": "sources",
+        "TFRecordSource": "formats",
+        "TarSource": "formats",
         "TokenBudget": "order",
         "WeightedSampler": "order",
         "WindowSource": "sources",
         "WorkerError": "core",
         "WorkerInfo": "crews",
         "WorkerTimeoutError": "core",
+        "ZarrSource": "formats",
         "chain": "stages",
         "decode_image": "sources",
         "one_of": "stages",

@@ -76,6 +76,7 @@ def train(folder: Path, epochs: int, num_workers: int) -> list[np.ndarray]:
                     state = ocp.args.StandardSave(nnx.state((model, optimizer)))
                     manager.save(step, args=ocp.args.Composite(model=state, data=PipelineSave(pipeline)))
                 print(f"step {step}", flush=True)
+    print(pipeline.report(), file=sys.stderr)  # on the other stream, for the lines here are counted
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
 
 

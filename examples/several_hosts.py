@@ -72,6 +72,8 @@ def train(folder: Path, num_workers: int) -> None:
     with pipeline:
         while pipeline.epoch < EPOCHS and (hosts == 1 or steps < FIRST_STEPS):
             epoch = pipeline.epoch
+            if jax.process_index() == 0:
+                print(f"hosts: {hosts}; epoch {epoch + 1} of {EPOCHS}, after {steps} steps", flush=True)
             for batch in pipeline:
                 train_step(model, optimizer, batch)
                 steps += 1
@@ -89,6 +91,7 @@ def train(folder: Path, num_workers: int) -> None:
     else:
         check = Pipeline(source=held_out, batch_size=150)
         right = sum(int(count_correct(model, batch)) for batch in check)
+        print(pipeline.report(), flush=True)
         (folder / "accuracy").write_text(str(right / len(held_out["label"])))
 
 

@@ -15,8 +15,9 @@ There is no ``if __name__ == "__main__":`` guard: workers never run this script.
 from __future__ import annotations
 
 import argparse
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -32,13 +33,15 @@ from datarax_mp.stages.image import CenterCrop, ColorJitter, RandomFlip, RandomR
 
 try:
     import optax
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 except ImportError as error:
     raise ImportError(f'this example needs {error.name}: pip install "datarax-mp[examples]"') from error
 
 SIZE = 64  # of the images that the network sees, in pixels
 EPOCH_IMAGES = 512  # at least; few photographs are repeated until there are so many
 BATCH_SIZE = 32
+MARGIN, HEAD = 150, 36  # of the contact sheet, in pixels: for class names, and above the columns
+FONT = ImageFont.load_default(size=18)
 GRID = 3  # the crops that are evaluated: so many across and down
 # The folders also hold drawings, test patterns, and a stereo pair, whose two photographs nobody could tell apart.
 IN_WHEELS = {
@@ -135,8 +138,8 @@ def middle_square(record: dict[str, Any]) -> dict[str, Any]:
     return CenterCrop(min(record["image"].shape[:2])).map(record)
 
 
-def draw_sheet(photos: ImageFolderSource, path: Path, columns: int = 8, size: int = 128) -> None:
-    """Write a picture of up to eight photographs, a row for each: itself, and several augmentations of it."""
+def draw_sheet(photos: ImageFolderSource, names: Sequence[str], path: Path, columns: int = 8, size: int = 128) -> None:
+    """Write a picture of up to eight photographs, a row for each: its class, itself, and augmentations of it."""
     rows = np.unique(np.linspace(0, len(photos) - 1, 8).astype(int))
 
     def images(numbers: np.ndarray, stages: list[Any]) -> np.ndarray:
@@ -148,7 +151,18 @@ def draw_sheet(photos: ImageFolderSource, path: Path, columns: int = 8, size: in
     originals = images(rows, [middle_square, Resize(size)])
     tiles = np.concatenate([originals, images(np.repeat(rows, columns - 1), augmentation(size))], axis=1)
     tiles = np.pad(tiles, [(0, 0), (0, 0), (2, 2), (2, 2), (0, 0)], constant_values=255)
-    Image.fromarray(tiles.swapaxes(1, 2).reshape(len(rows) * (size + 4), columns * (size + 4), 3)).save(path)
+    pictures = Image.fromarray(tiles.swapaxes(1, 2).reshape(len(rows) * (size + 4), columns * (size + 4), 3))
+    sheet = Image.new("RGB", (pictures.width + MARGIN, pictures.height + HEAD), "white")
+    sheet.paste(pictures, (MARGIN, HEAD))
+    draw = ImageDraw.Draw(sheet)
+    for column in range(columns):
+        middle = MARGIN + round((column + 0.5) * (size + 4))
+        draw.text((middle, HEAD // 2), f"augmented {column}" if column else "original", "black", FONT, anchor="mm")
+    for place, row in enumerate(rows):
+        name = names[photos[row]["label"]]
+        middle = HEAD + round((place + 0.5) * (size + 4))
+        draw.multiline_text((8, middle), textwrap.fill(name, 14), "black", FONT, anchor="lm")
+    sheet.save(path)
     print(f"contact sheet: {path.resolve()}")
 
 
@@ -163,14 +177,16 @@ options = parser.parse_args()
 if options.folder is None:
     files = photos_in_wheels()
     photos = ImageFolderSource("/", files, labels=range(len(files)), min_size=160)
+    names = [Path(file).stem.replace("_", " ") for file in files]
     classes, training, held_out = len(files), np.arange(len(files)), np.arange(len(files))
 else:
     photos = ImageFolderSource(options.folder, min_size=160)
     held_out = np.arange(0, len(photos), 5)
-    classes, training = len(photos.classes), np.setdiff1d(np.arange(len(photos)), held_out)
+    names = photos.classes
+    classes, training = len(names), np.setdiff1d(np.arange(len(photos)), held_out)
 if not classes or not len(training) or options.epochs < 1:
     parser.error(f"nothing to train on: {options.epochs} epochs of {photos}; a folder must hold class folders")
-draw_sheet(photos, options.sheet)
+draw_sheet(photos, names, options.sheet)
 
 workers = options.num_workers
 normalise = Normalize(mean=0.5, std=0.25)  # on the device, so that bytes are moved there and not floats

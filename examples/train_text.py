@@ -30,8 +30,11 @@ from datarax_mp import Batch, PackedSource, Pipeline, scan
 
 try:
     import optax
+    from tqdm import tqdm
 except ImportError as error:
-    raise ImportError('this example needs optax: pip install "datarax-mp[examples]"', name="optax") from error
+    raise ImportError(
+        f'this example needs the package {error.name!r}: pip install "datarax-mp[examples]"', name=error.name
+    ) from error
 
 SEQ_LEN = 256
 MERGES = 128
@@ -154,7 +157,7 @@ def main() -> int:
     print(f"before: {bits_per_byte(model, check, bytes_per_token):.2f} bits per byte")
     began = time.perf_counter()
     for _ in range(arguments.epochs):
-        for batch in train:
+        for batch in tqdm(train, unit="step", disable=None):
             train_step(model, optimizer, batch)
     after = bits_per_byte(model, check, bytes_per_token)
     print(

@@ -30,11 +30,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -205,11 +207,11 @@ def draw(path: Path, runs: list[Run], title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = min(3, len(runs))
+    columns = math.ceil(math.sqrt(len(runs)))
     rows = -(-len(runs) // columns)
-    figure, grid = pyplot.subplots(
-        rows, columns, figsize=(4.6 * columns + 0.4, 3.1 * rows + 1.3), sharey=True, squeeze=False, layout="constrained"
-    )
+    pyplot.rcParams["font.size"] = 14  # so that it can be read at half the size
+    size = (max(8, 6 * columns), 4 * rows + 2)
+    figure, grid = pyplot.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     panels = list(grid.flat)
     for place, panel in enumerate(panels):
         if place >= len(runs):
@@ -222,8 +224,8 @@ def draw(path: Path, runs: list[Run], title: str) -> None:
             panel.set_ylabel("memory (MB)")
     panels[0].set_ylim(0, 1.05 * max(sample.pss for run in runs for sample in run.in_epochs) / MB)  # all share it
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.suptitle(title)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if columns == 1 else 3, frameon=False)
+    figure.suptitle(textwrap.fill(title, 38 * columns + 20), fontsize=14)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 

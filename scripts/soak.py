@@ -124,8 +124,10 @@ class Checked:
         length = chance.randrange(1, 600)
         workers = chance.choice([0, 1, 1, 2, 3, 4])
         picks = range(chance.choice([0, 0, 0, 1, 4]))
-        numbers = range(1, length)
-        some = lambda: frozenset(chance.choice(numbers) for _ in picks if length > 1)  # noqa: E731
+
+        def some() -> frozenset[int]:
+            return frozenset(chance.choice(range(1, length)) for _ in picks if length > 1)
+
         self.failing, deadly = some(), some() if workers else frozenset()
         self.skip, self.pad = chance.random() < 0.6, chance.random() < 0.3
         self.drop = not self.pad and chance.random() < 0.3

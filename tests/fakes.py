@@ -23,7 +23,7 @@ import pytest
 from datarax_mp.core.errors import RemoteError, WorkerError, WorkerTimeoutError
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Member
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Epoch, Order
 from datarax_mp.recipe.layouts import Layouts
@@ -141,6 +141,7 @@ class FakeCrew:
         submitted: all runs, as they came.
         asked: how many times answers were asked for.
         deaths_left: how many workers may die before that is an error.
+        replaced: how many have died.
         state: "new", "at work", "left" or "killed".
     """
 
@@ -167,7 +168,7 @@ class FakeCrew:
         self.again: deque[Assignment] = deque()
         self.submitted: list[Run] = []
         self.asked = 0
-        self.deaths_left = 1 << 30
+        self.deaths_left, self.replaced = 1 << 30, 0
         self.state = "new"
 
     def in_hand(self) -> list[Assignment]:
@@ -179,6 +180,7 @@ class FakeCrew:
         if not self.deaths_left:
             raise WorkerError("workers keep dying")
         self.deaths_left -= 1
+        self.replaced += 1
         for assignment in self.hands[worker]:
             if assignment.wanted:
                 ring, slot = assignment.ring, assignment.run.slot
@@ -187,6 +189,9 @@ class FakeCrew:
             else:
                 assignment.discard()
         self.hands[worker] = []
+
+    def members(self) -> list[Member]:
+        return []
 
     def layouts(self) -> Layouts:
         return Layouts(layout(self.order.batch_size), layout(self.order.batch_size))
@@ -297,6 +302,7 @@ class FakeEngine:
     """
 
     shared = False
+    shelves = True
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, make: Callable[[int, Waker], FakeCrew]) -> None:
         self.make, self.crews, self.closed = make, list[FakeCrew](), 0

@@ -81,3 +81,9 @@ def test_every_idiom_has_two_sides() -> None:
 
 def test_the_page_on_sources_and_stages_runs(run_script: Callable[..., Any]) -> None:
     run_script("\n".join(blocks("sources_and_stages")))
+
+
+def test_the_page_on_other_libraries_runs(run_script: Callable[..., Any]) -> None:
+    if find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    run_script("\n".join(blocks("other_libraries")))

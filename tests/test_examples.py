@@ -39,6 +39,13 @@ def test_train_digits_reaches_97_percent_and_says_how_long_it_waited() -> None:
     assert "waiting for data" in out
 
 
+def test_photographs_are_decoded_by_ray_actors_as_without_them() -> None:
+    pytest.importorskip("ray")
+    out = run("decode_remotely.py", "--copies", "100")
+    assert "2 actors: 400 photographs" in out
+    assert "the first 3 batches are the same as without workers" in out
+
+
 def test_train_photos_recognises_crops_and_draws_a_sheet_as_a_script_on_standard_input(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     out = run("train_photos.py", "--sheet", str(sheet), stdin=True)
@@ -48,7 +55,10 @@ def test_train_photos_recognises_crops_and_draws_a_sheet_as_a_script_on_standard
     assert "images per second" in out
     assert "waiting for data" in out
     with Image.open(sheet) as picture:
-        tiles = np.asarray(picture).reshape(8, 132, 8, 132, 3).swapaxes(1, 2)
+        pixels = np.asarray(picture)
+        head, margin = (side - 8 * 132 for side in pixels.shape[:2])
+        assert (pixels[:head, margin:] < 100).any() and (pixels[head:, :margin] < 100).any()  # there are words
+        tiles = pixels[head:, margin:].reshape(8, 132, 8, 132, 3).swapaxes(1, 2)
     for row in tiles:
         assert len({tile.tobytes() for tile in row}) == 8  # no two augmentations of a photograph are the same
 
@@ -69,6 +79,15 @@ def test_train_photos_takes_a_folder_of_class_folders_and_images_one_pixel_wide(
 
 def test_the_idioms_of_the_quick_reference_run() -> None:
     run("quick_reference.py")
+
+
+def test_a_keras_model_learns_from_pipelines() -> None:
+    out = run("train_keras.py")
+    accuracy = re.search(r"held-out accuracy ([\d.]+) %", out)
+    assert accuracy is not None, out
+    assert float(accuracy[1]) >= 95
+    assert "Epoch 15/15" in out
+    assert "waiting" in out
 
 
 def test_text_is_tokenised_and_packed_in_workers_and_a_model_learns_from_it() -> None:
@@ -109,3 +128,11 @@ def test_two_hosts_begin_an_epoch_that_one_of_them_ends() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_every_example_is_run_here(name: str) -> None:
     assert name in Path(__file__).read_text()
+
+
+@pytest.mark.parametrize("more", [[], ["--bucket"]], ids=["on the disk", "in a bucket"])
+def test_a_run_from_parquet_shards_that_was_killed_ends_with_the_same_parameters(more: list[str]) -> None:
+    out = run("train_shards.py", "--epochs", "1", *more)
+    assert "killed after step" in out
+    assert "goes on after step" in out
+    assert "parameters in 5 arrays, of which 0 differ" in out

@@ -115,6 +115,10 @@ assert_type(arrays, Pipeline[Batch[np.ndarray]])
 for of_arrays in arrays:
     assert_type(of_arrays["x"], np.ndarray)
 
+tensors = Pipeline(source={"x": np.arange(4)}, batch_size=2, output="torch")
+for of_tensors in tensors:
+    shape = of_tensors["x"].shape
+
 for element in Pipeline(source=[{"x": 1}], batch_size=2, enforce_batch=False):
     assert_type(element, dict[str, Any])
 

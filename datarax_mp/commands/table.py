@@ -7,8 +7,12 @@ from importlib import import_module
 from typing import Protocol, cast
 
 COMMANDS = {
+    "bench": "measure a source or a pipeline with several numbers of workers and threads, and choose among them",
     "diff": "name the first step, record and field in which two ledgers differ",
+    "doctor": "say what this machine has and lacks, each line ok or what to do",
+    "drill": "compare a pipeline under kills, freezes, resumes and a small /dev/shm with an undisturbed run",
     "show": "print one batch of a pipeline as text, or draw its images",
+    "top": "show live what running pipelines of this user do",
 }
 
 

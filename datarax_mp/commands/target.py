@@ -1,4 +1,4 @@
-"""The pipeline that a command is about, named as ``module:attribute``."""
+"""What a command is about, named as ``module:attribute``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,26 @@ def pipeline_at(name: str) -> Pipeline[Any]:
     """
     from datarax_mp.pipeline import Pipeline
 
+    found = named(name, HELP)
+    made = found if isinstance(found, Pipeline) or not callable(found) else found()
+    if not isinstance(made, Pipeline):
+        raise Refused(f"{name} must be {HELP.partition(', ')[2]}; found a {type(made).__name__}")
+    return made
+
+
+def named(name: str, expected: str) -> Any:
+    """Import what ``module:attribute`` names.
+
+    Args:
+        name: that.
+        expected: what it should be, for messages.
+
+    Raises:
+        Refused: there is no such module or attribute.
+    """
     module, colon, path = name.partition(":")
     if not (module and colon and path):
-        raise Refused(f"expected {HELP}, as in train:pipeline, found {name!r}")
+        raise Refused(f"expected {expected}, as in train:pipeline, found {name!r}")
     try:
         home = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -35,10 +52,6 @@ def pipeline_at(name: str) -> Pipeline[Any]:
             raise  # the module is there, and lacks one of its own
         raise Refused(f"there is no module {error.name!r} in {sys.path[0] or 'the current folder'}") from None
     try:
-        found = reduce(getattr, path.split("."), home)
+        return reduce(getattr, path.split("."), home)
     except AttributeError as error:
         raise Refused(f"{name}: {error}") from None
-    made = found if isinstance(found, Pipeline) or not callable(found) else found()
-    if not isinstance(made, Pipeline):
-        raise Refused(f"{name} must be {HELP.partition(', ')[2]}; found a {type(made).__name__}")
-    return made

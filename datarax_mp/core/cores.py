@@ -19,8 +19,21 @@ def usable_cores(root: Path = Path("/")) -> int:
     >>> 1 <= usable_cores() <= os.cpu_count()
     True
     """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min([affinity, *_quotas(root)])))
+    return max(1, math.ceil(min([affinity(), *_quotas(root)])))
+
+
+def affinity() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def quota(root: Path = Path("/")) -> float | None:
+    """Cores by CPU time per period that the control groups allow, a fraction maybe; None is no limit.
+
+    Args:
+        root: where ``proc`` and ``sys`` are, for tests.
+    """
+    return min(_quotas(root), default=None)
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -22,7 +22,7 @@ import numpy as np
 from datarax_mp.core.strays import is_chance
 
 # Where torch's name and that of ml_dtypes are alike.
-_NARROW_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+NARROW_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
 
 class Unreadable(ValueError):
@@ -125,7 +125,7 @@ def _from_torch(tensor: Any) -> np.ndarray:
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     narrow = str(tensor.dtype).removeprefix("torch.")
-    if narrow in _NARROW_FLOATS and tensor.device.type == "cpu":
+    if narrow in NARROW_FLOATS and tensor.device.type == "cpu":
         import ml_dtypes  # delayed: only for whoever has such a tensor
 
         torch = sys.modules["torch"]

@@ -27,9 +27,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from os import getpid
 from threading import get_ident
 from typing import TypeVar
+
+from datarax_mp.core.trying import if_free
 
 T = TypeVar("T")
 
@@ -122,11 +125,8 @@ class Owned:
             return
         self.closing = True
         wake()
-        if not self.inside() and self._lock.acquire(timeout=timeout):
-            try:
-                self._leave(end, whole=True)
-            finally:
-                self._lock.release()
+        if not self.inside():
+            if_free(self._lock, partial(self._leave, end, whole=True), timeout)
 
     def _leave(self, end: End, *, whole: bool) -> None:
         self.holder = None

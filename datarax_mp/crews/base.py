@@ -9,9 +9,11 @@
       crew.grow(size), crew.stuck(...)                                                 number of times
     crew.leave()   or   crew.kill()           the last call; either may come at any time
 
-An *assignment* is a run of consecutive steps, and the slot that they are to be written into. What a crew owes for it:
+An *assignment* is a run of consecutive steps, and the slot that they are to be written into; a *shelving* is a block of
+the source that is to be read, for the assignments that are handed in with it later. What a crew owes for either:
 
-* One answer, ``Done`` or ``Failed``, however many workers die of it; or an exception out of ``answers``.
+* One answer, ``Done`` or ``Failed`` (of a block, ``Shelved`` or ``Failed``), however many workers die of it; or an
+  exception out of ``answers``.
 * The same bytes whoever does it, and however often: which records make a step is arithmetic.
 * Nothing is written to the slot after the answer has been given, or after ``discard``. Until then the slot is the
   crew's, also when it has left: it discards the assignment when the worker in question is known to write no more.
@@ -26,15 +28,17 @@ out of ``layouts``. What comes out of any other call ends the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from datarax_mp.core.waker import Waker
 from datarax_mp.recipe.layouts import Layouts
-from datarax_mp.recipe.work import Done, Failed, Run
+from datarax_mp.recipe.work import Done, Failed, ReadBlock, Run, Shelved
 from datarax_mp.ring import Ring
 
-Answer: TypeAlias = Done | Failed
+OfRun: TypeAlias = Done | Failed
+Answer: TypeAlias = OfRun | Shelved
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +64,73 @@ class Assignment:
     Attributes:
         run: what is to be done.
         ring: where its slot is.
+        shelved: the blocks of the source that have been read for it, by number.
         wanted: whether somebody still waits for it.
     """
 
     run: Run
     ring: Ring
+    shelved: Mapping[int, Shelved] = field(default_factory=dict)
     wanted: bool = True
     _slots: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = [self.run.slot]
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that it is of."""
+        return self.run.epoch
+
     def discard(self) -> None:
         """Nobody waits for it: only its slot matters. It goes back once, however often this is called."""
         self.ring.take_back(self._slots)
+
+    def __str__(self) -> str:
+        return f"step {self.run.step} of epoch {self.run.epoch}"
+
+
+@dataclass(slots=True, eq=False)
+class Shelving:
+    """A block that has been asked for; as ``Assignment`` otherwise.
+
+    Attributes:
+        reading: what is to be done.
+        coming: the blocks that will be asked for next, whoever reads them.
+        wanted: whether somebody still waits for it.
+    """
+
+    reading: ReadBlock
+    coming: tuple[int, ...] = ()
+    wanted: bool = True
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it is for."""
+        return self.reading.epoch
+
+    def discard(self) -> None:
+        """Nobody waits for it; nothing hangs on it."""
+
+    def __str__(self) -> str:
+        return f"block {self.reading.block} for epoch {self.reading.epoch}"
+
+
+Job: TypeAlias = Assignment | Shelving
+
+
+class Member(NamedTuple):
+    """A worker, as the system knows it.
+
+    Attributes:
+        thread: the number of its thread; of a process, the process's.
+        board: the descriptor of the memory in which it says what it is at (see ``recipe.recorder``), or -1.
+        line: where it does there.
+    """
+
+    thread: int
+    board: int = -1
+    line: int = -1
 
 
 class Crew(Protocol):
@@ -81,9 +138,11 @@ class Crew(Protocol):
 
     Attributes:
         abilities: what else it can do; known when it is attached.
+        replaced: how many workers have died and been replaced.
     """
 
     abilities: Abilities
+    replaced: int = 0
 
     def layouts(self) -> Layouts:
         """Read the first record and say what a batch holds.
@@ -107,14 +166,14 @@ class Crew(Protocol):
         ...
 
     def has_room(self, depth: int) -> bool:
-        """Whether somebody has less than ``depth`` runs in hand; only then may one be submitted."""
+        """Whether somebody has less than ``depth`` jobs in hand; only then may one be submitted."""
         ...
 
-    def submit(self, assignment: Assignment) -> None:
-        """Take a run in hand. It does not wait for a worker, unless the caller is one."""
+    def submit(self, job: Job) -> None:
+        """Take a run or a block in hand. It does not wait for a worker, unless the caller is one."""
         ...
 
-    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """What has been finished since the last call, in any order.
 
         Args:
@@ -126,11 +185,11 @@ class Crew(Protocol):
         """
         ...
 
-    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
+    def stuck(self, job: Job | None, seconds: float) -> Exception:
         """The error for what has not come in time. Whoever is at it is ended. Only where ``abilities.times_out``.
 
         Args:
-            assignment: what is waited for, or None if nothing could be handed in.
+            job: what is waited for, or None if nothing could be handed in.
             seconds: how long that took.
         """
         raise RuntimeError(f"that needs another crew: {self.abilities}")
@@ -138,6 +197,10 @@ class Crew(Protocol):
     def grow(self, size: int) -> None:
         """Have so many workers from now on, or as many as can be had. Only where ``abilities.grows``."""
         raise RuntimeError(f"that needs another crew: {self.abilities}")
+
+    def members(self) -> list[Member]:
+        """Who works just now."""
+        return []
 
     def leave(self) -> None:
         """End in an orderly way; what is still being worked on is discarded when it is done."""
@@ -153,9 +216,11 @@ class Engine(Protocol):
 
     Attributes:
         shared: whether a ring has to lie in memory that other processes can map.
+        shelves: whether a block of the source that one worker has read can be had by all; otherwise none is submitted.
     """
 
     shared: bool
+    shelves: bool
 
     def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> Crew:
         """Have workers for an epoch. What the user has changed in the recipe since the last one holds for them.

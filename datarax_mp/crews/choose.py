@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from datarax_mp.crews.auto.verdict import Decision
 from datarax_mp.crews.base import Engine
 from datarax_mp.crews.local import LocalEngine
+from datarax_mp.crews.ray.workers import RayWorkers
 from datarax_mp.recipe.recipe import Recipe
 
-Workers: TypeAlias = Literal["processes", "threads"]
-WORKERS: tuple[Workers, ...] = ("processes", "threads")
+Named: TypeAlias = Literal["processes", "threads", "ray", "auto"]
+Workers: TypeAlias = Named | RayWorkers
+WORKERS: tuple[Named, ...] = ("processes", "threads", "ray", "auto")
 
 
 def choose(
-    recipe: Recipe, *, workers: Workers, num_workers: int, fewer: bool, restart: bool, timeout: float | None
+    recipe: Recipe,
+    *,
+    workers: Workers,
+    num_workers: int,
+    fewer: bool,
+    restart: bool,
+    timeout: float | None,
+    decision: Decision | None = None,
 ) -> Engine:
     """Who carries out a recipe.
 
@@ -24,16 +34,40 @@ def choose(
         fewer: whether less will do, where so many cannot be started.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds that the first batch may take, or None.
+        decision: where it is kept what ``workers="auto"`` has come to, over all engines of a pipeline.
     """
     if num_workers == 0:
         return LocalEngine(recipe)
+    if workers == "auto":
+        from datarax_mp.crews.auto.engine import AutoEngine
+
+        return AutoEngine(
+            recipe,
+            num_workers,
+            Decision() if decision is None else decision,
+            lacking=missing("processes", num_workers),
+            asked="num_workers='auto'" if fewer else "workers='auto'",
+            fewer=fewer,
+            restart=restart,
+            timeout=timeout,
+        )
     if workers == "threads":
         from datarax_mp.crews.threads.engine import ThreadEngine
 
         return ThreadEngine(recipe, num_workers, timeout=timeout)
+    if kind_of(workers) == "ray":
+        from datarax_mp.crews.ray.engine import RayEngine
+
+        options = workers if isinstance(workers, RayWorkers) else RayWorkers()
+        return RayEngine(recipe, options, restart=restart, timeout=timeout)
     from datarax_mp.crews.processes.engine import ProcessEngine
 
     return ProcessEngine(recipe, num_workers, fewer=fewer, restart=restart, timeout=timeout)
+
+
+def kind_of(workers: Workers) -> Named:
+    """What their kind is called."""
+    return "ray" if isinstance(workers, RayWorkers) else workers
 
 
 def prepare(workers: Workers, num_workers: int) -> None:
@@ -46,7 +80,7 @@ def prepare(workers: Workers, num_workers: int) -> None:
 
 def missing(workers: Workers, num_workers: int) -> list[str]:
     """What this system lacks of what so many workers need."""
-    if not num_workers or workers == "threads":
+    if not num_workers or workers != "processes":
         return []
     from datarax_mp.crews.processes import launch
 

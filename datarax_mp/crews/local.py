@@ -16,12 +16,16 @@ from contextlib import nullcontext
 
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Crew
+from datarax_mp.crews.base import Abilities, Answer, Crew, Job
+from datarax_mp.crews.inside import carry_out
 from datarax_mp.crews.raised import Raised
 from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.lane_executor import executor_of
 from datarax_mp.recipe.layouts import Layouts
+from datarax_mp.recipe.opened import Opened
 from datarax_mp.recipe.randomness import put_back
 from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.user_code import UserCode
 from datarax_mp.recipe.work import Failed, Written
 from datarax_mp.ring import Ring
 
@@ -39,19 +43,21 @@ class LocalEngine:
     """
 
     shared = False
+    shelves = True
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self._recipe, self._opened = recipe, Opened(recipe.source)
 
     def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> LocalCrew:
         """What the user has changed in the recipe is there as it is."""
-        return LocalCrew(self._recipe, epoch)
+        return LocalCrew(self._recipe, epoch, self._opened)
 
     def finish(self, deadline: float) -> None:
         """Whoever has left is not at work any more."""
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Leave sources that have been entered."""
+        self._opened.leave()
 
 
 class LocalCrew(Crew):
@@ -60,12 +66,13 @@ class LocalCrew(Crew):
     Args:
         recipe: what is done.
         epoch: the epoch that begins.
+        opened: the sources that are context managers.
     """
 
-    def __init__(self, recipe: Recipe, epoch: int) -> None:
-        self._executor, self._epoch = Executor(recipe), epoch
+    def __init__(self, recipe: Recipe, epoch: int, opened: Opened) -> None:
+        self._executor, self._epoch = executor_of(recipe, UserCode(recipe, opened)), epoch
         self._executor.user_code.begin()
-        self._answers: list[tuple[Assignment, Answer]] = []
+        self._answers: list[tuple[Job, Answer]] = []
         self._background: _Background | None = None
         self.abilities = Abilities()
 
@@ -94,14 +101,14 @@ class LocalCrew(Crew):
         """Whether the thread has less than ``depth`` runs in hand; without one, whether no answer waits to be taken."""
         return not self._answers if self._background is None else self._background.pending < depth
 
-    def submit(self, assignment: Assignment) -> None:
-        """Do the run, or have it done."""
+    def submit(self, job: Job) -> None:
+        """Do it, or have it done."""
         if self._background is not None:
-            self._background.submit(assignment)
+            self._background.submit(job)
         else:
-            self._answers.append((assignment, _perform(self._executor, assignment)))
+            self._answers.append((job, _perform(self._executor, job)))
 
-    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """What has been done since the last call; a thread is waited for, for so many seconds."""
         if self._background is not None:
             return self._background.answers(seconds)
@@ -112,8 +119,8 @@ class LocalCrew(Crew):
         """Let go of what has been done and not been taken."""
         if self._background is not None:
             self._background.close()
-        for assignment, _ in self.answers(0):
-            assignment.discard()
+        for job, _ in self.answers(0):
+            job.discard()
 
     kill = leave
 
@@ -122,8 +129,8 @@ class _Background:
     """A thread that does runs, one after the other."""
 
     def __init__(self, executor: Executor) -> None:
-        self._todo: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[Assignment, Answer]] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Job, Answer]] = queue.SimpleQueue()
         self.pending = 0
         # A daemon, because Python waits for others before it lets anybody close what is open.
         self._thread = threading.Thread(
@@ -137,12 +144,12 @@ class _Background:
         if failure is not None:
             raise failure
 
-    def submit(self, assignment: Assignment) -> None:
+    def submit(self, job: Job) -> None:
         self.pending += 1
-        self._todo.put(assignment)
+        self._todo.put(job)
 
-    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
-        found: list[tuple[Assignment, Answer]] = []
+    def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
+        found: list[tuple[Job, Answer]] = []
         try:
             while self.pending:
                 found.append(self._done.get(block=not found and seconds != 0, timeout=seconds))
@@ -157,17 +164,15 @@ class _Background:
         self._thread.join()
 
 
-def _work(
-    executor: Executor, todo: queue.SimpleQueue[Assignment | None], done: queue.SimpleQueue[tuple[Assignment, Answer]]
-) -> None:
-    while (assignment := todo.get()) is not None:
+def _work(executor: Executor, todo: queue.SimpleQueue[Job | None], done: queue.SimpleQueue[tuple[Job, Answer]]) -> None:
+    while (job := todo.get()) is not None:
         try:
-            answer = _perform(executor, assignment)
+            answer = _perform(executor, job)
         except BaseException as error:  # somebody waits for an answer, whatever it is
             answer = Failed(Raised(error), Written.nothing())
-        done.put((assignment, answer))
+        done.put((job, answer))
 
 
-def _perform(executor: Executor, assignment: Assignment) -> Answer:
+def _perform(executor: Executor, job: Job) -> Answer:
     with put_back(quick=not executor.user_code.draws) if executor.user_code.there else nullcontext():
-        return executor.perform(assignment.run, assignment.ring.memory, assignment.ring.slot_bytes, Raised)
+        return carry_out(executor, job)

@@ -7,8 +7,8 @@
     Bound      of one epoch: take(batch) ahead of the user, hand_over(item) at the moment when the user gets it
 
 One file per output: ``batches``, ``stacked``, ``elements``; ``choose`` says which. NumPy arrays stay where they
-are (``transfer``); arrays over several processes are ``global_arrays``; ``put`` is where jaxlib's own functions are
-called.
+are (``transfer``), and ``tensors`` look at the same memory; arrays over several processes are ``global_arrays``;
+``put`` is where jaxlib's own functions are called.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Delivery(Protocol):
 
         Raises:
             ValueError: a field cannot be split as the sharding says.
+            TypeError: torch, which is to have them, has no such dtype.
         """
         ...
 

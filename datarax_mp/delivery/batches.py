@@ -9,6 +9,7 @@ import numpy as np
 
 from datarax_mp.core.spanning import row_sharding, spans_processes
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.tensors import as_tensor
 from datarax_mp.delivery.base import HandOver
 from datarax_mp.delivery.description import batch_info, batch_metadata
 from datarax_mp.delivery.draws import batch_words, record_words
@@ -41,6 +42,7 @@ class BatchDelivery:
         stages: see above.
         track_name: see above.
         padded: whether short batches are padded.
+        masked: whether every batch is given a mask.
         spanning: the sharding of rows, if it is over several processes.
         hand_over: device stages that wait until the batch is handed over (see ``stages_at_hand_over``), or None.
     """
@@ -53,6 +55,8 @@ class BatchDelivery:
         sharding = of_rows(place.sharding)
         self.spanning = sharding if spans_processes(sharding) else None
         self.hand_over = None if stages is None or self.spanning is None else stages_at_hand_over(stages)
+        # A mask that a Batch makes for itself is NumPy's or JAX's.
+        self.masked = place.padded or place.output == "torch"
         self._place = place
         self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
         self._all_valid: dict[Any, Any] = {}  # by the number of rows, or of each of several batches
@@ -121,10 +125,12 @@ class BatchDelivery:
         """An array with something for each row, along an axis of it, beside the batch's arrays."""
         if self._place.output == "numpy":
             return rows
+        if self._place.output == "torch":
+            return as_tensor(rows)
         if self.spanning is not None:
             split = row_sharding(self.spanning)
             return global_array(rows, steps_first(split) if axis else split, shards, axis)
-        import jax  # delayed: NumPy output never needs it
+        import jax  # delayed: other outputs never need it
 
         return jax.device_put(rows)
 
@@ -158,7 +164,7 @@ class BoundBatches:
                 data = apply(stages, data, draws)
         # Not the batch itself, whose arrays are to die with the caller's.
         metadata = partial(batch_metadata, batch.epoch, batch.step, batch.skips, size, batch.info, delivery.track_name)
-        mask = delivery.mask(batch.rows, size, self._shards) if delivery.padded else None
+        mask = delivery.mask(batch.rows, size, self._shards) if delivery.masked else None
         info = None if batch.info is None else partial(batch_info, batch.info, size)
         rows = size if delivery.spanning is None else size * self._shards
         made = delivery.make_batch(data, rows, metadata, mask, info)

@@ -28,7 +28,7 @@ def make_delivery(
 
     Args:
         stages: the device stages as one function, or None.
-        output: "jax" or "numpy".
+        output: "jax", "numpy" or "torch".
         device: the target device, or None.
         sharding: how arrays are split, or None.
         single: whether single elements are wanted.

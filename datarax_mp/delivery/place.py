@@ -9,6 +9,7 @@ from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.grouped import Grouping, Groups
 from datarax_mp.delivery.per_field import all_of
 from datarax_mp.delivery.placement import check_fields, steps_first
+from datarax_mp.delivery.tensors import check_tensors
 from datarax_mp.delivery.transfer import Output, Transfer, make_grouping, make_transfer
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
@@ -20,7 +21,7 @@ class Place:
     """Where a pipeline's arrays go.
 
     Args:
-        output: "jax" or "numpy".
+        output: "jax", "numpy" or "torch".
         device: the target device, or None.
         sharding: how arrays are split, or None.
         padded: whether batches that are not full are filled up.
@@ -40,12 +41,14 @@ class Place:
         """See ``Delivery``."""
         if self.sharding is not None:
             check_fields(layout, self.sharding, order, padded=self.padded)
+        if self.output == "torch":
+            check_tensors(layout)
 
     def device(self) -> Any:
         """See ``Delivery``."""
-        if self.output == "numpy":
+        if self.output != "jax":
             return None
-        import jax  # delayed: NumPy output never needs it
+        import jax  # delayed: other outputs never need it
 
         if self._device is not None:
             return self._device

@@ -7,13 +7,14 @@ hold the slots of the images beside them, nor one batch of a few kilobytes that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import Layout
+from datarax_mp.core.tensors import as_tensor
 from datarax_mp.delivery.global_arrays import global_array
 from datarax_mp.delivery.grouped import Grouping
 from datarax_mp.delivery.per_field import of_field
@@ -21,16 +22,16 @@ from datarax_mp.delivery.placement import field_sharding
 from datarax_mp.delivery.put import Put, make_put
 
 Transfer = Callable[[list[np.ndarray]], dict[str, Any]]
-Output = Literal["jax", "numpy"]
+Output = Literal["jax", "numpy", "torch"]
 
 COPIED_BYTES = 32 * 1024
 
 
 def holds_x64(output: Output) -> bool | None:
-    """Whether JAX holds 64-bit types; None where the output is NumPy and every dtype stays."""
-    if output == "numpy":
+    """Whether JAX holds 64-bit types; None where arrays stay in host memory and every dtype with them."""
+    if output != "jax":
         return None
-    import jax  # delayed: NumPy output never needs it
+    import jax  # delayed: other outputs never need it
 
     return bool(jax.config.jax_enable_x64)
 
@@ -42,7 +43,7 @@ def make_transfer(
 
     Args:
         layout: what a batch holds.
-        output: "jax" or "numpy"; NumPy arrays stay where they are, and JAX is not touched.
+        output: "jax", "numpy" or "torch"; NumPy arrays and tensors stay where they are, and JAX is not touched.
         device: a ``jax.Device``, or None for JAX's default.
         sharding: a ``jax.sharding.Sharding`` over which rows are split, ``FieldShardings``, or None.
         shards: how many shards an array consists of whose sharding spans several processes.
@@ -51,6 +52,8 @@ def make_transfer(
     tree = layout.tree_maker()
     if output == "numpy":
         return tree
+    if output == "torch":
+        return _by_ways(tree, [as_tensor for _ in layout.fields])
     if sharding is None:
         places = [device for _ in layout.fields]
     else:
@@ -60,7 +63,10 @@ def make_transfer(
             [global_array(array, place, shards, axis) for array, place in zip(arrays, places, strict=True)]
         )
     copied = _small(layout) if axis == 0 else [False for _ in layout.fields]
-    ways = [_way(make_put(place), copy=small) for place, small in zip(places, copied, strict=True)]
+    return _by_ways(tree, [_way(make_put(place), copy=small) for place, small in zip(places, copied, strict=True)])
+
+
+def _by_ways(tree: Callable[[list[Any]], dict[str, Any]], ways: Sequence[Put]) -> Transfer:
     return lambda arrays: tree([way(array) for way, array in zip(ways, arrays, strict=True)])
 
 
@@ -73,7 +79,7 @@ def _way(put: Put, *, copy: bool) -> Put:
 
 def make_grouping(layout: Layout, steps: int, *, output: Output, device: Any, sharding: Any) -> Grouping | None:
     """What moves several batches of a run of so many steps in one call; None if that cannot be, or gains nothing."""
-    if output == "numpy" or sharding is not None or any(spec.varies for spec in layout.fields):
+    if output != "jax" or sharding is not None or any(spec.varies for spec in layout.fields):
         return None
     if not all(_small(layout)):
         return None

@@ -48,6 +48,7 @@ class Lending:
         self._ring, self._layout, self._order = ring, layout, order
         self._most, self._padded, self._timings = most, padded, timings
         self._epoch: Epoch | None = None  # of the newest run
+        self._last = self._whole = 0
 
     def _enter(self, number: int) -> Epoch:
         """The epoch of a run, and what is asked of every run found out once for it."""
@@ -67,11 +68,13 @@ class Lending:
 
         The lease lives here for as long as there is something to read, and in every batch and array that was read.
         """
-        (run, answer), layout = finished, self._layout
-        epoch, last = self._enter(run.epoch), self._last
+        run, answer, layout = finished.run, finished.answer, self._layout
+        epoch = self._enter(run.epoch) if finished.order is None else Epoch(finished.order, run.epoch)
+        last = self._last
         written, even, most, lent = answer.written, epoch.even, epoch.batch_size, self.lends()
         memory: Any = self._ring.lease(run.slot)
         alike = self._alike(epoch, run.step, written) if lent else 0
+        self._timings.rows += self._rows(epoch, run.step, written)
         for place, info in enumerate(written.infos):
             step, skips = run.step + place, written.skips.get(place, ())
             # Of equal steps only the last may have fewer rows.
@@ -103,6 +106,15 @@ class Lending:
             # slot.
             memory = None
             yield Failure(answer.error.restore())
+
+    def _rows(self, epoch: Epoch, step: int, written: Written) -> int:
+        """How many records are in a run that begins with a step."""
+        count = len(written.infos)
+        if epoch.even and step + count <= self._last:
+            rows = count * epoch.batch_size
+        else:
+            rows = sum(map(epoch.rows, range(step, step + count)))
+        return rows - sum(map(len, written.skips.values())) if written.skips else rows
 
     def _alike(self, epoch: Epoch, step: int, written: Written) -> int:
         """How many batches of a run that begins with a step are whole and as the layout says."""

@@ -15,6 +15,7 @@ class RunLength:
 
     Attributes:
         steps: that many.
+        first: how many the very first ones have.
 
     Args:
         most: the most that it may have.
@@ -29,7 +30,7 @@ class RunLength:
 
     def __init__(self, most: int, *, adaptive: bool, unit: int = 1) -> None:
         self._most, self._adaptive, self._unit = most // unit * unit, adaptive, unit
-        self.steps = unit if adaptive else self._most
+        self.steps = self.first = unit if adaptive else self._most
 
     def observe(self, steps: int, seconds: float) -> None:
         """Take note of how long a run of so many steps took."""

@@ -11,12 +11,14 @@ from numpy.lib import format as npy_format
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.sources.config import MemorySourceConfig
 from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.storage.options import Storage
+from datarax_mp.storage.reading import here
 
 _PLAIN = zipfile.ZIP_STORED
 _LOCAL_HEADER = 30  # bytes before the names in a zip file's local header; two lengths are its last four
 
 
-def NpySource(paths: AnyPath, **config: Any) -> MemorySource:  # noqa: N802  it stands beside the classes of other formats
+def NpySource(paths: AnyPath, *, storage: Storage | None = None, **config: Any) -> MemorySource:  # noqa: N802  it stands beside the classes of other formats
     """The rows of an .npy file, or of the arrays of an .npz file, which are its columns.
 
     The files are looked at where they lie (``np.memmap``), by all workers: nothing is loaded or copied. What an .npz
@@ -24,6 +26,7 @@ def NpySource(paths: AnyPath, **config: Any) -> MemorySource:  # noqa: N802  it 
 
     Args:
         paths: the file, by name or by a pattern that one file matches. The column of an .npy file is called ``value``.
+        storage: how a URL is reached; see ``Storage``. The file is read as a whole when the source is made.
         **config: as for ``MemorySourceConfig``.
 
     Raises:
@@ -38,30 +41,31 @@ def NpySource(paths: AnyPath, **config: Any) -> MemorySource:  # noqa: N802  it 
     (5, (8, 8), 3)
     >>> folder.cleanup()
     """
-    files = find_files(paths, ".npy")
+    files = find_files(paths, ".npy", storage)
     if len(files) != 1:
         raise ValueError(f"expected one file, found {len(files)}, {files[0]} the first. Several are a ConcatSource")
     [path] = files
-    columns = _columns_of_zip(path) if zipfile.is_zipfile(path) else {"value": _mapped(path)}
+    with here(path) as name:
+        columns = _columns_of_zip(path, name) if zipfile.is_zipfile(name) else {"value": _mapped(path, name)}
     return MemorySource(MemorySourceConfig(**config), columns)
 
 
-def _mapped(path: str) -> np.ndarray:
+def _mapped(path: str, name: str) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: it cannot be read as an array: {error}") from error
 
 
-def _columns_of_zip(path: str) -> dict[str, np.ndarray]:
+def _columns_of_zip(path: str, name: str) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(name) as archive:
         for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
+            column = entry.filename.removesuffix(".npy")
             try:
-                columns[name] = _stored(path, archive, entry)
+                columns[column] = _stored(name, archive, entry)
             except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path}, array {name!r}: it cannot be read: {error}") from error
+                raise ValueError(f"{path}, array {column!r}: it cannot be read: {error}") from error
     return columns
 
 

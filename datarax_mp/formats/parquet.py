@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
-import operator
-import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.foreign import Unreadable, as_plain
 from datarax_mp.core.integers import integer
-from datarax_mp.core.record import RecordError
+from datarax_mp.core.per_process import PerProcess
 from datarax_mp.formats.files import AnyPath, find_files
-from datarax_mp.sources.facts import SaysFacts, SourceFacts
+from datarax_mp.formats.indexes import Arrays, indexed
+from datarax_mp.formats.pieces import Stamp
+from datarax_mp.formats.wanted import check_columns, wanted_columns
+from datarax_mp.sources.blocks import CACHE_BYTES, BlockSource
+from datarax_mp.storage.ahead import ReadAhead
+from datarax_mp.storage.options import Storage
+from datarax_mp.storage.ranges import Span
+from datarax_mp.storage.reading import bring, bring_ends, opened
+from datarax_mp.storage.remote import Remote
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+_AHEAD = 4  # row groups
+_FOOTER_BYTES = 64 << 10  # of most files at least; a longer one is read in a second step
 
 
-class ParquetSource(SaysFacts):
+class _Coming:
+    """Row groups that are asked for before they are read.
+
+    Attributes:
+        groups: those, by number.
+        wanted: whether the last one that was read had to be asked for; otherwise all may be there already.
+    """
+
+    def __init__(self) -> None:
+        self.groups, self.wanted = ReadAhead[bool](_AHEAD + 1), True
+
+
+class ParquetSource(BlockSource):
     """The rows of Parquet files, one behind the other; only footers are read before a record is asked for.
 
-    A record is a dict with a value for each column: numbers are NumPy's, lists of numbers arrays (of unequal length, so
-    that ``Pad`` is wanted, unless the column is of fixed-size lists), and text, bytes, structs and whatever else are
-    what they are, in ``batch.info``. Nulls among numbers are an error that names the record.
+    Of files that lie elsewhere (``s3://bucket/train/*.parquet``) no more is ever read than footers and those row groups
+    and columns that are wanted.
 
-    A row group is read and decoded as a whole, and each worker keeps the newest ones, up to ``cache_bytes``. So reading
-    in order decodes each once, and ``shuffle=True`` over files that are larger decodes one for nearly every record:
-    then ``shuffle=ShuffleWindow(records=n)``, with windows of some row groups, keeps jumps short.
+    A record is a dict with a value for each column: numbers are NumPy's, lists of numbers arrays (of unequal length, so
+    that ``Pad`` is wanted, unless the column is of fixed-size lists), structs nested fields, and text, bytes, lists of
+    structs and whatever else are what they are, in ``batch.info``. Nulls among numbers are an error that names the
+    record. A list of structs that is empty in the first record is taken for an array, which the others are not.
+
+    A row group is a block: read once an epoch, by one worker; see ``BlockSource`` for what ``shuffle`` means then.
 
     Args:
         paths: files, patterns such as ``train-*.parquet``, folders, or several of these.
         columns: names of the columns that are wanted; None is all.
-        cache_bytes: bytes of decoded row groups that a worker keeps; the newest one is kept whatever it takes.
+        filters: which rows are wanted, as ``pyarrow.parquet.read_table`` takes it: an expression of
+            ``pyarrow.compute``, or ``[("label", "in", [1, 2])]``. Row groups whose statistics rule it out are not
+            read. How many rows of the others there are is counted once, by reading the columns that it is about.
+        index_folder: with ``filters``, where these numbers are kept. None is the user's cache folder, for files of
+            16 MB and more.
+        cache_bytes: see ``BlockSource``.
+        storage: how URLs are reached, and what of them is kept; see ``Storage``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -62,133 +87,150 @@ class ParquetSource(SaysFacts):
         paths: AnyPath | Iterable[AnyPath],
         *,
         columns: Sequence[str] | None = None,
-        cache_bytes: int = 256 << 20,
+        filters: Any = None,
+        index_folder: AnyPath | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        storage: Storage | None = None,
     ) -> None:
-        self.files = find_files(paths, ".parquet")
-        if isinstance(columns, str):
-            raise TypeError(f"columns must be a list of names, got {columns!r}; one column is [{columns!r}]")
-        self._columns = None if columns is None else list(columns)
-        self._cache_bytes = integer("cache_bytes", cache_bytes, least=0)
-        self._first: tuple[str, Any] | None = None  # of the files with rows, and its columns
-        groups = [self._groups_of(path) for path in self.files]
-        # Of each row group its file, its place there, and the record behind its last one.
+        self.files = find_files(paths, ".parquet", storage)
+        self._columns, self._filters = wanted_columns(columns), filters
+        self.cache_bytes = integer("cache_bytes", cache_bytes, least=0)
+        self._own = PerProcess(threading.local)  # an open file serves one thread
+        self._coming = PerProcess(_Coming)
+        bring_ends(self.files, _FOOTER_BYTES)
+        groups = self._groups()
+        if filters is not None:
+            kind = f"parquet rows 1: {_expression(filters)}"
+            groups = [indexed(path, kind, index_folder, self._counted)[1]["rows"] for path in self.files]
+        # Of each row group its file, its place there, and its rows.
         self._file = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
         self._place = np.concatenate([np.arange(len(rows)) for rows in groups])
-        self._ends: NDArray[np.int64] = np.cumsum(np.concatenate(groups), dtype=np.int64)
-        self._begin()
+        self._rows: NDArray[np.int64] = np.concatenate(groups)
 
-    def _begin(self) -> None:
-        self._lock = threading.Lock()  # where workers are threads
-        self._decoded: OrderedDict[int, pa.Table] = OrderedDict()
-        self._opened: tuple[int, Any] | None = None
+    @property
+    def blocks(self) -> NDArray[np.int64]:
+        """How many rows each row group has."""
+        return self._rows
 
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_first", "_lock", "_decoded", "_opened")  # of this process
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+    def block_name(self, number: int) -> str:
+        """See ``BlockSource``."""
+        return f"{self.files[self._file[number]]}, row group {self._place[number]}"
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
-
-    def facts(self) -> SourceFacts:
-        """What a pipeline has to know of it."""
-        return SourceFacts(type(self).__name__, user_code=False)
-
-    def __len__(self) -> int:
-        """How many rows there are in all files."""
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """One row; negative numbers count from the end.
+    def read_block(self, number: int) -> Any:
+        """A row group, or those of its rows that are wanted, as an Arrow table.
 
         Raises:
-            IndexError: there is no such row.
-            OSError: its row group cannot be read: the file is damaged, or was changed. File and row group are named.
-            RecordError: a value is null where numbers are.
+            OSError: it cannot be read: the file is damaged, or was changed. File and row group are named.
         """
-        number = operator.index(number)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"row {number} is outside of the files' {len(self)} rows")
-        table = self._rows([number % len(self)])
-        try:
-            return {name: as_plain(column)[0] for name, column in zip(table.column_names, table.columns, strict=True)}
-        except Unreadable as error:
-            raise RecordError(error.about(f"record {number}")) from error.__cause__
-
-    def __getitems__(self, numbers: list[int]) -> pa.Table:
-        """Several rows, in this order, as an Arrow table."""
-        return self._rows(numbers)
-
-    def _rows(self, numbers: list[int]) -> pa.Table:
         import pyarrow as pa  # delayed: workers import it when they read
 
-        wanted = np.asarray(numbers, np.int64)
-        if not len(wanted):
-            return self._table(0).slice(0, 0)
-        groups = np.searchsorted(self._ends, wanted, side="right")
-        parts, places = [], np.empty(len(wanted), np.int64)
-        begun = 0
-        for group in np.unique(groups).tolist():
-            mine = np.flatnonzero(groups == group)
-            rows = wanted[mine] - (self._ends[group - 1] if group else 0)
-            parts.append(self._table(group).take(pa.array(rows)))
-            places[mine] = begun + np.arange(len(mine))
-            begun += len(mine)
-        if len(parts) == 1:
-            return parts[0]
-        return pa.concat_tables(parts).take(pa.array(places))
-
-    def _table(self, group: int) -> pa.Table:
-        """A decoded row group."""
-        with self._lock:
-            table = self._decoded.get(group)
-            if table is not None:
-                self._decoded.move_to_end(group)
-                return table
-            table = self._read(group)
-            self._decoded[group] = table
-            while len(self._decoded) > 1 and sum(one.nbytes for one in self._decoded.values()) > self._cache_bytes:
-                self._decoded.popitem(last=False)
-            return table
-
-    def _read(self, group: int) -> pa.Table:
-        import pyarrow as pa  # delayed, as above
-
-        file, place = int(self._file[group]), int(self._place[group])
-        if self._opened is None or self._opened[0] != file:
-            self._opened = file, _open(self.files[file])
-        expected = int(self._ends[group] - (self._ends[group - 1] if group else 0))
+        file, place = int(self._file[number]), int(self._place[number])
         try:
-            table = self._opened[1].read_row_group(place, columns=self._columns, use_threads=False)
+            if self._filters is not None:
+                group, expression = _row_group(self.files[file], place), _expression(self._filters)
+                return group.to_table(columns=self._columns, filter=expression, use_threads=False)
+            opened = self._open(file)
+            if isinstance(path := self.files[file], Remote):
+                coming = self._coming.value
+                came = coming.groups.finish(number)
+                coming.wanted = self._bring(path, opened, place) or bool(came)
+            return opened.read_row_group(place, columns=self._columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise OSError(f"{self.files[file]}, row group {place}: it cannot be read: {error}") from error
-        if len(table) != expected:
-            raise OSError(
-                f"{self.files[file]}, row group {place}: expected the {expected} rows that it had when the source was "
-                f"made, found {len(table)}. Make the source anew"
-            )
-        # Without what files may differ in: metadata, and whether there may be nulls.
-        return pa.Table.from_arrays(table.columns, names=table.column_names)
+            raise OSError(f"{self.block_name(number)}: it cannot be read: {error}") from error
 
-    def _groups_of(self, path: str) -> NDArray[np.int64]:
-        """The rows of each row group of a file, by its footer; the columns are those of the first file with rows."""
+    def expect_blocks(self, numbers: Sequence[int]) -> None:
+        """See ``BlockSource``: row groups that lie elsewhere are asked for, while what is read has to be, too."""
+        coming = self._coming.value
+        for number in numbers if coming.wanted and self._filters is None else ():
+            path = self.files[self._file[number]]
+            # One that made the others leave the cache before they are read would be asked for in vain.
+            if isinstance(path, Remote) and (_AHEAD + 1) * path.size <= path.storage.cache_bytes:
+                coming.groups.begin(number, partial(self._bring_ahead, path, int(self._place[number])))
+
+    def _bring_ahead(self, path: Remote, place: int) -> bool:
+        with _open(path) as opened:
+            return self._bring(path, opened, place)
+
+    def _bring(self, path: Remote, opened: Any, place: int) -> bool:
+        """Have a row group in the cache; whether it was not there, and is now."""
+        brought = bring(self._spans(path, opened.metadata.row_group(place)))
+        return brought.asked and not brought.unkept
+
+    def _open(self, file: int) -> Any:
+        """An open file; the one that was read last stays open."""
+        mine = self._own.value
+        opened: tuple[int, Any] | None = getattr(mine, "opened", None)
+        if opened is None or opened[0] != file:
+            opened = mine.opened = file, _open(self.files[file])
+        return opened[1]
+
+    def _spans(self, path: Remote, group: Any) -> list[Span]:
+        """Where the columns of a row group lie that are wanted."""
+        spans = []
+        for column in map(group.column, range(group.num_columns)):
+            if self._columns is None or column.path_in_schema.partition(".")[0] in self._columns:
+                begins = [column.data_page_offset, column.dictionary_page_offset or column.data_page_offset]
+                spans.append(Span(path, min(begins), min(begins) + column.total_compressed_size))
+        return spans
+
+    def _counted(self, path: str) -> Arrays:
+        """How many rows of each row group are wanted."""
+        import pyarrow as pa
+
+        expression, rows = _expression(self._filters), list[int]()
+        with _open(path) as file:
+            groups = file.metadata.num_row_groups
+        try:
+            rows = [_row_group(path, place).count_rows(filter=expression) for place in range(groups)]
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path}: the rows with {expression} cannot be counted: {error}") from error
+        return {"rows": np.array(rows, np.int64)}
+
+    def _groups(self) -> list[NDArray[np.int64]]:
+        """Of each file the rows of each row group, by its footer.
+
+        Raises:
+            ValueError: its columns are others than those of the first file with rows.
+        """
+        groups: list[NDArray[np.int64]] = []
+        first: tuple[str, Any] | None = None
+        for path in self.files:
+            rows, schema = self._footer(path)
+            groups.append(rows)
+            if rows.any():  # whoever writes no rows often knows no types
+                first = first or (path, schema)
+                if _kinds(schema) != _kinds(first[1]):
+                    raise ValueError(_differing(*first, path, schema))
+        return groups
+
+    def _footer(self, path: str) -> tuple[NDArray[np.int64], Any]:
+        """The rows of each row group of a file, and of the columns that are wanted names and types."""
         with _open(path) as file:
             schema, metadata = file.schema_arrow.remove_metadata(), file.metadata
             rows = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
-        if self._columns is not None:
-            if missing := [name for name in self._columns if name not in schema.names]:
-                raise ValueError(f"{path}: there is no column {missing[0]!r}; there are {', '.join(schema.names)}")
-            schema = _chosen(schema, self._columns)
-        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
-            raise ValueError(f"{path}: two columns are called {twice[0]!r}, and a field's name stands for one")
-        if sum(rows):  # whoever writes no rows often knows no types
-            self._first = self._first or (path, schema)
-            if _kinds(schema) != _kinds(self._first[1]):
-                raise ValueError(_differing(*self._first, path, schema))
-        return np.array(rows, np.int64)
+        check_columns(path, schema.names if self._columns is None else self._columns, schema.names)
+        return np.array(rows, np.int64), schema if self._columns is None else _chosen(schema, self._columns)
 
     def __repr__(self) -> str:
         return f"ParquetSource({len(self.files)} files, {len(self)} rows)"
+
+
+def _expression(filters: Any) -> Any:
+    """Which rows are wanted, as an expression."""
+    import pyarrow.compute as pc
+    from pyarrow.parquet import filters_to_expression
+
+    return filters if isinstance(filters, pc.Expression) else filters_to_expression(filters)
+
+
+def _row_group(path: str, place: int) -> Any:
+    """A row group, of which rows may be chosen."""
+    from pyarrow.dataset import ParquetFileFormat
+    from pyarrow.fs import LocalFileSystem
+
+    if isinstance(path, Remote):
+        return ParquetFileFormat().make_fragment(opened(path), row_groups=[place])
+    return ParquetFileFormat().make_fragment(path, LocalFileSystem(), row_groups=[place])
 
 
 def _open(path: str) -> Any:
@@ -197,9 +239,11 @@ def _open(path: str) -> Any:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise ImportError('Parquet files need pyarrow: pip install "datarax-mp[parquet]"', name="pyarrow") from error
-    if not os.path.getsize(path):
+    if not Stamp.of(path).size:
         raise ValueError(f"{path}: expected a Parquet file, found an empty one")
     try:
+        if isinstance(path, Remote):
+            return ParquetFile(opened(path), pre_buffer=False)
         return ParquetFile(path, memory_map=True, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise ValueError(

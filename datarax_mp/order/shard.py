@@ -11,7 +11,8 @@ class ShardOptions:
     """One of several pipelines, one per host, that share every epoch of a source.
 
     Each step is one global batch of ``batch_size * count`` records, and shard ``index`` gets the rows from
-    ``index * batch_size`` on: all of them together see what one pipeline with that batch size would see.
+    ``index * batch_size`` on: all of them together see what one pipeline with that batch size would see (of a source
+    that is read in blocks and shuffled, one with the same ``ShuffleWindow(blocks=, hosts=)``).
 
     Attributes:
         index: which one this is, from 0.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.order.choice import Among, Choice, Numbers
+from datarax_mp.order.lanes import LaneOrder, Lanes
 from datarax_mp.order.steps import Order
 from datarax_mp.order.token_budget import Budgeted, StepTable
 
@@ -113,4 +114,6 @@ def order_of(choice: Choice, batch_size: int, **more: Any) -> Order:
     """The order by a choice; ``more`` is what it is made of beside."""
     if isinstance(choice, Budgeted):
         return UnevenOrder.by(choice, **more)
+    if isinstance(choice, Lanes):
+        return LaneOrder(choice, batch_size, **more)
     return Order(choice, batch_size, **more)

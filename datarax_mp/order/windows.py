@@ -24,28 +24,51 @@ from datarax_mp.order.permutation import MOST_SORTED, permute, sort_each
 
 @dataclass(frozen=True, slots=True)
 class ShuffleWindow:
-    """``Pipeline(shuffle=ShuffleWindow(records=n))``: records are shuffled within windows of n consecutive ones.
+    """``Pipeline(shuffle=ShuffleWindow(...))``: how far records move. An epoch has every record once.
 
-    An epoch has every record once. The source is cut into windows of n records, from another record on in every epoch
-    (one window may hold the source's end and its begin); the windows come in a random order, the shorter one that is
-    left over last, and the records of each in a random order. So of any n records that are read one after the other,
-    those of at most two windows, all are near to others, and every epoch groups them anew.
+    ``ShuffleWindow(records=n)`` shuffles within windows of n consecutive records. The source is cut into windows from
+    another record on in every epoch (one window may hold the source's end and its begin); the windows come in a random
+    order, the shorter one that is left over last, and the records of each in a random order. So of any n records that
+    are read one after the other, those of at most two windows, all are near to others, and every epoch groups them
+    anew.
+
+    ``ShuffleWindow(blocks=n)`` is for sources that are read in blocks (``BlockSource``): blocks come in a random order,
+    and the records of every n of them in a random order. Each block is read once. With several hosts each reads blocks
+    of its own, and a step has rows of all of them.
 
     Attributes:
-        records: how many records a window has.
+        records: how many records a window has, or None.
+        blocks: how many blocks a window has, or None; more mix better, and take more memory: up to two windows' blocks
+            are there at a time.
+        hosts: with ``blocks``, among how many hosts they are dealt out; a part of the stream, which may go on with any
+            number of hosts: what divides this one reads every block on one host. None is as many as there are shards
+            when the stream begins.
 
     Raises:
-        TypeError: ``records`` is no int.
-        ValueError: it is below 1.
+        TypeError: a number is no int; or ``records`` and ``blocks`` are both given, or none of them.
+        ValueError: one is below 1.
     """
 
-    records: int
+    records: int | None = None
+    blocks: int | None = None
+    hosts: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "records", integer("records", self.records, least=1))
+        if (self.records is None) == (self.blocks is None):
+            raise TypeError("ShuffleWindow takes records=n, or blocks=n for a source that is read in blocks")
+        if self.hosts is not None and self.blocks is None:
+            raise TypeError("hosts= goes with blocks=n: records are dealt to hosts row by row")
+        for name in ("records", "blocks", "hosts"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, integer(name, value, least=1))
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in ("records", "blocks", "hosts")}
+        return f"ShuffleWindow({', '.join(f'{name}={value}' for name, value in given.items() if value is not None)})"
 
     def over(self, length: int) -> Choice:
-        """The choice among so many records."""
+        """The choice among so many records, where a window is said in records."""
+        assert self.records is not None
         return Windows(length, self.records)
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from datarax_mp.core.cores import usable_cores
 from datarax_mp.core.integers import integer
 from datarax_mp.core.spanning import spans_processes
-from datarax_mp.crews.choose import WORKERS, missing
+from datarax_mp.core.tensors import import_torch
+from datarax_mp.crews.choose import WORKERS, Workers, kind_of, missing
+from datarax_mp.crews.ray.workers import RayWorkers
 from datarax_mp.delivery.global_arrays import shard_of_sharding
 from datarax_mp.order import ShardOptions
 from datarax_mp.recipe.worker_init import WorkerInit
@@ -22,20 +24,32 @@ from datarax_mp.sources.seed import check_seed, draw_seed, is_number
 from datarax_mp.stages.base import Rank, Stage, mixes_rows
 
 
-def resolve_workers(workers: Any, value: Any) -> tuple[int, bool]:
-    """The number of workers, or with ``"auto"`` the most there may be; and whether it is ``"auto"``."""
-    if workers not in WORKERS:
-        raise ValueError(f"workers must be one of {', '.join(map(repr, WORKERS))}, got {workers!r}")
+def resolve_workers(workers: Any, value: Any) -> tuple[Workers, int, bool]:
+    """Of which kind workers are; their number, or with ``"auto"`` the most there may be; and whether it is ``"auto"``.
+
+    Who says no kind has processes, or with ``"auto"`` what is found out to be better.
+    """
+    if workers is None:
+        workers = "auto" if isinstance(value, str) else "processes"
+    if not isinstance(workers, RayWorkers) and workers not in WORKERS:
+        raise ValueError(f"workers must be one of {', '.join(map(repr, WORKERS))} or a RayWorkers, got {workers!r}")
     auto = isinstance(value, str) and value == "auto"
     if isinstance(value, str) and not auto:
         raise TypeError(f"num_workers must be an int or 'auto', got {value!r}")
+    if kind_of(workers) == "ray":
+        if auto:
+            raise ValueError(
+                "num_workers='auto' looks at the cores of this machine, and workers='ray' are on others: say how many "
+                "there are to be. Those for which the cluster has no room come when it has grown"
+            )
+        import_module("datarax_mp.crews.ray.engine")  # delayed: it needs Ray, which may be missing
     number = usable_cores() if auto else integer("num_workers", value, least=0)
     if lacking := missing(workers, number):
         raise ValueError(
             f"worker processes need what this system lacks ({', '.join(lacking)}); use workers='threads' or "
             "num_workers=0"
         )
-    return number, auto
+    return workers, number, auto
 
 
 def resolve_batch_size(value: Any) -> int:
@@ -141,6 +155,15 @@ def resolve_flags(**flags: Any) -> list[bool]:
     return list(map(bool, flags.values()))
 
 
+def check_cache(cache: Any, workers: Any) -> None:
+    """What is kept can be had by all workers."""
+    if cache is not None and workers is not None and kind_of(workers) == "ray":
+        raise ValueError(
+            "Cache keeps records in this machine's memory or in a folder of it, which workers='ray' on other machines "
+            "do not have. Leave it out, or use worker processes"
+        )
+
+
 def check_stages(device_stages: Sequence[Any], output: Any, *, pad_last: bool) -> None:
     """Stages for the device have one to run on, and no padding gets into other rows."""
     mixing = [stage.name for stage in device_stages if mixes_rows(stage)]
@@ -149,8 +172,8 @@ def check_stages(device_stages: Sequence[Any], output: Any, *, pad_last: bool) -
             f"{mixing[0]} mixes rows with others of their batch on the device, and pad_last=True adds rows of zeros: "
             "use drop_last=True, or do it in the workers, by RandomMapBatch, where there is no padding yet"
         )
-    if output == "numpy" and device_stages:
-        raise ValueError(f"{device_stages[0].name} runs on the device, which output='numpy' does not touch")
+    if output != "jax" and device_stages:
+        raise ValueError(f"{device_stages[0].name} runs on the device, which output={output!r} does not touch")
 
 
 def check_elements(
@@ -167,12 +190,14 @@ def check_elements(
 
 def check_output(output: Any, *, device: Any, sharding: Any) -> None:
     """The output is a known one, and arrays have at most one place to go to."""
-    if output not in ("jax", "numpy"):
-        raise ValueError(f"output must be 'jax' or 'numpy', got {output!r}")
+    if output not in ("jax", "numpy", "torch"):
+        raise ValueError(f"output must be 'jax', 'numpy' or 'torch', got {output!r}")
     if device is not None and sharding is not None:
         raise ValueError("device and sharding both say where arrays go; give one of them")
-    if output == "numpy" and (device is not None or sharding is not None):
-        raise ValueError("output='numpy' leaves arrays in host memory; device and sharding need output='jax'")
+    if output != "jax" and (device is not None or sharding is not None):
+        raise ValueError(f"output={output!r} leaves arrays in host memory; device and sharding need output='jax'")
+    if output == "torch":
+        import_torch()  # what is missing is said now, not in the first epoch
 
 
 def check_rest(shard: ShardOptions, *, on_error: Any, drop_last: bool, pad_last: bool, sharding: Any) -> None:

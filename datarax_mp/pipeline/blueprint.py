@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from datarax_mp.crews.auto.verdict import Decision
 from datarax_mp.delivery.choose import make_delivery
 from datarax_mp.delivery.placement import check_rows
 from datarax_mp.delivery.transfer import holds_x64
@@ -15,6 +16,7 @@ from datarax_mp.feed.timings import Timings
 from datarax_mp.order import Batches, Choice, Order, order_of
 from datarax_mp.pipeline.arguments import resolve_seed
 from datarax_mp.pipeline.config import Config
+from datarax_mp.pipeline.lanes import lanes_of
 from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.survivors import Survivors
 from datarax_mp.recipe.layouts import probe
@@ -24,6 +26,7 @@ from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Stage
 
 if TYPE_CHECKING:
+    from datarax_mp.cache.home import Home
     from datarax_mp.stages.device import DeviceStages
 
 log = logging.getLogger("datarax_mp")
@@ -38,12 +41,14 @@ class Blueprint:
         facts: what is known of it beside its records.
         config: the pipeline's arguments.
         timings: where it is noted how long everybody takes, over all orders.
+        decision: what ``workers="auto"`` has come to, likewise.
     """
 
     source: Source
     facts: SourceFacts
     config: Config
     timings: Timings = field(default_factory=Timings)
+    decision: Decision = field(default_factory=Decision)
 
     def order(self, *, seed: int | None, rngs: Any) -> Order:
         """Which record goes where, as long as no filter has left any out.
@@ -56,10 +61,12 @@ class Blueprint:
             ValueError: something needs a seed, and there is none.
         """
         config, facts = self.config, self.facts
-        if config.expands:
-            config.wanted.check_items(facts)
-        batches = Batches(config.batch_size, config.shard.count, config.drop_last)
-        choice = config.wanted.choice(facts, len(self.source), batches)
+        if facts.lanes is not None:
+            choice: Choice = lanes_of(facts, config)
+        else:
+            if config.expands:
+                config.wanted.check_items(facts)
+            choice = config.wanted.choice(facts, len(self.source), self._batches)
         return order_of(
             choice,
             batch_size=1 if config.single else config.batch_size,
@@ -71,12 +78,23 @@ class Blueprint:
             stride=facts.shards,
         )
 
+    @property
+    def filters(self) -> bool:
+        """Whether it takes a pass over the source to know which records there are."""
+        return self.config.filters and self.facts.lanes is None
+
     def among(self, order: Order, found: Survivors) -> Order:
         """The order of what filters leave of all records, or of the items that they become."""
         if found.expansion is None:
             return order.among(found.numbers)
-        choice = self.config.wanted.among_items(self.facts, found.expansion.items)
+        choice = self.config.wanted.among_items(self.facts, found.expansion, self._batches)
         return order.of_items(choice, found.expansion)
+
+    @property
+    def _batches(self) -> Batches:
+        config = self.config
+        rows = 1 if config.single and config.wanted.batch_by is None else config.batch_size
+        return Batches(rows, config.shard.count, config.drop_last)
 
     def _why_a_seed(self, choice: Choice, rngs: Any) -> str | None:
         """What needs a seed; None if nothing does."""
@@ -112,7 +130,7 @@ class Blueprint:
         config = self.config
         recipe = Recipe(
             self.source,
-            _at_work(config.host),
+            _at_work(config.host) if self.facts.lanes is None else config.host,
             order,
             x64=holds_x64(config.output),
             pad=config.pad_last and (config.skip or order.ragged),
@@ -120,6 +138,7 @@ class Blueprint:
             reading=config.reading,
             init=config.init,
             hashed=config.ledger is not None,
+            cache=self.home,
         )
         delivery = make_delivery(
             self.device_stages,
@@ -132,7 +151,17 @@ class Blueprint:
         )
         if config.sharding is not None and not recipe.user_code:
             delivery.check(probe(recipe).delivered, order)  # no code of the user's is run for that
-        return Session(recipe, config.options, delivery, self.timings)
+        return Session(recipe, config.options, delivery, self.timings, self.decision)
+
+    @cached_property
+    def home(self) -> Home | None:
+        """Where records are kept as they come out of some of the stages; one for all orders."""
+        placed = self.config.cache
+        if placed is None:
+            return None
+        from datarax_mp.cache.home import Home  # delayed: it needs xxhash
+
+        return Home(placed.cache, len(_at_work(self.config.host[: placed.before])))
 
     @cached_property
     def device_stages(self) -> DeviceStages | None:

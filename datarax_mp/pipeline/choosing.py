@@ -2,6 +2,7 @@
 
     source's own choice (a mixture, moving windows)  -+
     in order, shuffled, shuffled in windows          -+--> one of them --> batch_by, if given --> filters, if any
+    the same by blocks, where the source has them    -+
     sampler                                          -+
 
 What cannot be combined is an error here, when the pipeline is made.
@@ -9,13 +10,16 @@ What cannot be combined is an error here, when the pipeline is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datarax_mp.core.foreign import is_of
 from datarax_mp.order import BatchBy, Batches, Choice, Sampler, ShuffleWindow
+from datarax_mp.order.blockwise import BLOCKS, Blockwise
+from datarax_mp.order.expansion import Expansion
 from datarax_mp.sources.facts import SourceFacts
 
 Shuffle: TypeAlias = bool | ShuffleWindow | None
@@ -70,12 +74,21 @@ class Wanted:
                 f"batch_by puts together records that follow one another, and the source serves every {facts.shards}th "
                 "alone. Leave num_workers out of its config, and give the pipeline shard=ShardOptions(index, count)"
             )
-        choice = self._ungrouped(facts, length)
-        return choice if self.batch_by is None else self.batch_by.over(choice, length, batches)
+        if self.batch_by is None:
+            return self._ungrouped(facts, length, batches)
+        if isinstance(self.shuffle, ShuffleWindow) and self.shuffle.hosts not in (None, 1):
+            raise ValueError(
+                f"{self.shuffle} takes equally many rows of each step from several hosts' blocks, and batch_by makes "
+                "steps of its own; they cannot be combined. Leave hosts out"
+            )
+        choice = self._ungrouped(facts, length, replace(batches, shards=1))  # every host reads every block
+        return self.batch_by.over(choice, length, batches)
 
-    def among_items(self, facts: SourceFacts, items: int) -> Choice:
+    def among_items(self, facts: SourceFacts, expansion: Expansion, batches: Batches) -> Choice:
         """The choice among the items that stages make of a source's records; see ``check_items``."""
-        return self._ungrouped(facts, items)
+        if facts.blocks is not None:
+            facts = replace(facts, blocks=np.append(0, expansion.ends)[facts.blocks])
+        return self._ungrouped(facts, expansion.items, batches)
 
     def check_items(self, facts: SourceFacts) -> None:
         """Make sure that a source's records may become items, several of one.
@@ -90,7 +103,7 @@ class Wanted:
                 "combined. Leave one of them out, or let the source have as many records as come out"
             )
 
-    def _ungrouped(self, facts: SourceFacts, length: int) -> Choice:
+    def _ungrouped(self, facts: SourceFacts, length: int, batches: Batches) -> Choice:
         if facts.choose is not None and (self.sampler is not None or isinstance(self.shuffle, ShuffleWindow)):
             other = type(self.sampler or self.shuffle).__name__
             raise ValueError(
@@ -99,9 +112,22 @@ class Wanted:
             )
         if self.sampler is not None:
             return self.sampler.over(length)
+        if facts.blocks is not None and (window := self._blocks(facts)) is not None:
+            return _by_blocks(facts.blocks, window, batches)
+        if not isinstance(self.shuffle, ShuffleWindow):
+            return facts.choice(length, self.shuffle)
+        if self.shuffle.blocks is not None:
+            raise ValueError(
+                f"shuffle={self.shuffle} is for sources that are read in blocks (BlockSource, ParquetSource, ...), and "
+                "this one is not. Say how far records move: ShuffleWindow(records=n)"
+            )
+        return self.shuffle.over(length)
+
+    def _blocks(self, facts: SourceFacts) -> ShuffleWindow | None:
+        """The window in blocks that is wanted; None if it is one in records, or none."""
         if isinstance(self.shuffle, ShuffleWindow):
-            return self.shuffle.over(length)
-        return facts.choice(length, self.shuffle)
+            return None if self.shuffle.blocks is None else self.shuffle
+        return ShuffleWindow(blocks=BLOCKS) if (facts.shuffle if self.shuffle is None else self.shuffle) else None
 
     def why_a_seed(self, choice: Choice) -> str | None:
         """What of this needs a seed; None if nothing does."""
@@ -112,6 +138,23 @@ class Wanted:
         if self.shuffle is not None and not isinstance(self.shuffle, bool):
             return "ShuffleWindow"
         return type(self.batch_by).__name__ if self.batch_by is not None and not self.shuffle else "shuffle=True"
+
+
+def _by_blocks(ends: NDArray[np.int64], window: ShuffleWindow, batches: Batches) -> Blockwise:
+    """The choice block by block.
+
+    Raises:
+        ValueError: the rows of a step, over all shards, cannot be had in equal parts of so many hosts.
+    """
+    rows = batches.rows * batches.shards
+    hosts = batches.shards if window.hosts is None else window.hosts
+    if rows % hosts:
+        raise ValueError(
+            f"ShuffleWindow(hosts={hosts}) takes equally many rows of each step from {hosts} hosts' blocks, and a step "
+            f"has {rows} rows (batch_size times the number of shards). Choose a divisor of {rows}"
+        )
+    assert window.blocks is not None
+    return Blockwise(ends, window.blocks, hosts, rows // hosts if hosts > 1 else 1)
 
 
 def _shuffle(value: Any) -> Shuffle:

@@ -17,6 +17,7 @@ from datarax_mp.pipeline.skips import SkippedRecord
 from datarax_mp.recipe.recipe import Reading
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.stages.base import Stage
+from datarax_mp.stages.cache import Placed, taken_out
 from datarax_mp.stages.split import several_stages, split_stages
 
 
@@ -31,11 +32,12 @@ class Config:
         pad_last: whether it is filled up.
         wanted: which records an epoch is to have.
         shard: which of several hosts this one is.
-        output: "jax" or "numpy".
+        output: "jax", "numpy" or "torch".
         device: the target device, or None.
         sharding: how rows are split over devices, or None.
         stages: all stages, as given.
-        host: host stages, filters among them.
+        host: host stages, filters among them, without the cache.
+        cache: what keeps records as they come out of some of these, or None.
         on_device: device stages.
         reading: how records are read.
         init: what workers run before their first record, or None.
@@ -57,6 +59,7 @@ class Config:
     sharding: Any
     stages: tuple[Any, ...]
     host: tuple[Stage, ...]
+    cache: Placed | None
     on_device: tuple[Stage, ...]
     reading: Reading
     init: WorkerInit | None
@@ -109,6 +112,8 @@ class Config:
         arguments.check_rest(shard, on_error=on_error, drop_last=drop_last, pad_last=pad_last, sharding=sharding)
         stages = several_stages(stages)
         host, on_device = split_stages(stages)
+        host, cache = taken_out(host)
+        arguments.check_cache(cache, options.workers if options.num_workers else None)
         arguments.check_stages(on_device, output, pad_last=pad_last)
         if not enforce_batch:
             arguments.check_elements(
@@ -126,6 +131,7 @@ class Config:
             sharding=sharding,
             stages=stages,
             host=host,
+            cache=cache,
             on_device=on_device,
             reading=Reading(arguments.resolve_fields(fields), integer("retries", retries, least=0)),
             init=arguments.resolve_init(worker_init),
@@ -162,11 +168,11 @@ def _options(
     memory_budget: Any,
     run_steps: int | None,
 ) -> Options:
-    number, auto = arguments.resolve_workers(workers, num_workers)
+    kind, number, auto = arguments.resolve_workers(workers, num_workers)
     arguments.check_workers(number, timeout, restart_workers)
     return Options(
         num_workers=number,
-        workers=workers,
+        workers=kind,
         prefetch_size=integer("prefetch_size", prefetch_size, least=0),
         timeout=timeout,
         restart_workers=restart_workers,

@@ -11,9 +11,12 @@ differently. Then a new session takes the old one's place; iterators that still 
 from __future__ import annotations
 
 import dataclasses
+import time
 import weakref
 from typing import Any
 
+from datarax_mp.crews.auto.verdict import Decision
+from datarax_mp.feed.timings import Timings
 from datarax_mp.order import Order
 from datarax_mp.order.left_out import NOTHING, LeftOut
 from datarax_mp.order.reach import Reach
@@ -22,6 +25,7 @@ from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.survivors import Survivors, survivors
+from datarax_mp.recipe.layouts import Layouts
 
 
 class Course:
@@ -32,6 +36,7 @@ class Course:
         order: of all records, as if no filter left any out.
 
     Attributes:
+        all: the order of all records, as if no filter left any out.
         next: where the next iterator begins.
         cursor: where the newest iterator is.
         left_out: steps that do not come.
@@ -42,11 +47,11 @@ class Course:
     left_out: LeftOut
 
     def __init__(self, blueprint: Blueprint, order: Order) -> None:
-        self._blueprint, self._all = blueprint, order
+        self._blueprint, self.all = blueprint, order
         self._session: Session | None = None
         self._survivors: Survivors | None = None
         self.left_out = NOTHING
-        if not blueprint.config.filters:
+        if not blueprint.filters:
             self._begin(order)
 
     @property
@@ -55,9 +60,34 @@ class Course:
         return self._blueprint.source
 
     @property
+    def source_name(self) -> str:
+        """What the source is called."""
+        return self._blueprint.facts.name
+
+    @property
+    def timings(self) -> Timings:
+        """How long everybody took, over all orders."""
+        return self._blueprint.timings
+
+    @property
+    def decision(self) -> Decision:
+        """What ``workers="auto"`` has come to."""
+        return self._blueprint.decision
+
+    @property
+    def layouts(self) -> Layouts | None:
+        """What batches hold, before and after the stages for batches; None before the first one."""
+        return None if self._session is None else self._session.layouts
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of a batch's arrays; 0 before the first one."""
         return 0 if self._session is None else self._session.block_bytes
+
+    @property
+    def stage_names(self) -> list[str]:
+        """The host stages, as whoever makes batches numbers them; none before the first one is needed."""
+        return [] if self._session is None else self._session.stage_names
 
     @property
     def known(self) -> bool:
@@ -96,11 +126,13 @@ class Course:
 
     def _filter(self) -> None:
         """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
+        began = time.perf_counter()
         found = survivors(self._blueprint.source, self._blueprint.config, last=self._survivors)
+        self.timings.start.setdefault("filters", time.perf_counter() - began)
         before, self._survivors = self._survivors, found
         if before is not None and before.same(found):
             return
-        order, epoch = self._all, 0
+        order, epoch = self.all, 0
         if self._session is not None:
             order, epoch, step = self.next
             if step or order.first(epoch):
@@ -110,12 +142,12 @@ class Course:
                     "that a state goes on with: its place means other records now. Change them between epochs"
                 )
             self._net()  # closes the session; iterators that still use it free it when they end
-        self._begin(dataclasses.replace(self._blueprint.among(self._all, found), seed=order.seed), epoch)
+        self._begin(dataclasses.replace(self._blueprint.among(self.all, found), seed=order.seed), epoch)
 
     def _begin(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
         self._blueprint.check(order)
-        self._fingerprint = states.fingerprint(order, self._blueprint.facts.name, self._blueprint.config.stage_names)
+        self._fingerprint = self._print(order)
         self.next = Position(order, epoch, 0)
         self.cursor = Cursor(self.next)
         self._open(order)
@@ -126,6 +158,9 @@ class Course:
         self._net = weakref.finalize(self, Session.close, session)
         self._net.atexit = False
         return session
+
+    def _print(self, order: Order) -> dict[str, Any]:
+        return states.fingerprint(order, self._blueprint.facts.name, self._blueprint.config.stage_names)
 
     def dump(self, position: Position) -> dict[str, Any]:
         """A position, which there is only once it is known which records there are, as a state."""
@@ -144,6 +179,7 @@ class Course:
             self._blueprint.check_rows(position.order)
             self._net()  # closes the session; iterators that still use it free it when they end
             session = self._open(position.order)
+            self._fingerprint = self._print(position.order)
         self.left_out = left_out
         return session, position
 
@@ -152,3 +188,5 @@ class Course:
         if self._session is not None:
             self._session.finish(deadline)
             self._session.close()
+        if (home := self._blueprint.home) is not None:
+            home.close()

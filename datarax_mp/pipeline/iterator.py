@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import Any, Generic, Self
 
 from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
@@ -24,14 +23,13 @@ from datarax_mp.feed.lending import Failure
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.ledger.entries import Entry
 from datarax_mp.order.reach import Reach
+from datarax_mp.pipeline.clocked import Clocked
 from datarax_mp.pipeline.session import Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.torch_names import TorchNames
 from datarax_mp.pipeline.yields import Yielded
-
-if TYPE_CHECKING:
-    pass
+from datarax_mp.ring import Ring
 
 log = logging.getLogger("datarax_mp")
 
@@ -41,7 +39,6 @@ CLOSE_SECONDS = 2.0
 ONE_EPOCH = Reach()
 
 _END = object()
-_TIMED = 16  # of so many batches one is timed on its way to its place
 
 
 @dataclass(slots=True)
@@ -49,8 +46,7 @@ class _Ready:
     """A step, or several in one, that stands ready.
 
     Attributes:
-        epoch: its epoch.
-        after: the step after it.
+        after: the position after it.
         item: what the user gets.
         empty: whether all of the step's records were skipped, so that the user gets nothing.
         told: the records that were skipped in it.
@@ -58,8 +54,7 @@ class _Ready:
         entries: what the ledger says when the user gets it.
     """
 
-    epoch: int
-    after: int
+    after: Position
     item: Any
     empty: bool
     told: Told
@@ -133,6 +128,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         self._ending: Work | None = None  # what was worked with, until it is closed
         self._exhausted = False
         self._taken = 0
+        self._clocked = Clocked(self._session.timings)
 
     @property
     def ended(self) -> bool:
@@ -173,9 +169,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         try:
             if self._owned.closing:  # asked when the waker is there, so that a ``close`` in between is not missed
                 raise Closed
-            work = self._session.start(
-                epoch=self._epoch, step=self._cursor.at.step, reach=self._reach, chunks=self._chunks, waker=waker
-            )
+            work = self._session.start(at=self._cursor.at, reach=self._reach, chunks=self._chunks, waker=waker)
         except Closed:
             raise RuntimeError("the iterator is closed") from None
         # The net under close(): an iterator that is dropped in the middle of an epoch gives back what it borrowed.
@@ -194,6 +188,8 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             raise StopIteration
         if owned.holder is not None or owned.foreign:
             owned.check()
+        if self._clocked.away:
+            self._clocked.back()
         before = self._cursor.at
         told: Told = ()
         entries: tuple[Entry, ...] = ()
@@ -230,7 +226,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             if not self._ready or self._owned.closing:
                 break
             ready = self._ready.popleft()
-            after = Position(self._order, ready.epoch, ready.after)
+            after = ready.after
             if ready.told:
                 skipped += ready.told
             if not ready.empty:
@@ -301,8 +297,9 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         # A batch without any record is left out, unless it is padded to the size of the others.
         empty = batch.size == 0
         self._taken += 1
+        bound = work.bound if self._taken % self._clocked.every else self._clocked.around(work.bound)
         try:
-            item = None if empty else work.bound.take(batch) if self._taken % _TIMED else self._timed_take(work, batch)
+            item = None if empty else bound.take(batch)
         except Exception as error:
             if not claimed(error):
                 raise
@@ -311,15 +308,10 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         entries: tuple[Entry, ...] = ()
         if self._ledger is not None:
             entries = tuple(Entry.of(part.epoch, part.step, part.rows, part.digest) for part in batch.parts)
-        hand_over = work.bound.hand_over
-        self._ready.append(_Ready(batch.epoch.number, batch.after, item, empty, batch.told, hand_over, entries))
+        hand_over = bound.hand_over
+        after = Position(batch.epoch.order, batch.epoch.number, batch.after)
+        self._ready.append(_Ready(after, item, empty, batch.told, hand_over, entries))
         return True
-
-    def _timed_take(self, work: Work, batch: Any) -> Any:
-        began = time.perf_counter()
-        item = work.bound.take(batch)
-        self._session.timings.moved.add(time.perf_counter() - began)
-        return item
 
     def _end_work(self) -> None:
         if self._work is not None:
@@ -341,6 +333,15 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         self._error = None
         self._exhausted = False
         self._end_work()
+
+    def time_all(self) -> None:
+        """Time every batch from now on, for as long as somebody wants that."""
+        self._clocked.every = 1
+
+    @property
+    def ring(self) -> Ring | None:
+        """Where it works just now; any thread may ask."""
+        return None if (work := self._work) is None else work.ring
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the epoch here and free what it uses. Batches that were received stay valid.
@@ -384,7 +385,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
 def _is_later(one: Position, other: Position) -> bool:
     """Whether another thread has not got further meanwhile."""
-    return one.order is other.order and one[1:] > other[1:]
+    return (one.order is other.order or one.order == other.order) and one[1:] > other[1:]
 
 
 @at_exit(Turn.ITERATORS)

@@ -7,7 +7,10 @@ import numpy as np
 from datarax_mp.core.integers import integer
 from datarax_mp.order import Order
 from datarax_mp.order.choice import Numbers
+from datarax_mp.pipeline.blueprint import Blueprint
+from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
+from datarax_mp.pipeline.lanes import check_numbered
 from datarax_mp.pipeline.mixture import Served, served
 
 _PLACES = 1 << 20  # looked at together
@@ -17,6 +20,22 @@ class Lookup:
     """The part of a pipeline that answers such questions."""
 
     _course: Course
+    _config: Config
+    _blueprint: Blueprint
+    _records: int | None
+
+    def __len__(self) -> int:
+        """Batches in an epoch, or in ``num_epochs`` (elements, under ``enforce_batch=False``).
+
+        Raises:
+            TypeError: ``num_epochs=None``, and there is no end; or records come out of iterators, and nobody knows.
+        """
+        if self._records is None:
+            raise TypeError(f"{self._blueprint.facts.name} has no length: how many records iterators give is not known")
+        epochs, order = self._config.num_epochs, self._course.order
+        if epochs is None:
+            raise TypeError("num_epochs=None: a stream without end has no length")
+        return len(order) * epochs if order.even else sum(map(order.steps, range(epochs)))
 
     def records(self, epoch: int, step: int) -> Numbers:
         """The records of a step, without reading any: their numbers in the source, int64 ``(rows,)``, this shard's.
@@ -44,7 +63,9 @@ class Lookup:
         >>> Pipeline(source=["a", "b", "c"], batch_size=2).find(record=2, epoch=0)
         [1]
         """
-        return steps_with(self._course.order, integer("epoch", epoch, least=0), integer("record", record, least=0))
+        order = self._course.order
+        check_numbered(order, "find")
+        return steps_with(order, integer("epoch", epoch, least=0), integer("record", record, least=0))
 
     def mixture(self) -> dict[str, Served]:
         """How many records each source of a ``MixSource`` has given, of the batches that the caller has received.
@@ -77,6 +98,7 @@ def check_step(order: Order, epoch: int, step: int) -> tuple[int, int]:
         ValueError: the epoch is negative.
         IndexError: the epoch has no such step.
     """
+    check_numbered(order, "asking for a step")
     epoch, step = integer("epoch", epoch, least=0), integer("step", step, least=0)
     steps = order.steps(epoch)
     if step >= steps:

@@ -20,6 +20,7 @@ from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
 from datarax_mp.pipeline.iterator import PipelineIterator
+from datarax_mp.pipeline.lanes import check_numbered
 from datarax_mp.pipeline.lookup import check_step
 from datarax_mp.pipeline.session import Session
 from datarax_mp.pipeline.skips import Skips
@@ -47,7 +48,7 @@ class Onward(Generic[Yielded]):
     _blueprint: Blueprint
     _config: Config
     _course: Course
-    _records: int
+    _records: int | None
     _skips: Skips
     _ledger: Ledger | None
     _iterators: weakref.WeakSet[PipelineIterator[Any]]
@@ -157,6 +158,7 @@ class Onward(Generic[Yielded]):
         [[0, 1], [8, 9]]
         """
         order = self._course.order
+        check_numbered(order, "skip")
         number = self._course.next.epoch if epoch is None else integer("epoch", epoch, least=0)
         if not isinstance(steps, Iterable):
             raise TypeError(f"steps must be the numbers of steps, range({steps!r}) perhaps, got {steps!r}")
@@ -214,7 +216,7 @@ class Onward(Generic[Yielded]):
             the outputs.
 
         Raises:
-            ValueError: ``output="numpy"`` or single elements are wanted, or an epoch has no batch.
+            ValueError: another output than JAX's, or single elements, are wanted, or an epoch has no batch.
             Exception: what ``iter`` and ``next`` raise.
 
         >>> import numpy as np
@@ -223,8 +225,8 @@ class Onward(Generic[Yielded]):
         >>> pipeline.scan(lambda batch: batch["x"].sum(), length=4).tolist()
         [1.0, 5.0, 9.0, 1.0]
         """
-        if self._config.output == "numpy":
-            raise ValueError("scan runs on the device, which output='numpy' does not touch")
+        if (output := self._config.output) != "jax":
+            raise ValueError(f"scan runs on the device, which output={output!r} does not touch")
         self._stackable("scan")
         from datarax_mp.pipeline.scanned import Scanned  # delayed: it imports JAX
 
@@ -298,7 +300,8 @@ class Onward(Generic[Yielded]):
     def _renewed(self) -> Session:
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        arguments.check_length(self._blueprint.source, self._records)
+        if self._records is not None:
+            arguments.check_length(self._blueprint.source, self._records)
         return self._course.renewed()
 
     def _iterator(
@@ -334,6 +337,8 @@ class Onward(Generic[Yielded]):
     def _stackable(self, name: str) -> None:
         """Make sure that batches can be stacked."""
         self._batches_wanted(name)
+        if self._records is None:
+            raise ValueError(f"{name} takes steps together that are made together, and each lane makes its own")
         steps_first(self._config.sharding)
 
 

@@ -19,9 +19,9 @@ from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.lookup import Lookup
 from datarax_mp.pipeline.onward import Onward
+from datarax_mp.pipeline.overview import let_look
+from datarax_mp.pipeline.position import Position
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
-from datarax_mp.pipeline.state import Cursor
-from datarax_mp.pipeline.torch_names import TorchNames
 from datarax_mp.pipeline.watched import Watched
 from datarax_mp.pipeline.yields import Arguments, Yielded
 from datarax_mp.sources.adapt import as_source
@@ -30,11 +30,12 @@ from datarax_mp.sources.facts import SourceFacts
 if TYPE_CHECKING:
     import jax
     import numpy as np
+    import torch
 
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
+class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -42,9 +43,10 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
 
     Args:
         source: a ``MemorySource``; a list of records, a dict of columns or an array; or anything with ``__len__`` and
-            ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset. What is changed in
-            it, or in a stage, between two epochs holds from the next epoch on. If it, a stage or anything in them has a
-            method ``set_epoch(epoch)``, that is called where records are read, before the first one of an epoch.
+            ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset; or an
+            ``IterableSource`` of iterators, which have neither. What is changed in it, or in a stage, between two
+            epochs holds from the next epoch on. If it, a stage or anything in them has a method ``set_epoch(epoch)``,
+            that is called where records are read, before the first one of an epoch.
         batch_size: records in a batch. A source with fewer records gives one short batch.
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
             ``Filter``, ``FlatMap`` and Grain transforms, then ``Pad``, then ``MapBatch`` and ``RandomMapBatch``; then
@@ -58,13 +60,20 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
             given. The calling process's own generators are left as they are.
         num_workers: how many workers; 0 works in the calling thread. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
-            (affinity and control groups count); what it finds is logged (INFO).
-        workers: ``"processes"``, or ``"threads"`` of this process, for sources and stages that let go of the
-            interpreter lock (decoders, NumPy): nothing is started, pickled or held twice. Threads share the source and
-            the stages, the objects that were given: whether that may be is theirs to know; a ``set_epoch`` is called
-            when no thread is at another epoch. The stream is the same, unless code draws from global random
-            generators: that is refused if it does so for the first record, and otherwise goes unnoticed (OpenCV's
-            always). What ``timeout`` finds stuck is left to itself.
+            (affinity and control groups count); unless ``workers`` says of which kind they are, it chooses that, too.
+            What it finds is logged (INFO).
+        workers: ``"processes"``, which is what None is with a number; or ``"threads"`` of this process, for sources and
+            stages that let go of the interpreter lock (decoders, NumPy): nothing is started, pickled or held twice.
+            Threads share the source and the stages, the objects that were given: whether that may be is theirs to know;
+            a ``set_epoch`` is called when no thread is at another epoch. The stream is the same, unless code draws from
+            global random generators: that is refused if it does so for the first record, and otherwise goes unnoticed
+            (OpenCV's always). What ``timeout`` finds stuck is left to itself. Or ``"ray"``, or a ``RayWorkers``, for
+            actors on the nodes of a Ray cluster. ``"auto"``, which None is with ``num_workers="auto"``, chooses by a
+            trial of half a second when the first epoch begins: threads make its first batches, of a copy of source and
+            stages. Threads it is if they hardly wait for each other and the code keeps nothing that changes while
+            records are read (a file that it opens, a counter, a cache), draws from no global generator and has no
+            ``worker_init``; or if it does not pickle. Otherwise it is processes. The log and ``report()`` say why. Code
+            whose threads share what cannot be seen (the state of a C library) is better told ``"processes"``.
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.
@@ -72,7 +81,9 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         pad_last: fill it up with zeros instead, and mark them in ``batch.valid_mask``, so that all batches have one
             shape. The same is done with a batch that lacks skipped records.
         shuffle: a new permutation every epoch; None means as the source's config says. ``ShuffleWindow(records=n)``
-            moves records less far, for sources that dislike far jumps. Of a ``MixSource`` each source is shuffled.
+            moves records less far, for sources that dislike far jumps. Of a ``MixSource`` each source is shuffled. Of a
+            source that is read in blocks (``BlockSource``), True is ``ShuffleWindow(blocks=16)``. Of an
+            ``IterableSource``, ``ShuffleWindow(records=n)`` has windows of each lane's records, and True is an error.
         sampler: which records an epoch has, how often and in which order: ``WeightedSampler``,
             ``ClassBalancedSampler`` or ``IndexSampler``. None is every record once.
         batch_by: which records come together: ``LengthGroups(lengths)`` makes batches of similar length, and
@@ -91,7 +102,8 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
             same records. ``batch_size`` stays the rows of one shard; ``batch.batch_size``, the arrays and the mask have
             those of all shards, ``batch.metadata`` describes those of this one.
         output: ``"jax"``, or ``"numpy"`` for NumPy arrays that look into the workers' memory, of the records' own
-            dtypes, without touching JAX's runtime.
+            dtypes, without touching JAX's runtime. ``"torch"`` is the same as CPU tensors; it needs
+            ``datarax-mp[torch]``.
         on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
             fit the others. ``"raise"``: the exception reaches the caller once the batches before are received, with the
             record in its notes and the worker's traceback as its ``__cause__``; the iterator has then ended, and the
@@ -116,7 +128,8 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         memory_budget: bytes that batches in flight may take, in shared memory where there are workers. None is enough
             for two batches (or runs of small ones) per worker and those that the caller and ``prefetch_size`` hold.
             Less lowers what is worked on at a time; more lets workers go on while one of them is slow, and lets the
-            caller keep more batches before they are copied out.
+            caller keep more batches before they are copied out. With a source that is read in blocks it bounds the
+            blocks in memory, too: batches take half of it at most.
         num_epochs: how many epochs one iterator goes through, as one stream that is worked on across the border; None
             is without end. It ends where a multiple of so many epochs, counted from the first, is over, so that a state
             says no more than where it is. What is changed in the source or a stage holds from the next iterator on.
@@ -129,6 +142,7 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         TypeError: an argument is of the wrong kind.
         ValueError: an argument has no meaning, alone or together with others.
         OSError: the ledger cannot be opened.
+        ImportError: ``output="torch"`` without torch, or another argument needs a package that is not there.
 
     Errors that concern records (``RecordError``), shared memory (``SharedMemoryError``) and worker processes
     (``WorkerError``) are raised from ``iter`` and ``next``.
@@ -160,6 +174,15 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
 
     @overload
     def __init__(
+        self: Pipeline[Batch[torch.Tensor]],
+        *,
+        output: Literal["torch"],
+        enforce_batch: Literal[True] = True,
+        **others: Unpack[Arguments],
+    ) -> None: ...
+
+    @overload
+    def __init__(
         self: Pipeline[dict[str, Any]],
         *,
         output: Output = "jax",
@@ -183,7 +206,7 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         rngs: Any = None,
         seed: int | None = None,
         num_workers: int | Literal["auto"] = 0,
-        workers: Workers = "processes",
+        workers: Workers | None = None,
         prefetch_size: int = 2,
         enforce_batch: bool = True,
         drop_last: bool = False,
@@ -232,16 +255,20 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
             num_epochs=num_epochs,
             ledger=ledger,
         )
-        source = as_source(source)
-        self._blueprint = Blueprint(source, SourceFacts.of(source), config)
-        self._config, self._records = config, len(source)
+        facts = SourceFacts.of(source)
+        if facts.lanes is None:
+            source = as_source(source)
+            facts = SourceFacts.of(source)
+        self._blueprint = Blueprint(source, facts, config)
+        self._config, self._records = config, None if facts.lanes is not None else len(source)
         self._iterators: weakref.WeakSet[PipelineIterator[Any]] = weakref.WeakSet()
         self._closed = False
         self._skips = Skips(config.on_skip)
         order = self._blueprint.order(seed=seed, rngs=rngs)
-        self._ledger = None if config.ledger is None else Ledger(config.ledger, self._records)
+        self._ledger = None if config.ledger is None else Ledger(config.ledger, self._records or 0)
         prepare(config.options.workers, config.options.num_workers)  # it starts up while the caller builds a model
         self._course = Course(self._blueprint, order)
+        let_look(self._overview())
 
     @classmethod
     def from_dag(
@@ -297,22 +324,6 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         """How many worker processes there may be, of ``"auto"`` the most."""
         return self._config.options.num_workers
 
-    @property
-    def epoch(self) -> int:
-        """The epoch of the newest iterator, from 0; once its loop has come to the end, the next one."""
-        return self._course.cursor.at.epoch if self._course.known else 0
-
-    def __len__(self) -> int:
-        """Batches in an epoch, or in ``num_epochs`` (elements, under ``enforce_batch=False``).
-
-        Raises:
-            TypeError: ``num_epochs=None``, and there is no end.
-        """
-        epochs, order = self._config.num_epochs, self._course.order
-        if epochs is None:
-            raise TypeError("num_epochs=None: a stream without end has no length")
-        return len(order) * epochs if order.even else sum(map(order.steps, range(epochs)))
-
     def __iter__(self) -> PipelineIterator[Yielded]:
         """Begin the next epoch, or ``num_epochs``, or go on in the one that ``set_state`` named.
 
@@ -325,42 +336,6 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
             RuntimeError: the pipeline is closed.
         """
         return self._begin()
-
-    def get_state(self) -> dict[str, Any]:
-        """The position of the newest iterator as plain JSON values: the batches that the caller has received.
-
-        A state is smaller than 2 kB. It fits every pipeline over the same source with the same seed, batch size,
-        shuffle, number of shards and stages, whatever its ``num_workers``, ``prefetch_size``, device or output, and
-        whichever of the shards it is. Any thread may ask for it.
-        """
-        self._course.prepare()
-        return self._course.dump(self._course.cursor.at)
-
-    def set_state(self, state: dict[str, Any], *, elastic: bool = False) -> None:
-        """Make the next ``iter`` go on exactly where a state was taken. Iterators there are stay where they are.
-
-        Args:
-            state: what ``get_state`` gave.
-            elastic: go on from the same record although ``batch_size``, the number of shards or ``drop_last`` differ,
-                and take over the state's seed. The rest of the epoch then holds exactly the records that had not been
-                received, in the same order; later epochs are whole. Without ``shuffle`` the source may have grown, too.
-
-        Raises:
-            TypeError: it is no state.
-            ValueError: it belongs to another pipeline; the message names what differs, with both values.
-
-        >>> import numpy as np
-        >>> data = {"x": np.arange(10)}
-        >>> before = Pipeline(source=data, batch_size=3)
-        >>> next(iter(before))["x"].tolist()
-        [0, 1, 2]
-        >>> after = Pipeline(source=data, batch_size=4)
-        >>> after.set_state(before.get_state(), elastic=True)
-        >>> [batch["x"].tolist() for batch in after]
-        [[3, 4, 5, 6], [7, 8, 9]]
-        """
-        _, self._course.next = self._course.resume(state, elastic)
-        self._course.cursor = Cursor(self._course.next)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End running epochs and free memory and workers. Batches that were received stay valid.
@@ -376,6 +351,7 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         for iterator in list(self._iterators):
             iterator.close(max(0.0, deadline - time.monotonic()))
         self._course.close(deadline)
+        self._overview().end()
         if self._ledger is not None:
             self._ledger.close()
 
@@ -386,7 +362,8 @@ class Pipeline(Lookup, Watched, TorchNames, Onward[Yielded], Generic[Yielded]):
         self.close()
 
     def __repr__(self) -> str:
+        lanes, records = self._blueprint.facts.lanes, f"{self._records} records"
         return (
-            f"Pipeline({type(self._blueprint.source).__name__}, {self._records} records, "
+            f"Pipeline({type(self._blueprint.source).__name__}, {records if lanes is None else f'{lanes} lanes'}, "
             f"batch_size={self.batch_size}, num_workers={self.num_workers})"
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datarax_mp.core.spec import Layout
 from datarax_mp.delivery.base import Delivery
 from datarax_mp.feed.host_batch import HostBatch
-from datarax_mp.order import Order, Sequential
+from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.options import Options
@@ -26,6 +26,7 @@ from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Reading, Recipe
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources import as_source
+from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.map_element import MapElement
 
 Portion: TypeAlias = tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64]]
@@ -80,7 +81,7 @@ def passes(
         restart_workers=options.restart_workers,
         run_steps=_RECORDS,
     )
-    order = Order(Sequential(len(source)), batch_size=_RECORDS)
+    order = Order(SourceFacts.of(source).in_order(len(source)), batch_size=_RECORDS)
     # Padded, so that a portion in which every record raises is delivered too.
     recipe = Recipe(source, (MapElement(fn),), order, x64=None, pad=True, skip=skip, reading=reading, init=init)
     session = Session(recipe, options, _Copies())

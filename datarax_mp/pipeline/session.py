@@ -7,6 +7,7 @@ workers are parked in the process-wide pool with the recipe still loaded, so tha
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
+from datarax_mp.crews.auto.verdict import Decision
 from datarax_mp.crews.base import Crew
 from datarax_mp.crews.choose import choose
 from datarax_mp.delivery.base import Bound, Delivery
@@ -25,8 +27,11 @@ from datarax_mp.feed.ring_plan import AUTO_BUDGET, CHUNK_BYTES, RingPlan, plan_r
 from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.order.epoch import Epoch
+from datarax_mp.order.lanes import LaneOrder
 from datarax_mp.order.reach import Reach
+from datarax_mp.order.readings import goes_by_blocks
 from datarax_mp.pipeline.options import Options
+from datarax_mp.pipeline.state import Position
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.ring import Ring
@@ -42,11 +47,20 @@ class Session:
         options: how it is done.
         delivery: makes of host batches what the user gets.
         timings: told how long everybody took.
+        decision: what ``workers="auto"`` has come to, where others are to know it.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, delivery: Delivery, timings: Timings | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        options: Options,
+        delivery: Delivery,
+        timings: Timings | None = None,
+        decision: Decision | None = None,
+    ) -> None:
         self._timings = Timings() if timings is None else timings
         self._recipe, self._options, self._delivery = recipe, options, delivery
+        self._decision = Decision() if decision is None else decision
         self._engine = choose(
             recipe,
             workers=options.workers,
@@ -54,6 +68,7 @@ class Session:
             fewer=options.auto,
             restart=options.restart_workers,
             timeout=options.timeout,
+            decision=self._decision,
         )
         self._process = os.getpid()
         self._layouts: Layouts | None = None  # known when the first record has been read, for all epochs
@@ -62,12 +77,11 @@ class Session:
         self._tuner = WorkerTuner(options.num_workers) if options.auto else None
         self._closed = False
 
-    def start(self, *, epoch: int, step: int, reach: Reach, chunks: Chunks | None, waker: Waker) -> Work:
+    def start(self, *, at: Position, reach: Reach, chunks: Chunks | None, waker: Waker) -> Work:
         """Begin to work on an epoch, and on those that follow it if that is wanted.
 
         Args:
-            epoch: the epoch.
-            step: the first step.
+            at: where to begin, in the recipe's order.
             reach: how far it goes.
             chunks: which of them come together, or None.
             waker: ends every wait for workers.
@@ -76,15 +90,23 @@ class Session:
             self._process = os.getpid()
             self._idle_rings.clear()
         workers = self._options.num_workers if self._tuner is None else self._tuner.workers
-        crew = self._engine.crew(epoch, size=workers, probe=self._layouts is None, waker=waker)
+        if self._recipe.cache is not None:
+            self._recipe.cache.renew(self._recipe)
+        began = time.perf_counter()
+        crew = self._engine.crew(at.epoch, size=workers, probe=self._layouts is None, waker=waker)
         try:
+            start = self._timings.start
+            if self._decision.seconds:
+                start.setdefault("choosing", self._decision.seconds)
+            start.setdefault("workers", max(time.perf_counter() - began - self._decision.seconds, 0.0))
+            self._timings.opening(crew)
             layouts = self._prepare(crew)
             if chunks is not None:
                 chunks = chunks.within(CHUNK_BYTES // layouts.delivered.block_bytes)
             plan = self._plan(layouts, chunks)
             ring = self._ring(plan.slots, plan.steps * layouts.delivered.block_bytes, crew)
             crew.attach(ring, layouts)
-            return self._begin(crew, ring, plan, Epoch(self._recipe.order, epoch), step, reach, chunks)
+            return self._begin(crew, ring, plan, Epoch(at.order, at.epoch), at.step, reach, chunks)
         except BaseException:
             crew.kill()
             raise
@@ -116,6 +138,9 @@ class Session:
             tuner=self._tuner,
             chunks=chunks,
             timings=self._timings,
+            block_budget=self._block_budget(plan, layout),
+            # With a cache, blocks are read for the records that it lacks, and no others.
+            shelves=self._engine.shelves and self._recipe.cache is None,
         )
         if chunks is None:
             return Work(self, crew, ring, feed, self._delivery.open(layout, epoch, plan.steps))
@@ -128,13 +153,23 @@ class Session:
         return self._timings
 
     @property
+    def layouts(self) -> Layouts | None:
+        """What batches hold, before and after the stages for batches; None before the first one."""
+        return self._layouts
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of a batch; 0 before the first one."""
         return 0 if self._layouts is None else self._layouts.delivered.block_bytes
 
     @property
+    def stage_names(self) -> list[str]:
+        """The host stages, as whoever makes batches numbers them."""
+        return [stage.name for stage in self._recipe.stages]
+
+    @property
     def layout(self) -> Layout:
-        """What a batch holds; known when an epoch has been started."""
+        """What a batch holds when the stages are through; known when an epoch has been started."""
         assert self._layouts is not None
         return self._layouts.delivered
 
@@ -163,24 +198,36 @@ class Session:
     def _prepare(self, crew: Crew) -> Layouts:
         """What the first epoch finds out for all of them."""
         if self._layouts is None:
+            began = time.perf_counter()
             layouts = crew.layouts()
+            start = self._timings.start
+            start.setdefault("loading", max(time.perf_counter() - began - layouts.seconds, 0.0))
+            start.setdefault("record", layouts.seconds)
             self._delivery.check(layouts.delivered, self._recipe.order)
             self._layouts = layouts
         return self._layouts
 
     def _plan(self, layouts: Layouts, chunks: Chunks | None) -> RingPlan:
         together, options = 1 if chunks is None else chunks.most, self._options
+        budget = options.memory_budget
+        if budget is not None and goes_by_blocks(self._recipe.order):
+            budget //= 2  # the other half is for blocks of the source
         if together not in self._plans:
             self._plans[together] = plan_ring(
                 layouts.delivered.block_bytes,
                 workers=options.num_workers,
                 prefetch_size=options.prefetch_size,
-                run_steps=options.run_steps,
-                budget=AUTO_BUDGET if options.auto and options.memory_budget is None else options.memory_budget,
-                strict=options.memory_budget is not None,
+                run_steps=1 if isinstance(self._recipe.order, LaneOrder) else options.run_steps,
+                budget=AUTO_BUDGET if options.auto and budget is None else budget,
+                strict=budget is not None,
                 together=together,
             )
         return self._plans[together]
+
+    def _block_budget(self, plan: RingPlan, layout: Layout) -> int | None:
+        """Bytes that blocks of the source may take; what the ring leaves."""
+        budget = self._options.memory_budget
+        return None if budget is None else budget - plan.slots * plan.steps * layout.block_bytes
 
     def _ring(self, slots: int, slot_bytes: int, crew: Crew) -> Ring:
         with suppress(IndexError):
@@ -194,6 +241,7 @@ class Session:
         if device is None or (client := dma_client(device)) is None:
             return Ring(slots, slot_bytes, shared=self._engine.shared)
         ring = Ring(slots, slot_bytes, shared=self._engine.shared, kind=memory_class())
+        ring.reserve()
         register(ring.memory, client, device)
         return ring
 

@@ -6,7 +6,8 @@
 place in the epoch at which those steps begin; it is 0 unless the epoch was entered by an elastic resume. The worker
 count, the prefetch depth, the output, and which of the shards it was are no part of a state: they do not change the
 stream, and one state serves all hosts. ``left_out`` is there only if ``Pipeline.skip`` has left steps out, of this
-epoch or of a later one: ranges ``[epoch, first step, the step after the last]``.
+epoch or of a later one: ranges ``[epoch, first step, the step after the last]``. ``lanes`` is there only where records
+come out of iterators: where each of these stands, ``[records, place, item, ended, state]``, see ``order.lanes``.
 
 A step with its batch size and number of shards is a number of records that have been used up; an elastic resume takes
 that number and begins there, whatever its own batch size and number of shards.
@@ -17,7 +18,8 @@ What may be different where a state is set:
     restart_workers                                          the same batches
     output, device, sharding, which host it is               the same batches, in another place
     pad_last, on_error                                       the same batches, but for padding and skipped records
-    batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order
+    batch_size, enforce_batch, drop_last, number of hosts    ValueError; elastic: the same records in the same order,
+                                                             blocks dealt to as many hosts as when the stream began
     seed                                                     ValueError; elastic: the state's
     length of the source                                     ValueError; elastic and unshuffled: it may have grown
     shuffle, sampler, batch_by, the weights of a mixture,
@@ -37,7 +39,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datarax_mp.order import Order, Sequential
+from datarax_mp.order.lanes import LaneOrder
 from datarax_mp.order.left_out import LeftOut
+from datarax_mp.order.readings import dealt_as
+from datarax_mp.pipeline.lanes import dump_cursors, told
 
 VERSION = 2
 
@@ -102,6 +107,8 @@ def dump(position: Position, print_: Mapping[str, Any], left_out: LeftOut) -> di
         "step": step,
         "fingerprint": {name: list(value) if isinstance(value, list) else value for name, value in print_.items()},
     }
+    if isinstance(order, LaneOrder):
+        state["lanes"] = dump_cursors(order.cursors(epoch))
     if left := left_out.since(epoch):
         state["left_out"] = left.as_json()
     return state
@@ -125,14 +132,18 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
     if _int_or_none(version := state.get("version")) != VERSION:
         raise ValueError(f"the state is of version {_brief(version)}; this release reads version {VERSION}")
     theirs = {name: _like(name, value, print_.get(name)) for name, value in state["fingerprint"].items()}
+    hosts = _hosts(theirs)
+    if elastic:  # blocks stay dealt as they are, whoever reads them
+        order = dealt_as(order, hosts)
+        print_ = {**print_, "hosts": hosts} if hosts else {name: print_[name] for name in print_ if name != "hosts"}
     seed = _number("seed", state.get("seed"), most=_MOST_SEED)
     epoch, start, step = (_number(name, state.get(name)) for name in ("epoch", "start", "step"))
     _check_alike({**theirs, "seed": seed}, {**print_, "seed": order.seed}, elastic=elastic)
     order = dataclasses.replace(order, seed=seed, start=0, start_epoch=0)
     if not order.even and (start or any(theirs[name] != print_[name] for name in _GROUPING)):
         raise ValueError(
-            "batches of a number of tokens go on only with the batch_size, number of shards and drop_last that they "
-            "began with: others would have other records"
+            "batches of a number of tokens, or of lanes, go on only with the batch_size, number of shards and "
+            "drop_last that they began with: others would have other records"
         )
     left_out = LeftOut.of_json(state.get("left_out", []))
     if any(theirs[name] != print_[name] for name in (*_GROUPING, "length")):
@@ -142,14 +153,28 @@ def load(state: Any, print_: Mapping[str, Any], order: Order, *, elastic: bool) 
                 "batches of another size: take left_out out of it, and call skip() with steps as they are now"
             )
         start, step = _place(theirs, order, epoch, start, step), 0
+    order, step = _entered(order, epoch, start, step)
+    _check_step(step, order, epoch)
+    if isinstance(order, LaneOrder):
+        order = told(order, epoch, state.get("lanes"))
+    return Position(order, epoch, step), left_out
+
+
+def _entered(order: Order, epoch: int, start: int, step: int) -> tuple[Order, int]:
+    """The order where an epoch's steps begin at a record, and which of them it is then."""
     if not 0 <= start <= order.places:
         raise ValueError(f"record {start} of epoch {epoch} does not exist: an epoch has {order.places} records")
     if step == 0 and start % order.global_batch == 0:  # the boundary of a step of ours
-        start, step = 0, start // order.global_batch
-    if start:
-        order = dataclasses.replace(order, start=start, start_epoch=epoch)
-    _check_step(step, order, epoch)
-    return Position(order, epoch, step), left_out
+        return order, start // order.global_batch
+    return (dataclasses.replace(order, start=start, start_epoch=epoch) if start else order), step
+
+
+def _hosts(theirs: Mapping[str, Any]) -> list[int]:
+    """To how many hosts blocks are dealt, and how many rows of a step each has; nothing where it is one."""
+    hosts = theirs.get("hosts", [])
+    if not isinstance(hosts, (list, tuple)) or len(hosts) not in (0, 2):
+        raise ValueError(f"a state's hosts must be a list of two ints, found {_brief(hosts)}")
+    return [_number("hosts", number, least=1) for number in hosts]
 
 
 def _place(theirs: Mapping[str, Any], order: Order, epoch: int, start: int, step: int) -> int:

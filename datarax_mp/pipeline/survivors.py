@@ -109,4 +109,4 @@ class _Count:
         self.__name__ = " ".join(stage.name for stage in stages)
 
     def __call__(self, record: Any) -> dict[str, int]:
-        return {"items": len(expand(self.stages, record))}
+        return {"items": len(expand(self.stages, [record]))}

@@ -2,6 +2,7 @@
 
     output="jax"             Pipeline[Batch[jax.Array]], which plain ``Pipeline`` is, too
     output="numpy"           Pipeline[Batch[np.ndarray]]
+    output="torch"           Pipeline[Batch[torch.Tensor]]
     enforce_batch=False      Pipeline[dict[str, Any]]
 
 ``Arguments`` are all others, once; a test compares them with those of ``Pipeline.__init__``.
@@ -40,7 +41,7 @@ class Arguments(TypedDict, total=False):
     rngs: Any
     seed: int | None
     num_workers: int | Literal["auto"]
-    workers: Workers
+    workers: Workers | None
     prefetch_size: int
     drop_last: bool
     pad_last: bool

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from datarax_mp.order.expansion import record_of
 from datarax_mp.recipe.fetched import Columns
 from datarax_mp.recipe.filling import Filled, Named
 from datarax_mp.recipe.padding import Lengths, Padding
-from datarax_mp.recipe.reading import Reader
+from datarax_mp.recipe.reading import Reader, Together
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
 from datarax_mp.recipe.rows import Rows
@@ -57,9 +55,7 @@ class CollateRecords:
         """See ``Fill``."""
         return self.write(epoch, numbers, targets, self._reader.together(numbers))
 
-    def write(
-        self, epoch: int, numbers: NDArray[np.int64], targets: Arrays, together: Sequence[Any] | Columns | None
-    ) -> Filled:
+    def write(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays, together: Together | None) -> Filled:
         """Write records that were read in one call, or if that is None, read them singly."""
         if together is not None and self._skip:
             try:
@@ -76,7 +72,7 @@ class CollateRecords:
         epoch: int,
         numbers: NDArray[np.int64],
         targets: Arrays,
-        together: Sequence[Any] | Columns | None,
+        together: Together | None,
         *,
         skip: bool,
     ) -> Filled:
@@ -85,7 +81,7 @@ class CollateRecords:
         skips: dict[int, Skip] = {}
         padding, lengths = self._padding, list[Lengths]()
         rows, row = self._rows.into(targets), 0
-        read, put, staged = self._reader.one, rows.put_plain, bool(self._stages)
+        read, put, staged = self._reader.one, here.writing(rows.put_plain), bool(self._stages)
         stages = self._stages
         generators = stages.generators(epoch) if staged else {}
         named = self._named(numbers)

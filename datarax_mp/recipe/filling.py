@@ -1,6 +1,7 @@
 """How the rows of a batch come about, one way a class; ``compile`` chooses among them, once.
 
     GatherColumns     the source's columns are arrays: rows are copied out of them         sources.memory_source
+    ReadInto          a source of the user's writes them                                   gathering
     FetchColumns      the source gives all values of a field in one call                   reading
     CollateRecords    record after record, through the stages for records                  collate
     StackedStages     around one of these: the stages for batches                          stacked

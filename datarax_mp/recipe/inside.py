@@ -42,11 +42,12 @@ def find(roots: Mapping[str, Any], wanted: Callable[[Any], bool]) -> list[Found]
         if wanted(at.value):
             found.append(at)
         elif depth < _DEEPEST:
-            todo += [(inside, depth + 1) for inside in reversed(list(_inside(*at)))]
+            todo += [(part, depth + 1) for part in reversed(list(inside(*at)))]
     return found
 
 
-def _inside(name: str, value: Any) -> Iterator[Found]:
+def inside(name: str, value: Any) -> Iterator[Found]:
+    """What an object consists of, one level deep, plain values among it; nothing of a large container."""
     kind = type(value)
     if isinstance(value, types.FunctionType):
         yield from _of_function(name, value)

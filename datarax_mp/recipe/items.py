@@ -11,20 +11,23 @@ import numpy as np
 from datarax_mp.core.record import RecordError
 from datarax_mp.core.strays import claim
 from datarax_mp.order.expansion import ItemNumber
+from datarax_mp.recipe.cached import CachedReader
+from datarax_mp.recipe.lane_view import LaneReader, LaneView
 from datarax_mp.recipe.reading import Reader
 from datarax_mp.recipe.recipe import Recipe
+from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
+from datarax_mp.sources.adapt import Source
 
 
-def expand(stages: Sequence[Any], record: Any, at: Callable[[int], object] = lambda place: None) -> list[Any]:
+def expand(stages: Sequence[Any], records: list[Any], at: Callable[[int], object] = lambda place: None) -> list[Any]:
     """What stages make of a record: itself, changed; nothing, if a filter leaves it out; or several.
 
     Args:
         stages: stages for records, none of them random.
-        record: the record.
+        records: the record; or what stages before these have made of it.
         at: told of the place of each stage before it works.
     """
-    records = [record]
     for place, stage in enumerate(stages):
         at(place)
         if stage.expands:
@@ -43,12 +46,18 @@ class ItemReader(Reader):
 
     Args:
         recipe: says of what source, and which stages.
+        source: see ``Reader``.
+        records: reads records, and gives of each what the first of the stages make of it, a list; or None.
+        first: how many of the stages it has seen to.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self._many = None  # a batch's records are read when their turn comes
-        self._stages = recipe.until_items
+    def __init__(
+        self, recipe: Recipe, source: Source | None = None, records: Reader | None = None, first: int = 0
+    ) -> None:
+        super().__init__(recipe, source)
+        self._many = self._into = None  # a batch's records are read when their turn comes
+        self._records = records
+        self._first, self._stages = first, recipe.until_items[first:]
         self._wanted: Counter[int] = Counter()  # for how many more items of the batch each record is wanted
         self._items: dict[int, list[Any]] = {}  # of the records that are wanted again
 
@@ -79,18 +88,37 @@ class ItemReader(Reader):
         return read_only(items[number.place])
 
     def _expanded(self, number: ItemNumber) -> list[Any]:
-        found, now = super().one(number.record), 0
+        found = [super().one(number.record)] if self._records is None else self._records.one(number.record)
+        return expand_here(self._stages, found, number, lambda: number.record, first=self._first)
 
-        def at(place: int) -> None:
-            nonlocal now
-            now = place
-            here.stage(place, number)
 
-        try:
-            return expand(self._stages, found, at)
-        except BaseException as error:
-            claim(error, f"while stage {self._stages[now].name} worked on record {number.record}")
-            raise
+def expand_here(
+    stages: Sequence[Any], records: list[Any], number: int, named: Callable[[], int], *, first: int = 0
+) -> list[Any]:
+    """The same where others look at what this process is at; an exception says where it happened.
+
+    Args:
+        stages: see ``expand``.
+        records: see ``expand``.
+        number: the record's or item's number.
+        named: asked for what a message calls the record.
+        first: how many stages come before these.
+
+    Raises:
+        Exception: what a stage raised.
+    """
+    now = 0
+
+    def at(place: int) -> None:
+        nonlocal now
+        now = place
+        here.stage(first + place, number)
+
+    try:
+        return expand(stages, records, at)
+    except BaseException as error:
+        claim(error, f"while stage {stages[now].name} worked on record {named()}")
+        raise
 
 
 def read_only(value: Any) -> Any:
@@ -106,6 +134,21 @@ def read_only(value: Any) -> Any:
     return {name: read_only(part) for name, part in value.items()}
 
 
-def reader_of(recipe: Recipe) -> Reader:
-    """What reads the records, or items, of a recipe's epochs."""
-    return Reader(recipe) if recipe.order.expansion is None else ItemReader(recipe)
+def reader_of(recipe: Recipe, source: Source | None = None) -> Reader:
+    """What reads the records, or items, of a recipe's epochs; of ``source``, where that stands for the recipe's own."""
+    if isinstance(source, LaneView):
+        return LaneReader(recipe, source)
+    home, expanded = recipe.cache, recipe.order.expansion is not None
+    if home is None:
+        return (ItemReader if expanded else Reader)(recipe, source)
+    if expanded and not home.by_item(recipe):
+        before = recipe.stages[: home.before]
+        records = CachedReader(
+            recipe,
+            Reader(recipe, source),
+            lambda number, record: expand_here(before, [record], number, lambda: number),
+        )
+        return ItemReader(recipe, source, records, home.before)
+    reader, first = (ItemReader(recipe, source), len(recipe.until_items)) if expanded else (Reader(recipe, source), 0)
+    stages = RecordStages(recipe, first, home.before)
+    return CachedReader(recipe, reader, lambda number, record: stages.apply(number, record, {}))

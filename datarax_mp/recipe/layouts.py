@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from datarax_mp.core.notes import add_note
-from datarax_mp.core.record import RecordError, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
 from datarax_mp.recipe.items import reader_of
@@ -16,7 +17,8 @@ from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
 from datarax_mp.recipe.stacked import apply
-from datarax_mp.stages.base import Rank
+from datarax_mp.sources.adapt import Source
+from datarax_mp.stages.base import Rank, Stage
 from datarax_mp.stages.random_map_batch import BatchDraw
 
 _PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
@@ -29,18 +31,24 @@ class Layouts(NamedTuple):
         collated: what a batch holds when its records are stacked.
         delivered: what it holds after the stages for batches; where there are none, the same.
         draws: whether the user's code is known to draw from global random generators.
+        seconds: how long it took to find this out.
     """
 
     collated: Layout
     delivered: Layout
     draws: bool = False
+    seconds: float = 0.0
 
 
-def probe(recipe: Recipe) -> Layouts:
+def probe(recipe: Recipe, source: Source | None = None) -> Layouts:
     """Read the first record of the source, run the stages, and see what comes out.
 
     It is the same record for all shards, so that they agree. With ``skip`` set, it is the first one for which nothing
     is raised.
+
+    Args:
+        recipe: the recipe.
+        source: what stands for the recipe's source, or None.
 
     Raises:
         RecordError: the record is of no known kind or holds no array.
@@ -50,7 +58,7 @@ def probe(recipe: Recipe) -> Layouts:
     for tried, number in enumerate(numbers, 1):
         here.step(0, 0)
         try:
-            return _layouts_of(recipe, number)
+            return _layouts_of(recipe, source, number)
         except Exception as error:
             if tried == len(numbers) or is_stray(error):
                 if recipe.skip and not is_stray(error):
@@ -59,8 +67,8 @@ def probe(recipe: Recipe) -> Layouts:
     raise RecordError("the shard holds no record, so there is nothing to learn the layout of a batch from")
 
 
-def _layouts_of(recipe: Recipe, number: int) -> Layouts:
-    reader, stages = reader_of(recipe), RecordStages(recipe)
+def _layouts_of(recipe: Recipe, source: Source | None, number: int) -> Layouts:
+    reader, stages = reader_of(recipe, source), RecordStages(recipe)
     together = reader.together(np.array([number]))
     (number,) = recipe.order.named(np.array([number]))
     record = reader.one(number) if together is None else together[0]
@@ -79,6 +87,19 @@ def _layouts_of(recipe: Recipe, number: int) -> Layouts:
         varying = False
     if not later:
         return Layouts(collated, collated)
+    return Layouts(collated, _delivered(recipe, later, arrays, info, number, varying=varying))
+
+
+def _delivered(
+    recipe: Recipe,
+    later: Sequence[Stage],
+    arrays: Arrays,
+    info: Mapping[Path, Any],
+    number: int,
+    *,
+    varying: bool,
+) -> Layout:
+    """What the stages for batches make of a batch that has this record alone."""
     stacked, infos = apply(
         later,
         len(recipe.stages) - len(later),
@@ -87,7 +108,7 @@ def _layouts_of(recipe: Recipe, number: int) -> Layouts:
         [number],
         BatchDraw(recipe.order.seed, 0, np.array([number])),
     )
-    delivered = Layout.of_parts(
+    return Layout.of_parts(
         {path: rows[0, ...] for path, rows in stacked.items()},
         infos,
         number=number,
@@ -95,4 +116,3 @@ def _layouts_of(recipe: Recipe, number: int) -> Layouts:
         x64=recipe.x64,
         varying=stacked.keys() if varying else (),
     )
-    return Layouts(collated, delivered)

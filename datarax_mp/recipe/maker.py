@@ -13,7 +13,7 @@ from datarax_mp.core.record import Arrays, Infos
 from datarax_mp.core.spec import Layout
 from datarax_mp.recipe.collating import CollateRecords, FetchColumns
 from datarax_mp.recipe.filling import Fill
-from datarax_mp.recipe.gathering import GatherColumns
+from datarax_mp.recipe.gathering import GatherColumns, ReadInto
 from datarax_mp.recipe.items import reader_of
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.narrowing import Narrowed, narrowed
@@ -22,7 +22,7 @@ from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.stacked import StackedStages
 from datarax_mp.recipe.work import Shapes, Skip
-from datarax_mp.sources.adapt import quick_way
+from datarax_mp.sources.adapt import Source, quick_way
 from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.stages.base import Rank
 
@@ -122,22 +122,30 @@ class Maker:
                 whole[rows:] = 0
 
 
-def compile(recipe: Recipe, layouts: Layouts) -> Maker:
-    """Choose how a recipe's batches are written, now that it is known what is in them."""
-    collated, delivered, _ = layouts
+def compile(recipe: Recipe, layouts: Layouts, source: Source | None = None) -> Maker:
+    """Choose how a recipe's batches are written, now that it is known what is in them.
+
+    Args:
+        recipe: the recipe.
+        layouts: what is in a batch.
+        source: what stands for the recipe's source, or None.
+    """
+    collated, delivered = layouts.collated, layouts.delivered
     stages, later = RecordStages(recipe), recipe.of_rank(Rank.BATCH)
     known = [spec.path for spec in collated.fields]
     pads = recipe.of_rank(Rank.PAD)
     padding = Padding(pads, known) if pads else None
-    reader, named = reader_of(recipe), recipe.order.named
+    reader, named = reader_of(recipe, source), recipe.order.named
     singly = CollateRecords(reader, named, stages, padding, collated, skip=recipe.skip)
-    as_read = not stages and padding is None and not recipe.until_items
+    as_read = not stages and padding is None and not recipe.until_items and recipe.cache is None
     # Only where the quick way is the class's own: a derived class's __getitem__ is what the user means.
     quick = isinstance(recipe.source, MemorySource) and quick_way(recipe.source, "read_into") is not None
     gathers = as_read and quick and recipe.source.reads_columns(known)  # type: ignore[attr-defined]
     fill: Fill = singly
     if gathers:
         fill = GatherColumns(recipe.source, singly if recipe.skip else None)
+    elif as_read and reader.writes and not isinstance(recipe.source, MemorySource) and _all_alike(collated):
+        fill = ReadInto(reader, singly if recipe.skip else None)
     elif as_read and reader.many:
         fill = FetchColumns(reader, collated, singly)
     if later:
@@ -153,6 +161,11 @@ def compile(recipe: Recipe, layouts: Layouts) -> Maker:
         only_copies=gathers and not recipe.stages and not recipe.user_code,
         digest=_digest(delivered) if recipe.hashed else None,
     )
+
+
+def _all_alike(layout: Layout) -> bool:
+    """Whether records are arrays of one shape for each field, and nothing else."""
+    return not layout.info and not any(spec.ragged for spec in layout.fields)
 
 
 def _digest(layout: Layout) -> Digest:

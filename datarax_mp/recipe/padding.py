@@ -231,6 +231,7 @@ def smaller(layout: Layout, targets: Arrays) -> Shapes | None:
 
 
 def _fits(value: Any, dtype: np.dtype) -> bool:
+    """Whether a value stays what it is: exactly as an integer or a bool, without becoming infinite as a float."""
     number = np.asarray(value)
     if number.dtype.kind == "c" and dtype.kind != "c":
         return False

@@ -5,25 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.backoff import pause
 from datarax_mp.core.record import RecordError, name_fields
 from datarax_mp.core.strays import claim, is_interruption, is_stray
 from datarax_mp.recipe.fetched import Columns, miscounted
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import here
-from datarax_mp.sources.adapt import quick_way
+from datarax_mp.sources.adapt import Source, quick_way
+from datarax_mp.sources.block import Records
 from datarax_mp.sources.tables import columns_of
 
 log = logging.getLogger("datarax_mp")
 
 Found = TypeVar("Found")
-
-_PAUSE_SECONDS = 0.1  # before the first further attempt; before each one after that twice as long
-_LONGEST_PAUSE_SECONDS = 10.0
+Together: TypeAlias = Sequence[Any] | Columns | Records
+"""Records that were read in one call, by their places; those of ``Records`` are made when they are asked for."""
 
 
 class Reader:
@@ -31,13 +32,15 @@ class Reader:
 
     Args:
         recipe: says of what source, and how; with ``skip`` set, a record that cannot be read is to be left out.
+        source: what stands for that source, or None.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._source, self._skip = recipe.source, recipe.skip
+    def __init__(self, recipe: Recipe, source: Source | None = None) -> None:
+        self._source, self._skip = recipe.source if source is None else source, recipe.skip
         self._fields, self._retries = recipe.reading.fields, recipe.reading.retries
         self._name = type(recipe.source).__name__
-        self._many = quick_way(recipe.source, "__getitems__")
+        self._many = quick_way(self._source, "__getitems__")
+        self._into = None if self._fields is not None else quick_way(self._source, "read_into")
 
     @property
     def many(self) -> bool:
@@ -56,7 +59,7 @@ class Reader:
             record = self._again(error, lambda: self._source[number], f"record {number}")
         return record if self._fields is None else name_fields(record, self._fields, number)
 
-    def together(self, numbers: NDArray[np.int64]) -> Sequence[Any] | Columns | None:
+    def together(self, numbers: NDArray[np.int64]) -> Together | None:
         """Records in one call, to be picked by their place in ``numbers``; None if they are to be read singly.
 
         Raises:
@@ -73,6 +76,24 @@ class Reader:
                 return None  # which record it is that has to be skipped shows when they are read singly
             raise
 
+    @property
+    def writes(self) -> bool:
+        """Whether the source writes records where they are wanted."""
+        return self._into is not None
+
+    def into(self, numbers: NDArray[np.int64], out: dict[str, Any]) -> None:
+        """Have the source write records; see ``WritingSource``."""
+        into = self._into
+        assert into is not None
+        here.read()
+        try:
+            into(numbers, out)
+        except Exception as error:
+            if self._skip:
+                claim(error)
+                raise
+            self._again(error, lambda: into(numbers, out), f"records {numbers.tolist()}")
+
     def _read_together(self, wanted: list[int]) -> Any:
         many = self._many
         assert many is not None
@@ -84,12 +105,12 @@ class Reader:
                 raise
             return self._again(error, lambda: many(wanted), f"records {wanted}")
 
-    def _picked(self, found: Any, wanted: list[int]) -> Sequence[Any] | Columns:
+    def _picked(self, found: Any, wanted: list[int]) -> Together:
         table = columns_of(found)
         if table is not None:
             return Columns(table, wanted, self._name)
         try:
-            records = list(found)
+            records = found if isinstance(found, Records) else list(found)
         except BaseException as error:
             claim(error)
             raise
@@ -105,7 +126,8 @@ class Reader:
             if is_interruption(error):
                 break
             log.warning("reading %s of %s: %r; attempt %d of %d follows", what, self._name, error, tried, self._retries)
-            time.sleep(min(_PAUSE_SECONDS * 2 ** (tried - 1), _LONGEST_PAUSE_SECONDS))
+            here.retried += 1
+            time.sleep(pause(tried))
             try:
                 return attempt()
             except Exception as later:

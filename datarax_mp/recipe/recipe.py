@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datarax_mp.order import Order
 from datarax_mp.recipe.worker_init import WorkerInit
 from datarax_mp.sources.adapt import Source
 from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Rank, Stage
+
+if TYPE_CHECKING:
+    from datarax_mp.cache.home import Home
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Recipe:
         reading: how records are read.
         init: called once in every process that reads records, or None.
         hashed: whether every step gets a digest, for a ledger.
+        cache: what keeps records as they come out of some of the stages, or None.
     """
 
     source: Source
@@ -52,6 +56,7 @@ class Recipe:
     reading: Reading = field(default=Reading(), kw_only=True)
     init: WorkerInit | None = field(default=None, kw_only=True)
     hashed: bool = field(default=False, kw_only=True)
+    cache: Home | None = field(default=None, kw_only=True)
 
     def of_rank(self, rank: Rank) -> list[Stage]:
         """Its stages of one rank."""

@@ -12,17 +12,21 @@ from datarax_mp.stages.random_map import Generators
 
 
 class RecordStages:
-    """Those among a recipe's host stages; they come first, but for those that a record's items come of.
+    """Those among a recipe's host stages; they come first, but for those that whoever reads has seen to.
 
     Args:
         recipe: the recipe.
+        first: the place of the first one; None is that behind what a record's items come of, and what a cache keeps.
+        end: the place behind the last one.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, first: int | None = None, end: int | None = None) -> None:
         stages: list[Any] = recipe.of_rank(Rank.RECORD)
         self._stages = stages
-        first = len(recipe.until_items)
-        self._functions = [(place, stage.fn, stage.random) for place, stage in enumerate(stages) if place >= first]
+        if first is None:
+            first = max(len(recipe.until_items), 0 if recipe.cache is None else recipe.cache.before)
+        numbered = list(enumerate(stages))[first:end]
+        self._functions = [(place, stage.fn, stage.random) for place, stage in numbered]
         self._seed = recipe.order.seed
 
     def __len__(self) -> int:

@@ -11,7 +11,8 @@ never sees the record of one thing with the stage of another.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 HANDLED, EPOCH, STEP, AT = range(4)
 CELLS = 8
@@ -34,6 +35,7 @@ class Phase(enum.IntEnum):
     STAGE = 3
     WRITING = 4
     ANSWERING = 5
+    BLOCK = 6
 
 
 class Sighting(NamedTuple):
@@ -43,7 +45,7 @@ class Sighting(NamedTuple):
         phase: what it did.
         epoch: the epoch, where the phase belongs to a step.
         step: the step.
-        record: the record's number, or ``WHOLE_BATCH``.
+        record: the record's number, or ``WHOLE_BATCH``; of a block its number.
         stage: the place of the host stage, where ``phase`` is ``STAGE``.
     """
 
@@ -54,16 +56,27 @@ class Sighting(NamedTuple):
     stage: int
 
 
+class Line(Protocol):
+    """The cells of a process."""
+
+    def __getitem__(self, cell: int, /) -> int: ...
+
+    def __setitem__(self, cell: int, value: int, /) -> None: ...
+
+
+Put = TypeVar("Put", bound=Callable[..., object])
+
+
 def _code(phase: Phase, stage: int = 0) -> int:
     """What ``at`` holds, but for the record's number; 0 stands for the whole batch."""
     return (phase << _STAGE_BITS | stage) << _RECORD_BITS | 1
 
 
-_READ, _WRITE = _code(Phase.READING), _code(Phase.WRITING)
+_READ, _WRITE, _BLOCK = _code(Phase.READING), _code(Phase.WRITING), _code(Phase.BLOCK)
 _STAGED = [_code(Phase.STAGE, stage) for stage in range(_STAGES + 1)]  # later ones count as the last
 
 
-def sighting(line: memoryview) -> Sighting:
+def sighting(line: Line) -> Sighting:
     """What stands in a line.
 
     >>> recorder = Recorder()
@@ -73,8 +86,18 @@ def sighting(line: memoryview) -> Sighting:
     Sighting(phase=<Phase.STAGE: 3>, epoch=1, step=2, record=40, stage=3)
     """
     at = line[AT]
+    return Sighting(part_of(at)[0], line[EPOCH], line[STEP], record_of(at), part_of(at)[1])
+
+
+def part_of(at: int) -> tuple[Phase, int]:
+    """Phase and stage of what ``at`` holds."""
     phase, stage = divmod(at >> _RECORD_BITS, _STAGES + 1)
-    return Sighting(Phase(phase), line[EPOCH], line[STEP], (at & _RECORDS) - 1, stage)
+    return Phase(phase), stage
+
+
+def record_of(at: int) -> int:
+    """The record's number in what ``at`` holds, or ``WHOLE_BATCH``."""
+    return (at & _RECORDS) - 1
 
 
 def blank() -> memoryview:
@@ -86,13 +109,17 @@ class Recorder:
     """Says what a process is at.
 
     Attributes:
-        line: the cells to write to.
+        line: the cells to write to; another's while a run is looked at closely (see ``recipe.watch``).
+        retried: how often reading was tried again.
+        hits: how many records came out of a cache.
+        misses: how many a cache did not have.
     """
 
-    __slots__ = ("line",)
+    __slots__ = ("hits", "line", "misses", "retried")
 
     def __init__(self) -> None:
-        self.line = blank()
+        self.line: Line = blank()
+        self.retried = self.hits = self.misses = 0
 
     def step(self, epoch: int, step: int) -> None:
         """A step begins."""
@@ -104,6 +131,11 @@ class Recorder:
         """A record, or a batch of them, is about to be read."""
         self.line[AT] = _READ + record
 
+    def block(self, epoch: int, block: int) -> None:
+        """A block of the source is about to be read."""
+        self.line[EPOCH] = epoch
+        self.line[AT] = _BLOCK + block
+
     def stage(self, stage: int, record: int = WHOLE_BATCH) -> None:
         """A stage begins with a record, or with a batch."""
         self.line[AT] = _STAGED[stage if stage < _STAGES else _STAGES] + record
@@ -111,6 +143,17 @@ class Recorder:
     def write(self, record: int = WHOLE_BATCH) -> None:
         """A record, or a batch, is about to be written."""
         self.line[AT] = _WRITE + record
+
+    def writing(self, put: Put) -> Put:
+        """What writes records one by one; it says so itself where that is worth its price: in a close look."""
+        if isinstance(self.line, memoryview):
+            return put
+
+        def announced(*record: object) -> object:
+            self.write()
+            return put(*record)
+
+        return announced  # type: ignore[return-value]
 
     def phase(self, phase: Phase) -> None:
         """Something else begins that concerns no record."""

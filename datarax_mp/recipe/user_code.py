@@ -1,7 +1,8 @@
 """What the user's code may count on, wherever it runs: it was set up, it was told the epoch, it draws the same numbers.
 
     worker_init()  once in a process                       }
-    set_epoch(n)   when the epoch is another than before   }  before the first record of a run
+    __enter__()    of sources that are context managers    }  before the first record of a run
+    set_epoch(n)   when the epoch is another than before   }
     seeded global generators                                  before each step, if it draws from them
 
 All of this is done where records are read, by the worker or by the calling process, so that it holds for every number
@@ -13,11 +14,12 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from datarax_mp.core.strays import claim, is_stray
-from datarax_mp.recipe.inside import find
+from datarax_mp.recipe.inside import Found, find
+from datarax_mp.recipe.opened import Opened
 from datarax_mp.recipe.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
 from datarax_mp.recipe.recipe import Recipe, named_parts
 from datarax_mp.recipe.recorder import Phase, here
@@ -34,15 +36,18 @@ class UserCode:
 
     Args:
         recipe: the recipe.
+        opened: where it is noted which sources have been entered, if others share them; None is alone.
 
     Attributes:
         there: whether there is any. What this package reads and does alone needs none of the following.
+        opened: the sources that are context managers.
     """
 
     # Whose code was told an epoch last in this process, and which; it must not keep a recipe's memory.
     _current: tuple[weakref.ref[UserCode], int] | None = None
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, opened: Opened | None = None) -> None:
+        self.opened = Opened(recipe.source) if opened is None else opened
         self._source, self._stages, self._init = recipe.source, recipe.stages, recipe.init
         self._seed = recipe.order.seed
         self.there = recipe.user_code
@@ -67,19 +72,24 @@ class UserCode:
         Several recipes may share a source in one process, and a process may go to and fro between two epochs, so
         everybody is told whenever it was not this recipe and this epoch that was told last.
         """
-        if not self.there or UserCode._current == (weakref.ref(self), epoch):
+        if not self.there:
+            return
+        if UserCode._current == (weakref.ref(self), epoch):
+            self.opened.enter()  # they may have been left meanwhile, by who closed the pipeline
             return
         UserCode._current = None
         here.phase(Phase.LOADING)
         if self._init is not None:
             self._init()
-        for name, listener in self.listeners():
-            try:
-                listener.set_epoch(epoch)
-            except Exception as error:
-                claim(error, f"while {name}.set_epoch({epoch}) was called")
-                raise
+        self.opened.enter()
+        self.tell(self.listeners(), epoch)
         UserCode._current = weakref.ref(self), epoch
+
+    def leave(self) -> None:
+        """The process is through with the recipe: sources that are context managers are left."""
+        if UserCode._current is not None and UserCode._current[0]() is self:
+            UserCode._current = None
+        self.opened.leave()
 
     def seeder(self) -> Seeder | None:
         """What is to be called before each step, with its epoch and the position of its first record, if anything."""
@@ -117,7 +127,17 @@ class UserCode:
 
     def listeners(self) -> list[tuple[str, Any]]:
         """Who wants to know the epoch, wherever it stands in the source or a stage."""
-        return list(find(named_parts(self._source, self._stages), _listens))
+        return list(listeners(self._source, self._stages))
+
+    @staticmethod
+    def tell(listeners: Iterable[tuple[str, Any]], epoch: int) -> None:
+        """Tell them the epoch."""
+        for name, listener in listeners:
+            try:
+                listener.set_epoch(epoch)
+            except Exception as error:
+                claim(error, f"while {name}.set_epoch({epoch}) was called")
+                raise
 
     def begin(self) -> None:
         """Before an epoch in the calling process, where the user may have changed anything since the last one."""
@@ -127,6 +147,11 @@ class UserCode:
             return
         for _, source in find(named_parts(self._source, self._stages), lambda value: isinstance(value, MemorySource)):
             source.refresh()
+
+
+def listeners(source: Any, stages: Sequence[Any]) -> list[Found]:
+    """Who in a source and in stages wants to know the epoch, and where it stands."""
+    return find(named_parts(source, stages), _listens)
 
 
 def _listens(value: Any) -> bool:

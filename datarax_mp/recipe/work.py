@@ -5,20 +5,42 @@ Named tuples, because those pickle in a third of the time that dataclasses take.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.core.errors import RemoteError
+from datarax_mp.order.lanes import LaneCursor
+from datarax_mp.recipe.watch import Timed
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
+class AtLane(NamedTuple):
+    """Where a lane stands before a run."""
+
+    number: int
+    cursor: LaneCursor
+
+
 class Run(NamedTuple):
-    """Fill ``slot`` with ``steps`` consecutive batches of ``epoch``, from ``step`` on."""
+    """Fill ``slot`` with ``steps`` consecutive batches of ``epoch``, from ``step`` on, out of a ``lane`` perhaps.
+
+    With ``closely``, say when each part of it was done.
+    """
 
     epoch: int
     step: int
     steps: int
     slot: int
+    closely: bool = False
+    lane: AtLane | None = None
+
+
+class ReadBlock(NamedTuple):
+    """Read and decode ``block`` of the source for ``epoch``; those of ``ahead`` probably follow."""
+
+    epoch: int
+    block: int
+    ahead: tuple[int, ...] = ()
 
 
 class Skip(NamedTuple):
@@ -35,6 +57,18 @@ class Skip(NamedTuple):
     reason: str
 
 
+class FromLane(NamedTuple):
+    """What has come out of a lane.
+
+    Attributes:
+        numbers: the records' numbers, the bytes of an int64 array.
+        cursor: where the lane stands now.
+    """
+
+    numbers: bytes
+    cursor: LaneCursor
+
+
 class Written(NamedTuple):
     """What comes of a run beside the arrays, for the steps that are complete.
 
@@ -44,12 +78,14 @@ class Written(NamedTuple):
         shapes: by place in the run, the shape of each field's rows there, in the layout's order; places where all are
             as the layout says are not in it.
         digests: for each step what a ledger says of it, or nothing where there is none.
+        lane: what came out of the run's lane, where it has one and is complete.
     """
 
     infos: list[bytes | None]
     skips: dict[int, tuple[Skip, ...]]
     shapes: dict[int, Shapes]
     digests: tuple[bytes, ...] = ()
+    lane: FromLane | None = None
 
     @classmethod
     def nothing(cls) -> Written:
@@ -58,10 +94,25 @@ class Written(NamedTuple):
 
 
 class Done(NamedTuple):
-    """All batches of a Run are in its slot; it took ``seconds``."""
+    """All batches of a Run are in its slot; it took ``seconds``, and if it was looked at, so long each part."""
 
     seconds: float
     written: Written
+    timed: Timed | None = None
+
+
+class Shelved(NamedTuple):
+    """A block has been read; it took ``seconds``.
+
+    Attributes:
+        seconds: that long.
+        nbytes: bytes of the block.
+        content: what the crew finds it by.
+    """
+
+    seconds: float
+    nbytes: int
+    content: Any
 
 
 class Failed(NamedTuple):

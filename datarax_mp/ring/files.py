@@ -6,8 +6,8 @@
     shm_open and unlink                 nothing on a POSIX system, but the file has a name for some microseconds
 
 A file without a name is left behind by no kill: the memory lives exactly as long as somebody holds its descriptor or a
-mapping. All pages are allocated at once, so that what is too small is an error here and not a SIGBUS at the first touch
-much later. Only the last way can leave a name; see ``names``.
+mapping. Pages are allocated before they are touched, so that what is too small is an error here and not a SIGBUS at the
+first touch much later. Only the last way can leave a name; see ``names``.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import os
 from collections.abc import Callable
 
 from datarax_mp.core.descriptors import above_standard
+from datarax_mp.core.strays import is_interruption
+from datarax_mp.core.whole import write_at
 from datarax_mp.ring.names import new_name, reclaim
 
 log = logging.getLogger("datarax_mp")
 
 _SHM = "/dev/shm"
 _MODE = 0o600
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _REFUSED = {errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL}
 _FINAL = {errno.EMFILE, errno.ENFILE, errno.EFBIG}  # another way would meet the same limit
 
 
-def create(size: int, on_small: Callable[[], None] = lambda: None) -> int:
-    """The descriptor of a file of ``size`` bytes with all its pages, which only this user may open.
+def create(size: int, on_small: Callable[[], None] = lambda: None, *, first: int | None = None) -> int:
+    """The descriptor of a file of ``size`` bytes, which only this user may open.
 
     Called where no handler of a signal runs, so that nothing comes between a name and its removal, or between a
     descriptor and its owner.
@@ -39,15 +41,17 @@ def create(size: int, on_small: Callable[[], None] = lambda: None) -> int:
     Args:
         size: bytes.
         on_small: called when /dev/shm has too little room and another way is tried.
+        first: bytes that have pages; ``reserve`` gives them to the others. None is all.
 
     Raises:
         OSError: there is not so much memory, or no further descriptor; what was met last.
     """
     _reclaim_once()
     failure = OSError(errno.ENOSYS, "this system has no shared memory")
-    for way in (_in_shm, _memfd, _named):
+    # What is allocated bit by bit should not meet a mount that others have filled meanwhile: memfd has none.
+    for way in (_in_shm, _memfd, _named) if first is None else (_memfd, _in_shm, _named):
         try:
-            return _allocated(above_standard(way()), size)
+            return _allocated(above_standard(way()), size, size if first is None else first, mounted=way is not _memfd)
         except OSError as error:
             if error.errno is None or error.errno in _FINAL:
                 raise
@@ -55,6 +59,24 @@ def create(size: int, on_small: Callable[[], None] = lambda: None) -> int:
                 failure = error
             if way is _in_shm and error.errno == errno.ENOSPC:
                 on_small()
+    raise failure
+
+
+def create_empty() -> int:
+    """The descriptor of a file without pages, which grows as it is written to; a write says where there is no room.
+
+    Raises:
+        OSError: no further descriptor can be had.
+    """
+    _reclaim_once()
+    failure = OSError(errno.ENOSYS, "this system has no shared memory")
+    for way in (_memfd, _in_shm, _named):  # no mount bounds the first
+        try:
+            return above_standard(way())
+        except OSError as error:
+            if error.errno is None or error.errno in _FINAL:
+                raise
+            failure = error
     raise failure
 
 
@@ -87,31 +109,45 @@ def _named() -> int:
     return descriptor
 
 
-def _allocated(descriptor: int, size: int) -> int:
-    """The descriptor, with its pages; closed if there are not enough."""
+def _allocated(descriptor: int, size: int, first: int, *, mounted: bool) -> int:
+    """The descriptor, with its first pages; closed if there are not enough, or there will not be."""
     try:
         os.ftruncate(descriptor, size)
-        if hasattr(os, "posix_fallocate"):  # macOS has none and none is needed: its memory is swap-backed
-            _reserve(descriptor, size)
+        if mounted and first < size:
+            room = os.fstatvfs(descriptor)
+            if room.f_blocks and room.f_bavail * room.f_frsize < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(descriptor, 0, first)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-        return
-    except OSError as error:
-        if error.errno not in _REFUSED:
-            raise
-    zeros = bytes(min(size, _CHUNK))
-    for start in range(0, size, _CHUNK):
-        part = memoryview(zeros)[: size - start]
-        while part:
-            written = os.pwrite(descriptor, part, start)
-            part, start = part[written:], start + written
+def reserve(descriptor: int, start: int, stop: int) -> None:
+    """Give pages to a part of a file; nothing has been written there yet.
+
+    It is done in pieces, since the kernel begins a piece anew that a signal comes into: a timer that rings often would
+    keep it from ever coming to an end.
+
+    Args:
+        descriptor: of a file that was created here.
+        start: where the part begins, in bytes.
+        stop: where it ends.
+
+    Raises:
+        OSError: there is not so much memory.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return  # macOS has none and none is needed: its memory is swap-backed
+    for place in range(start, stop, _CHUNK):
+        size = min(stop - place, _CHUNK)
+        try:
+            os.posix_fallocate(descriptor, place, size)
+        except OSError as error:
+            if error.errno not in _REFUSED or is_interruption(error):
+                raise
+            write_at(descriptor, place, memoryview(bytes(size)))
 
 
 @functools.cache

@@ -26,10 +26,12 @@ class Room:
     Attributes:
         size: bytes.
         within: what sets the limit, as a message is to say it.
+        limit: bytes that there are altogether.
     """
 
     size: int
     within: str
+    limit: int
 
 
 def room(root: Path = Path("/")) -> Room | None:
@@ -45,7 +47,8 @@ def room(root: Path = Path("/")) -> Room | None:
 def _machine(root: Path) -> Iterator[Room]:
     fields = _fields(root / "proc/meminfo")
     if "MemAvailable:" in fields:
-        yield Room(1024 * (fields["MemAvailable:"] + fields.get("SwapFree:", 0)), "the machine")
+        left = fields["MemAvailable:"] + fields.get("SwapFree:", 0)
+        yield Room(1024 * left, "the machine", 1024 * (fields.get("MemTotal:", left) + fields.get("SwapTotal:", 0)))
 
 
 def _groups(root: Path) -> Iterator[Room]:
@@ -56,7 +59,8 @@ def _groups(root: Path) -> Iterator[Room]:
             continue
         most, used = map(int, texts)
         reclaimable = _fields(group / "memory.stat").get(cache, 0)
-        yield Room(max(0, most - (used - reclaimable)), f"the memory limit of its control group, {most / 1e6:.1f} MB")
+        within = f"the memory limit of its control group, {most / 1e6:.1f} MB"
+        yield Room(max(0, most - (used - reclaimable)), within, most)
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -40,6 +40,9 @@ class _Lease(weakref.ref[Any]):
 class Ring:
     """A fixed number of equal slots in one piece of memory.
 
+    Memory is allocated as slots are first used: runs are short at first, a slot that is never needed takes none, and
+    nobody waits for the kernel to clear it all before the first batch.
+
     Attributes:
         number: no other ring of this process has it.
 
@@ -64,12 +67,14 @@ class Ring:
                 size,
                 f"the ring ({slots} slots of {megabytes(self.slot_bytes)})",
                 "Lower batch_size, num_workers or prefetch_size",
+                bit_by_bit=True,
             )
             self.memory = self.segment.map(kind=kind)
         else:
             self.memory = (kind or mmap.mmap)(-1, size)
         self._slot_type = ctypes.c_char * self.slot_bytes
         self._free = list(range(slots))  # the one that came back last goes out first: it may still be in a cache
+        self._reserved = [0 if shared else self.slot_bytes] * slots  # bytes of each slot that may be touched
         self._returned: deque[_Lease] = deque()  # filled by dying leases, emptied by us
         self._leases: dict[int, _Lease] = {}
 
@@ -77,10 +82,40 @@ class Ring:
         """Whether it is what would be made of these arguments."""
         return self.slots == slots and self.slot_bytes == align(slot_bytes, mmap.PAGESIZE)
 
-    def acquire(self) -> int | None:
-        """Take a free slot to be filled, or None when there is none."""
+    def acquire(self, size: int | None = None) -> int | None:
+        """Take a free slot to be filled, or None when there is none.
+
+        Args:
+            size: bytes of it that will be touched; None is all.
+
+        Raises:
+            SharedMemoryError: others have taken the memory that there was for it when the ring was made.
+        """
         self._collect()
-        return self._free.pop() if self._free else None
+        if not self._free:
+            return None
+        slot, size = self._free.pop(), self.slot_bytes if size is None else size
+        if size > self._reserved[slot]:
+            self._reserve(slot, size)
+        return slot
+
+    def reserve(self) -> None:
+        """Allocate all of it now, for somebody who wants to know where its pages are.
+
+        Raises:
+            SharedMemoryError: as for ``acquire``.
+        """
+        for slot in range(self.slots):
+            self._reserve(slot, self.slot_bytes)
+
+    def _reserve(self, slot: int, size: int) -> None:
+        known = self._reserved[slot]
+        # Whoever needs more a second time will go on doing so.
+        stop = align(size, mmap.PAGESIZE) if not known else self.slot_bytes
+        if self.segment is not None and stop > known:
+            start = slot * self.slot_bytes
+            self.segment.reserve(start + known, start + stop)
+        self._reserved[slot] = stop
 
     def release(self, slot: int) -> None:
         """Give back a slot that was acquired and is not leased."""
@@ -109,6 +144,11 @@ class Ring:
     def filling(self) -> int:
         """How many slots are acquired and not leased."""
         return self.slots - self.leased - len(self._free)
+
+    def filled(self) -> tuple[int, int, int]:
+        """Slots that are with the user, being filled or filled, and free: roughly, and any thread may ask."""
+        returned, leased, free = len(self._returned), len(self._leases), len(self._free)
+        return max(leased - returned, 0), max(self.slots - leased - free, 0), min(free + returned, self.slots)
 
     def _collect(self) -> None:
         while self._returned:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import mmap
 import os
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 
 from datarax_mp.core.descriptors import close_known, identity, standard_occupied
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.spec import align
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import files, limits
 
@@ -34,39 +38,98 @@ class Segment:
     Attributes:
         fd: the descriptor; it travels to workers over their channel.
         size: bytes, a multiple of the page size.
+        unreserved: bytes of it that are not allocated yet.
     """
 
     fd = -1  # what __del__ finds if an interrupt comes before the descriptor
+    unreserved = 0
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, purpose: str = "", remedy: str = "") -> None:
         self.fd = fd
         self.size = size
+        self._words = purpose, remedy
+        self._left, self._looked = 0.0, 0.0  # memory that there was, and when
         self._identity = identity(fd)
         self._map: mmap.mmap | None = None
 
     @classmethod
-    def create(cls, size: int, purpose: str, remedy: str) -> Segment:
+    def create(cls, size: int, purpose: str, remedy: str, *, bit_by_bit: bool = False) -> Segment:
         """Allocate a segment of at least ``size`` bytes.
 
         Args:
             size: bytes.
             purpose: what it is for, as the message is to say it ("the ring: 9 slots of 2.0 MB").
             remedy: what the user can change.
+            bit_by_bit: whether only the first page is allocated now, and others by ``reserve``. Whether there is memory
+                for all of it is looked at now.
 
         Raises:
             SharedMemoryError: there is not so much shared memory.
         """
         size = max(align(size, mmap.PAGESIZE), mmap.PAGESIZE)
         room = limits.room() if size > _UNASKED else None
-        if room is not None and size > room.size:
+        if room is not None and size > room.size - _promised():
             raise _too_small(size, purpose, remedy, room)
+        first = mmap.PAGESIZE if bit_by_bit else None
+
+        def make() -> Segment:
+            return cls(files.create(size, partial(_log_small, purpose), first=first), size, purpose, remedy)
+
         # Neither can Ctrl-C come between a descriptor and its owner, then, or between a name and its removal.
-        made = undisturbed(lambda: cls(files.create(size, partial(_log_small, purpose)), size))
+        made = undisturbed(make)
         if isinstance(made, OSError):
             raise _refusal(made, size, purpose, remedy, room) from made
         if isinstance(made, BaseException):
             raise made
+        if bit_by_bit:
+            made.unreserved = size
+            made._left, made._looked = math.inf if room is None else room.size, time.monotonic()
+            _growing.add(made)
         return made
+
+    @classmethod
+    def empty(cls) -> Segment:
+        """A segment of no bytes, for another process to write to.
+
+        Raises:
+            OSError: no further descriptor can be had.
+        """
+        made = undisturbed(lambda: cls(files.create_empty(), 0))  # as above
+        if isinstance(made, BaseException):
+            raise made
+        return made
+
+    def reserve(self, start: int, stop: int) -> None:
+        """Allocate a part of a segment that is allocated bit by bit, before it is touched.
+
+        Args:
+            start: where the part begins, in bytes; nothing has been written there yet.
+            stop: where it ends.
+
+        Raises:
+            SharedMemoryError: there is not so much memory any more.
+        """
+        self._make_sure_of(stop - start)
+        try:
+            if self.intact():
+                files.reserve(self.fd, start, stop)
+            elif self._map is not None:  # other code has closed the descriptor; the mapping does, only without a check
+                self._map[start:stop] = bytes(stop - start)
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            raise _refusal(error, self.size, *self._words, limits.room()) from error
+        self.unreserved -= stop - start
+
+    def _make_sure_of(self, size: int) -> None:
+        """Where a control group has no memory left, the kernel kills; so it is asked for now and then."""
+        now = time.monotonic()
+        if size > self._left or now - self._looked > _LOOK_SECONDS:
+            room = limits.room()
+            self._looked, self._left = now, math.inf if room is None else room.size
+            if room is not None and size > room.size:
+                raise _too_small(size, *self._words, room)
+        self._left -= size
 
     def map(self, *, writable: bool = True, private: bool = False, kind: type[mmap.mmap] | None = None) -> mmap.mmap:
         """Map the whole segment into this process.
@@ -117,7 +180,16 @@ class Segment:
             self.close()
 
 
+_LOOK_SECONDS = 1.0  # how long it is believed how much memory is left
 _UNASKED = 1 << 20  # bytes; to ask for the limits takes half a millisecond, and so little is always there
+
+_growing: weakref.WeakSet[Segment] = weakref.WeakSet()  # those that are allocated bit by bit
+
+
+def _promised() -> int:
+    """Bytes that segments of this process may still come to need."""
+    return sum(segment.unreserved for segment in list(_growing) if segment.fd >= 0)
+
 
 _logged = False
 

@@ -23,9 +23,9 @@ def warn_of_generators(recipe: Any, kinds: Iterable[type]) -> None:
         recipe: the recipe.
         kinds: the types of the objects in it.
     """
-    if not any(map(_is_generator, kinds)):
+    if not any(map(is_generator, kinds)):
         return
-    found = find(named_parts(recipe.source, recipe.stages), lambda value: _is_generator(type(value)))
+    found = find(named_parts(recipe.source, recipe.stages), lambda value: is_generator(type(value)))
     names = ", ".join(f"{name} ({type(value).__name__})" for name, value in found) or "a random generator"
     warnings.warn(
         f"{names}: a random generator inside of the source or a stage is copied into every worker, so that workers "
@@ -37,7 +37,8 @@ def warn_of_generators(recipe: Any, kinds: Iterable[type]) -> None:
     )
 
 
-def _is_generator(kind: type) -> bool:
+def is_generator(kind: type) -> bool:
+    """Whether objects of a type draw random numbers from a state of their own."""
     if issubclass(kind, _KINDS):
         return not issubclass(kind, random.SystemRandom)
     return (str(kind.__module__), kind.__name__) in _FOREIGN

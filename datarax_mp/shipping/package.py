@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import pickle
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -24,9 +25,10 @@ from datarax_mp.core.edits import code_version, trust_files
 from datarax_mp.core.importable import unknown_to_workers
 from datarax_mp.core.pickling import by_value
 from datarax_mp.core.spec import align
-from datarax_mp.core.strays import is_chance
+from datarax_mp.core.strays import claim, is_chance
 from datarax_mp.ring.segment import Segment
 from datarax_mp.shipping import heavy
+from datarax_mp.shipping.arrival import gather
 from datarax_mp.shipping.found_modules import Files, files_of
 from datarax_mp.shipping.load import Load, Part
 from datarax_mp.shipping.need import Need
@@ -118,6 +120,20 @@ class SerializedRecipe:
         """The message that makes a worker load it; ``probe`` as in ``Load``."""
         sizes = tuple(segment.size for segment in self.segments)
         return Load(self.recipe_id, sizes, tuple(self._parts), probe, self._found, template)
+
+    def copied(self) -> Any:
+        """The recipe as a worker would have it, in this process: a copy of all that the user's code may change.
+
+        Raises:
+            Exception: what the user's objects raise when they are made; it is claimed.
+        """
+        own, *others = self.segments
+        parts = gather(self._parts, memoryview(own.map(private=True)), others)
+        try:
+            return pickle.loads(parts[0], buffers=parts[1:])
+        except Exception as error:
+            claim(error)
+            raise
 
 
 class _Pickled:

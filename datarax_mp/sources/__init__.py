@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datarax_mp.sources.adapt import BatchedSource as BatchedSource
     from datarax_mp.sources.adapt import Source as Source
+    from datarax_mp.sources.adapt import WritingSource as WritingSource
     from datarax_mp.sources.adapt import as_source as as_source
+    from datarax_mp.sources.blocks import BlockSource as BlockSource
     from datarax_mp.sources.concat import ConcatSource as ConcatSource
     from datarax_mp.sources.config import MemorySourceConfig as MemorySourceConfig
     from datarax_mp.sources.decode import ImageError as ImageError
     from datarax_mp.sources.decode import decode_image as decode_image
     from datarax_mp.sources.images import ImageFolderSource as ImageFolderSource
+    from datarax_mp.sources.iterable import IterableSource as IterableSource
     from datarax_mp.sources.memory_source import MemorySource as MemorySource
     from datarax_mp.sources.mixing import MixSource as MixSource
     from datarax_mp.sources.packing import PackedSource as PackedSource
@@ -26,15 +29,18 @@ else:
     _HOME = {
         "BatchedSource": "sources.adapt",
         "Source": "sources.adapt",
+        "BlockSource": "sources.blocks",
         "ConcatSource": "sources.concat",
         "ImageError": "sources.decode",
         "ImageFolderSource": "sources.images",
+        "IterableSource": "sources.iterable",
         "MemorySource": "sources.memory_source",
         "MemorySourceConfig": "sources.config",
         "MixSource": "sources.mixing",
         "PackedSource": "sources.packing",
         "SubsetSource": "sources.subset",
         "WindowSource": "sources.windows",
+        "WritingSource": "sources.adapt",
         "as_source": "sources.adapt",
         "decode_image": "sources.decode",
         "split": "sources.subset",

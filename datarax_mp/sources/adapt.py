@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datarax_mp.sources.config import MemorySourceConfig
+from datarax_mp.sources.hugging_face import ArrowDataset, gives_tables
 from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.tables import columns_of, is_array
 
@@ -15,8 +19,13 @@ class Source(Protocol):
     """What a pipeline reads from.
 
     An optional method makes it faster: ``__getitems__(list[int])`` reads the records of a batch in one call. It returns
-    a list of them, or, which is quickest, one dict of columns: an array ``(records, ...)`` for each field, nested as
-    the records are.
+    a list of them, or, which is quicker, one dict of columns: an array ``(records, ...)`` for each field, nested as
+    the records are. Quickest is ``read_into(numbers, out)``, see ``WritingSource``.
+
+    A source that is a context manager, too, is entered in every process that reads its records, before the first one,
+    and left when that process is through with it, or the pipeline is closed: the place to open files and connections.
+    ``__enter__`` returns the source itself. ``len(source)`` is asked before. A process that is killed leaves nothing,
+    and workers are ended at the program's end: what must not be lost there, a ``with pipeline:`` leaves in time.
     """
 
     def __len__(self) -> int:
@@ -33,6 +42,36 @@ class BatchedSource(Source, Protocol):
 
     def __getitems__(self, numbers: list[int], /) -> Any:
         """A list of these records, or one dict of columns, an array ``(records, ...)`` for each field."""
+        ...
+
+
+class WritingSource(Source, Protocol):
+    """A source that writes records where they are wanted: into a batch's memory, which all processes share.
+
+    >>> import numpy as np
+    >>> from datarax_mp import Pipeline
+    >>> class Squares:
+    ...     def __len__(self): return 10
+    ...     def __getitem__(self, number): return {"n": number, "square": np.float32(number**2)}
+    ...     def read_into(self, numbers, out):
+    ...         out["n"][...] = numbers
+    ...         np.square(numbers, out=out["square"], casting="same_kind")
+    >>> [batch["square"].tolist() for batch in Pipeline(source=Squares(), batch_size=6)]
+    [[0.0, 1.0, 4.0, 9.0, 16.0, 25.0], [36.0, 49.0, 64.0, 81.0]]
+    """
+
+    def read_into(self, numbers: NDArray[np.int64], out: Mapping[str, Any], /) -> None:
+        """Write records.
+
+        It is used where records are just as the first one, which is read by ``__getitem__``: arrays of one shape and
+        dtype for each field, and no stage for records. Otherwise, and to find out which record is to be skipped, the
+        other ways are.
+
+        Args:
+            numbers: int64 ``(rows,)``, the records' numbers, some of them maybe several times.
+            out: for each field an array ``(rows, ...)``, nested as records are, to be filled whole: what it holds
+                before has no meaning. It is not to be kept, since it is other batches' later.
+        """
         ...
 
 
@@ -75,11 +114,14 @@ def as_source(source: Any) -> Source:
         raise TypeError(f"source must hold records, not {type(source).__name__}")
     if type(source) in (list, tuple) or is_array(source) or _holds_columns(source):
         source = MemorySource(MemorySourceConfig(), source)
+    elif gives_tables(source):
+        source = ArrowDataset(source)
     missing = [name for name in ("__len__", "__getitem__") if not hasattr(source, name)]
     if missing or isinstance(source, (set, frozenset)):
         raise TypeError(
             f"source of type {type(source).__name__} lacks {' and '.join(missing)}: a pipeline asks for records by "
-            "number. Read a stream into a list first, or give it these methods"
+            "number. Read a stream into a list first, give it these methods, or hand the pipeline what makes its "
+            "iterators: IterableSource(make)"
         )
     if _length(source) == 0:
         raise ValueError(f"source of type {type(source).__name__} is empty: expected at least one record")

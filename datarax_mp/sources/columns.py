@@ -28,6 +28,13 @@ from datarax_mp.ring.mapped import MappedFile, Mappings, is_mapped
 from datarax_mp.ring.segment import Segment, megabytes
 from datarax_mp.sources.originals import Original
 
+_CHUNK = 4096  # values that are pickled at a time
+# Of the columns of one segment there are two copies for a moment; a segment takes two descriptors in each process.
+_LEAST_SEGMENT = 1 << 25  # bytes
+_MOST_SEGMENTS = 16  # about, whatever the number of columns
+
+_RECORDS = range(sys.maxsize)  # in a whole column, a value's place is its record's number
+
 
 @dataclass(frozen=True)
 class InSegment:
@@ -170,14 +177,6 @@ def _joined(chunks: list[bytes]) -> np.ndarray:
 
 
 Column = ArrayColumn | ObjectColumn
-
-
-_CHUNK = 4096  # values that are pickled at a time
-# Of the columns of one segment there are two copies for a moment; a segment takes two descriptors in each process.
-_LEAST_SEGMENT = 1 << 25  # bytes
-_MOST_SEGMENTS = 16  # about, whatever the number of columns
-
-_RECORDS = range(sys.maxsize)  # in a whole column, a value's place is its record's number
 
 
 def as_column(values: Any, path: Path) -> Column:

@@ -163,8 +163,10 @@ def check_options(mode: str, min_size: int | None, pixel_limit: int | None) -> N
 def _as_bytes(data: Encoded) -> bytes:
     if isinstance(data, bytes):
         return data
-    if isinstance(data, (bytearray, memoryview)) or (isinstance(data, np.ndarray) and data.dtype == np.uint8):
-        return bytes(data) if not isinstance(data, np.ndarray) else data.tobytes()
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    if isinstance(data, np.ndarray) and data.dtype == np.uint8:
+        return data.tobytes()
     raise TypeError(
         f"decode_image takes the content of an image file as bytes, found {type(data).__name__}. Of a path, read it "
         "first: Path(path).read_bytes(); a Pillow image is decoded already: np.asarray(image)"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from datarax_mp.order import Choice, in_order_or_shuffled
+import numpy as np
+from numpy.typing import NDArray
+
+from datarax_mp.order import Choice, Sequential, Shuffled
+from datarax_mp.order.blockwise import Blockwise
 
 Choose: TypeAlias = Callable[[bool | None], Choice]
 
@@ -31,6 +35,8 @@ class SourceFacts:
         choose: where the source itself says which records an epoch has: makes the choice, shuffled or not, or, of None,
             as its own sources say.
         user_code: whether reading a record runs code that is not of this package.
+        blocks: where records are read in blocks, of each the number of the record behind its last one, int64.
+        lanes: where records come out of iterators, how many of these there are; such a source has no length.
     """
 
     name: str
@@ -41,6 +47,8 @@ class SourceFacts:
     track_name: str | None = None
     choose: Choose | None = None
     user_code: bool = True
+    blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    lanes: int | None = None
 
     @classmethod
     def of(cls, source: Any) -> SourceFacts:
@@ -69,6 +77,10 @@ class SourceFacts:
             user_code=any(part.user_code for part in parts),
         )
 
+    def in_order(self, length: int) -> Choice:
+        """Every record once, as the source has them."""
+        return Sequential(length) if self.blocks is None else Blockwise(self.blocks, blocks=0)
+
     def choice(self, length: int, shuffle: bool | None) -> Choice:
         """Which records an epoch has.
 
@@ -78,7 +90,7 @@ class SourceFacts:
         """
         if self.choose is not None:
             return self.choose(shuffle)
-        return in_order_or_shuffled(length, shuffle=self.shuffle if shuffle is None else shuffle)
+        return Shuffled(length) if (self.shuffle if shuffle is None else shuffle) else self.in_order(length)
 
 
 class SaysFacts(ABC):
@@ -87,3 +99,8 @@ class SaysFacts(ABC):
     @abstractmethod
     def facts(self) -> SourceFacts:
         """The facts, as they are now."""
+
+    def data_files(self) -> Iterable[str]:
+        """The files that its records are read from, as far as it knows them: its ``files``, where it has such."""
+        files = getattr(self, "files", ())
+        return files if isinstance(files, list) else ()

@@ -188,6 +188,10 @@ class ImageFolderSource(SaysFacts):
         """What a pipeline has to know of it."""
         return SourceFacts(type(self).__name__, user_code=False)
 
+    def data_files(self) -> Iterator[str]:
+        """See ``SaysFacts``."""
+        return (os.path.join(self.root, os.fsdecode(self._paths[number])) for number in range(len(self)))
+
     def __len__(self) -> int:
         """How many images there are."""
         return len(self._paths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -312,6 +312,11 @@ class MemorySource(SaysFacts):
         """If the data has been moved, look for changes in the user's arrays."""
         if any(isinstance(column, ArrayColumn) and column.original is not None for column in self._columns.values()):
             self.place()
+
+    @property
+    def columns_by_path(self) -> Mapping[Path, Column]:
+        """What it holds, by path; whole records are one column without a name."""
+        return self._columns
 
     def reads_columns(self, fields: Iterable[Path]) -> bool:
         """Whether ``read_into`` can fill these fields: each is a column of one array, not of an object per record."""

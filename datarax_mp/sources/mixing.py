@@ -166,13 +166,9 @@ def _schedule(weights: Weights | None, schedule: Any, names: Sequence[str]) -> S
         )
     for (before, _), (after, _) in itertools.pairwise(given):
         if after <= before:
+            twice = ": weights= holds from record 0, so give either weights= or a schedule that begins there"
             raise ValueError(
-                f"the schedule must ascend, and found record {after} behind record {before}"
-                + (
-                    ": weights= holds from record 0, so give either weights= or a schedule that begins there"
-                    if not after
-                    else ""
-                )
+                f"the schedule must ascend, and found record {after} behind record {before}{'' if after else twice}"
             )
     return tuple((record, _weights(of, names)) for record, of in given)
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datarax_mp.stages.cache import Cache as Cache
     from datarax_mp.stages.combine import chain as chain
     from datarax_mp.stages.combine import one_of as one_of
     from datarax_mp.stages.combine import sometimes as sometimes
@@ -36,6 +37,7 @@ else:
         "RecordMap": "stages.protocols",
         "RandomRecordMap": "stages.protocols",
         "EpochAware": "stages.protocols",
+        "Cache": "stages.cache",
         "CenterCrop": "stages.image",
         "ColorJitter": "stages.image",
         "CutMix": "stages.mix",

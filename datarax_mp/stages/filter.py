@@ -19,9 +19,10 @@ class Filter(Stage):
 
     **What that costs:** one pass over the source (reading, and the stages up to the last filter), and 8 bytes a record
     that is left. The result is kept for as long as the source object lives, for every pipeline over it and as long as
-    neither its content nor that of the stages up to there changes; both are looked at when an epoch begins, arrays at
-    1 GB/s or quicker. Every change costs another pass, in which the epoch is 0. What can be decided from an index or a
-    table of labels is better left out of the source to begin with.
+    neither its content nor that of the stages up to there changes; both are looked at when an epoch begins, arrays at 1
+    GB/s or quicker. Every change costs another pass, in which the epoch is 0. What can be decided from an index or a
+    table of labels is better left out of the source to begin with. The records of an ``IterableSource`` are filtered as
+    they come.
 
     Because a record is in or out for good, a filter must come before all random stages.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from datarax_mp.crews.processes.pool import pool
+from datarax_mp.monitoring.live import live
 from datarax_mp.ring.names import of_this_process
 
 
@@ -18,7 +19,8 @@ def leaves_nothing_behind() -> Iterator[None]:
 
     Worker processes that wait for the next pipeline are none of its concern; they leave after a minute.
     """
-    pool().prepare()  # which has shared memory of its own, for as long as the interpreter lives
+    pool().prepare()  # which has shared memory of its own, for as long as the interpreter lives,
+    live.prepare()  # and so has what others can look at
     workers, memory = set(pool().pids(parked=False)), _memory()
     yield
     gc.collect()

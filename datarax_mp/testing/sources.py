@@ -11,6 +11,7 @@ import numpy as np
 from datarax_mp.core.foreign import as_plain
 from datarax_mp.core.record import flatten, nest
 from datarax_mp.sources.adapt import as_source, quick_way
+from datarax_mp.sources.blocks import BlockSource
 from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.tables import columns_of
 from datarax_mp.testing.contents import difference, number_of, of_record
@@ -24,7 +25,8 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     * its length does not change, and a negative number is an error or counts from the end
     * a record is the same when it is read again, after others
     * what is written to a record's arrays does not reach the source
-    * ``__getitems__``, if there is one, gives what ``__getitem__`` gives
+    * ``__getitems__``, if there is one, gives what ``__getitem__`` gives, and ``read_into`` writes it
+    * a ``BlockSource`` has the records in its blocks that it says
     * worker processes, which get a copy of the source, read the same
     * it does not keep what it has read
 
@@ -53,6 +55,8 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
         _check_writes(source, numbers[0])
     _check_together(source, numbers)
+    _check_writing(source, numbers)
+    _check_blocks(source)
     if num_workers:
         _check_in_workers(source, numbers, num_workers)
 
@@ -126,6 +130,38 @@ def _check_together(source: Any, numbers: Sequence[int]) -> None:
         told = difference(of_record(source[number]), of_record(record), "__getitem__", "__getitems__")
         if told is not None:
             raise AssertionError(f"record {number} is another one among several, read by __getitems__: {told}")
+
+
+def _check_writing(source: Any, numbers: Sequence[int]) -> None:
+    write = quick_way(source, "read_into")
+    if write is None or isinstance(source, MemorySource):
+        return
+    like = {path: np.asarray(as_plain(value)) for path, value in flatten(source[numbers[0]]).items()}
+    if not all(array.dtype.kind in "biufc" for array in like.values()):
+        return
+    wanted = np.array([*numbers, numbers[0]])
+    for fill in (0, 1):  # what is not written stays as one of the two
+        out = {path: np.full((len(wanted), *one.shape), fill, one.dtype) for path, one in like.items()}
+        write(wanted, nest(out))
+        for place, number in enumerate(wanted.tolist()):
+            found = nest({path: array[place] for path, array in out.items()})
+            told = difference(of_record(source[number]), of_record(found), "__getitem__", "read_into")
+            if told is not None:
+                raise AssertionError(f"record {number} is another one, or not whole, when read_into writes it: {told}")
+
+
+def _check_blocks(source: Any) -> None:
+    if not isinstance(source, BlockSource):
+        return
+    for number in _spread(len(source.blocks), 4):
+        block, end = source.block(number), int(source.block_ends[number])  # as many as it says, or that is an error
+        if not block.rows or source.decodes:
+            continue
+        for row in {0, block.rows - 1}:
+            record, at = block.records(np.array([row]))[0], end - block.rows + row
+            told = difference(of_record(source[at]), of_record(record), f"source[{at}]", f"row {row} of the block")
+            if told is not None:
+                raise AssertionError(f"block {number} is another one when it is read again: {told}")
 
 
 def _row(table: Mapping[str, Any], place: int) -> dict[str, Any]:

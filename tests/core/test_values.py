@@ -12,6 +12,7 @@ import pytest
 
 from datarax_mp.core.foreign import Unreadable
 from datarax_mp.core.values import read
+from tests.shown import shown
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_numbers_are_arrays(value: Any, dtype: str, expected: Any) -> None:
         [decimal.Decimal("1.5")],
         object(),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_text_bytes_and_objects_are_no_arrays(value: Any) -> None:
     assert read(value) is None
@@ -95,7 +96,7 @@ def test_text_bytes_and_objects_are_no_arrays(value: Any) -> None:
         ([2**63, -1], f"a list with {2**63}", "as a NumPy array"),
         ([np.uint64(2**63), -1], f"a list with {2**63}", "as a NumPy array"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_cannot_become_numbers_without_loss_is_an_error(value: Any, found: str, remedy: str) -> None:
     with pytest.raises(Unreadable) as caught:

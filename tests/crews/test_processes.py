@@ -18,7 +18,7 @@ from datarax_mp.crews.processes.pool import Pool, pool
 from datarax_mp.crews.processes.spawner import Spawner
 from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.shipping.need import Need
-from tests.processes import lives, workers
+from tests.processes import kill, lives, nursery, workers
 
 
 def report(record: Any) -> dict[str, Any]:
@@ -178,6 +178,17 @@ def test_closing_the_pool_ends_all_processes() -> None:
     for worker in leased:
         worker.close()
     own.close()
+
+
+def test_the_process_that_starts_workers_is_known_while_it_lives() -> None:
+    pool().close()
+    assert pool().nursery() is None
+    with make() as pipeline:
+        next(iter(pipeline))
+        known = nursery()
+        assert pool().nursery() == known.pid
+        kill([known])
+        assert pool().nursery() is None
 
 
 def test_what_a_finalizer_gives_back_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

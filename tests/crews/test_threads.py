@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from datarax_mp import (
     WorkerTimeoutError,
     worker_info,
 )
-from datarax_mp.testing import assert_same_stream, check_resume
+from datarax_mp.testing import assert_same_stream
+from tests.engines import check_errors, check_going_on
 
 LENGTH, BATCH = 50, 4
 THREADS: dict[str, Any] = {"num_workers": 3, "workers": "threads"}
@@ -84,17 +86,9 @@ def test_the_stream_is_the_same_as_without_workers(kind: str) -> None:
 
 
 def test_a_run_goes_on_from_one_engine_in_another() -> None:
+    hows: list[dict[str, Any]] = [{"num_workers": 0}, {"num_workers": 2}, THREADS]
     with make(source=ARRAYS, **THREADS) as threaded:
-        check_resume(threaded, steps=5)
-        iterator = iter(threaded)
-        for _ in range(3):
-            next(iterator)
-        state = threaded.get_state()
-        rest = [batch["n"].tolist() for batch in iterator]
-    for how in ({"num_workers": 0}, {"num_workers": 2}, THREADS):
-        with make(source=ARRAYS, **how) as other:
-            other.set_state(state)
-            assert [batch["n"].tolist() for batch in other] == rest
+        check_going_on(threaded, [partial(make, source=ARRAYS, **how) for how in hows])
 
 
 def test_arrays_go_to_the_device_as_from_processes() -> None:
@@ -127,21 +121,7 @@ def test_the_source_is_told_each_epoch_once_before_its_first_record_and_no_threa
 
 
 def test_what_is_raised_names_record_and_stage_and_comes_behind_the_batches_before() -> None:
-    def fails(record: dict[str, Any]) -> dict[str, Any]:
-        if record["n"] == 13:
-            raise KeyError("no such thing")
-        return record
-
-    found = []
-    with make(source=Locked(), shuffle=False, stages=[fails], **THREADS) as pipeline:
-        with pytest.raises(KeyError, match="no such thing") as caught:
-            for batch in pipeline:
-                found += batch["n"].tolist()
-        assert found == list(range(12))
-        assert any("MapElement(fails) worked on record 13" in note for note in caught.value.__notes__)
-    with make(source=Locked(), stages=[fails], on_error="skip", **THREADS) as pipeline:
-        assert sum(batch.batch_size for batch in pipeline) == LENGTH - 1
-        assert [skip.record for skip in pipeline.skips] == [13]
+    check_errors(partial(make, source=Locked(), **THREADS), LENGTH)
 
 
 @pytest.mark.parametrize("exit_", [SystemExit(3), KeyboardInterrupt("in a stage")])
@@ -375,7 +355,7 @@ def test_filters_are_asked_by_threads() -> None:
         assert len(pipeline) == 3
 
 
-@pytest.mark.parametrize("wrong", ["thread", None, 3])
+@pytest.mark.parametrize("wrong", ["thread", "", 3])
 def test_another_kind_of_workers_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="'processes', 'threads'"):
         make(source=[1], workers=wrong)

@@ -68,7 +68,7 @@ def test_a_record_that_kills_every_worker_is_an_error(workers: int, tmp_path: Pa
     source = Deadly("SIGKILL", tmp_path / "death", times=99)
     with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
         with pytest.raises(
-            WorkerError, match=r"SIGKILL\(-9\) while it read record 30 \(step 7 of epoch 0\).*a third would too"
+            WorkerError, match=r"SIGKILL\(-9\) while it read record 30 \(step 7 of epoch 0\).*another would too"
         ):
             list(pipeline)
         if workers == 1:  # others may still be at work on their slots
@@ -131,6 +131,45 @@ def test_more_than_a_few_deaths_in_a_row_are_an_error(tmp_path: Path) -> None:
         pytest.raises(WorkerError, match="the second worker to die there|have died in a row"),
     ):
         list(pipeline)
+
+
+class DeadlyToLoad(Deadly):
+    """Ends the first workers that load it."""
+
+    def __enter__(self) -> DeadlyToLoad:
+        for death in range(self.times):
+            try:
+                (self.marker.parent / f"death-{death}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            self.die()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        pass
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {"n": number}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_each_worker_may_be_killed_while_it_loads_and_one_twice(how: str, workers: int, tmp_path: Path) -> None:
+    source = DeadlyToLoad(how, tmp_path / "death", times=workers + 1)
+    with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
+        assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(200))
+    assert len(list(tmp_path.iterdir())) == source.times
+
+
+@pytest.mark.parametrize(("how", "most"), [("SIGKILL", 6), ("os._exit", 4)])
+def test_what_ends_every_worker_that_loads_it_is_an_error(how: str, most: int, tmp_path: Path) -> None:
+    source = DeadlyToLoad(how, tmp_path / "death", times=100)
+    with (
+        Pipeline(source=source, batch_size=4, num_workers=2, output="numpy") as pipeline,
+        pytest.raises(WorkerError, match="while it loaded the source and the stages.*another would too"),
+    ):
+        list(pipeline)
+    assert 2 <= len(list(tmp_path.iterdir())) <= most
 
 
 @pytest.mark.parametrize("moment", ["spawn", "finish"])

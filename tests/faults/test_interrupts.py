@@ -29,21 +29,22 @@ import pytest
 from flax import nnx
 
 import datarax_mp
-from datarax_mp import Pad, Pipeline
+from datarax_mp import IterableSource, Pad, Pipeline
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.delivery import grouped
+from datarax_mp.sources.blocks import BlockSource
 from tests import processes
 from tests.lines import AtLine, Lines, count
 
 PACKAGE = str(Path(datarax_mp.__file__).parent)
 # How many lines are tried of each way to use a pipeline; 0 is all.
-TRIED = int(os.environ.get("DATARAX_MP_TEST_LINES", "12"))
+TRIED = int(os.environ.get("DATARAX_MP_TEST_LINES", "8"))
 
 # What is raised while the user's code runs in this process is that code's own. These lines are its calls; and the
 # sources of the package are called as any other.
 USERS_CODE = (
     *(".fn(", "_source[number]", "attempt()", "many(wanted)", "stages(data)", "list(found)"),
-    *("pickle.loads", "pickle.dumps(value", "logger.handle(record)"),
+    *("source.take_block(", "pickle.loads", "pickle.dumps(value", "logger.handle(record)"),
 )
 SOURCES = f"{PACKAGE}/sources/"
 
@@ -99,24 +100,45 @@ def fails(record: Any) -> Any:
 
 
 Workers: TypeAlias = int | str
-THREADS = "2 threads"
+THREADS, CHOSEN = "2 threads", "2, threads or processes"
 
 
 def make(mode: str, workers: Workers) -> Pipeline:
     how: dict[str, Any] = {"num_workers": workers}
     if workers == THREADS:
         how = {"num_workers": 2, "workers": "threads"}
+    if workers == CHOSEN:
+        how = {"num_workers": 2, "workers": "auto"}
     options: dict[str, Any] = {
         "arrays": {"output": "numpy"},
         "metadata": {"stages": [stage], "output": "numpy"},
         "pad": {"stages": [ragged, Pad("tokens", 5, to="longest")], "output": "numpy", "pad_last": True},
         "skip": {"stages": [fails], "on_error": "skip", "output": "numpy"},
         "grouped": {},
+        "blocks": {"output": "numpy"},
+        "lanes": {"output": "numpy"},
     }[mode]
-    return Pipeline(source=np.arange(25 if mode != "grouped" else 65), batch_size=2, **how, **options)
+    source: Any = np.arange(25 if mode != "grouped" else 65)
+    if mode in ("blocks", "lanes"):
+        source = InBlocks() if mode == "blocks" else IterableSource(in_lanes, lanes=3)
+    return Pipeline(source=source, batch_size=2, **how, **options)
 
 
-MODES = ("arrays", "metadata", "pad", "skip", "grouped")
+def in_lanes(lane: int, lanes: int) -> Iterator[dict[str, int]]:
+    yield from ({"n": number} for number in range(lane, 25, lanes))
+
+
+class InBlocks(BlockSource):
+    """Numbers, a few at a time."""
+
+    blocks = (3, 8, 2, 5, 7)
+
+    def read_block(self, number: int) -> Any:
+        end = sum(self.blocks[: number + 1])
+        return {"n": np.arange(end - self.blocks[number], end)}
+
+
+MODES = ("arrays", "metadata", "pad", "skip", "grouped", "blocks", "lanes")
 
 
 def content(batch: Any) -> tuple[Any, ...]:
@@ -162,8 +184,9 @@ class Epoch:
 
 # A socket that has no owner yet when the exception comes is closed by the garbage collection, with this warning.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("workers", [0, 2, THREADS])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "workers"), [*itertools.product(MODES, [0, 2, THREADS]), ("arrays", CHOSEN), ("metadata", CHOSEN)]
+)
 def test_an_exception_at_any_line_reaches_the_caller_and_harms_nothing(mode: str, workers: Workers) -> None:
     with make(mode, workers) as pipeline:
         expected = numbers(pipeline)
@@ -189,6 +212,7 @@ def check(epoch: Epoch, line: int, error: BaseException, expected: list[Any], an
         caught = raised
     try:
         assert (caught is error) == bool(injection.where)
+        assert others_get_in()
         received = numbers(epoch.batches)
         assert received == expected[: len(received)]
         if epoch.iterator is not None:
@@ -436,6 +460,7 @@ def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: W
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert raised > 5
+    assert others_get_in()
     del epoch, pipeline
     gc.collect()
     with make("metadata", workers) as pipeline:
@@ -447,6 +472,14 @@ def test_alarms_that_raise_at_any_time_harm_nothing_and_leave_nothing(workers: W
     assert threads_after <= threads
     assert descriptors_after <= descriptors + 6
     assert processes.all_end(started)
+
+
+def others_get_in() -> bool:
+    """Whether another thread can use the pool: nothing that was interrupted has left it locked."""
+    thread = threading.Thread(target=lambda: pool().pids(), daemon=True)
+    thread.start()
+    thread.join(20)
+    return not thread.is_alive()
 
 
 def left_without_workers() -> tuple[int, int]:

@@ -7,6 +7,7 @@ program or a message that kills whoever touches it, which must be an error that 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,7 +202,7 @@ def test_death(
     assert family.alive() == []
     told = json.loads(done.stdout)
     where, received = MOMENTS[moment]
-    [warning] = told["warnings"]
+    warning, *others = told["warnings"]
     for message in (warning, told["error"]):
         assert f"died of {DEATHS[kind]} {where}" in message
         assert "(pid " in message
@@ -209,5 +210,9 @@ def test_death(
         assert "most recent call first" in warning
         assert "in strike" in warning
     assert "a new worker takes its place" in warning
-    assert "the second worker to die there" in told["error"]
+    if moment == "import" and DEATHS[kind] == "SIGKILL(-9)":  # perhaps by somebody else, who goes on for a while
+        assert re.search(r"[3-7] workers have died there", told["error"])
+    else:
+        assert "the second worker to die there" in told["error"]
+        assert others == []
     assert told["received"] <= received

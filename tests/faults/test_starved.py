@@ -175,7 +175,7 @@ def slow(record):
     return {"n": record}
 
 os.environ["FAIL_FORKS"] = "forks == 2 or forks > 3"
-with make("auto", slow) as pipeline:
+with Pipeline(source=np.arange(40), batch_size=4, num_workers="auto", workers="processes", stages=[slow]) as pipeline:
     for _ in range(3):
         assert numbers(pipeline) == list(range(40))
 """

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from datarax_mp.core.series import Series
 from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.ring_plan import RingPlan
-from datarax_mp.feed.timings import Series, Timings
+from datarax_mp.feed.timings import Timings
 from datarax_mp.order import Order, Sequential
 from datarax_mp.order.reach import Reach
+from datarax_mp.recipe.recorder import Phase
+from datarax_mp.recipe.watch import Timed
+from datarax_mp.recipe.work import Done, Written
 from datarax_mp.ring import Ring
 from tests.fakes import FakeCrew, in_order, layout
 
 ORDER = Order(Sequential(40), batch_size=2)  # 20 steps
-
-
-@given(st.lists(st.tuples(st.floats(2e-6, 3600.0), st.integers(1, 5)), min_size=1, max_size=50))
-def test_a_series_is_what_numpy_says_of_all_durations(durations: list[tuple[float, int]]) -> None:
-    series = Series()
-    for seconds, times in durations:
-        series.add(seconds, times)
-    every = np.repeat([seconds for seconds, _ in durations], [times for _, times in durations])
-    assert series.count == len(every)
-    assert series.total == pytest.approx(every.sum())
-    assert series.largest == every.max()
-    for share in (0.5, 0.99):
-        expected = np.quantile(every, share, method="inverted_cdf")
-        assert series.quantile(share) == pytest.approx(expected, rel=0.1)
-
-
-def test_what_is_shorter_than_a_microsecond_or_longer_than_weeks_counts_too() -> None:
-    series = Series()
-    for seconds in (0.0, 1e-9, 1e9):
-        series.add(seconds)
-    assert series.count == 3
-    assert series.quantile(0.5) < 2e-6
-    assert series.largest == 1e9
-    assert Series().quantile(0.5) == 0.0
 
 
 def test_a_feed_notes_who_waits_for_whom_per_batch_and_the_first_wait_apart() -> None:
@@ -86,3 +63,15 @@ def test_batches_that_are_copied_are_counted() -> None:
     arrays = [batch.arrays() for batch in kept]  # type: ignore[union-attr]
     assert timings.copied == 18
     assert len(arrays) == 20
+
+
+def test_of_thousands_of_workers_the_newest_have_figures_and_all_are_counted() -> None:
+    timings, part = Timings(), (Phase.READING, 0)
+    for worker in range(1000):
+        series = Series()
+        series.add(0.01)
+        timed = Timed(1, worker, 0.02, 0.02, 0.0, None, None, {part: series}, 0, 0, 0, [])
+        timings.gave(away=0, waited=0, done=Done(0.02, Written.nothing(), timed), steps=1, now=float(worker))
+    assert list(timings.threads) == list(range(936, 1000))
+    assert [thread for thread, _ in timings.thread_parts] == list(timings.threads)
+    assert timings.looked.count == timings.parts[part].count == 1000

@@ -16,6 +16,8 @@ from datarax_mp.pipeline import arguments
 from tests.fakes import FakeClock
 from tests.processes import workers
 
+AUTO: dict[str, Any] = {"num_workers": "auto", "workers": "processes"}  # which are counted here
+
 
 def run(
     tuner: WorkerTuner, clock: FakeClock, *, worker: float, caller: float, batches: int, most_useful: int = 99
@@ -63,7 +65,7 @@ def test_workers_are_added_while_the_caller_waits_and_the_stream_stays_as_it_is(
     monkeypatch.setattr(arguments, "usable_cores", lambda: 3)
     pool().close()
     source = np.arange(200)
-    with Pipeline(source=source, stages=[slow], batch_size=4, num_workers="auto", output="numpy") as pipeline:
+    with Pipeline(source=source, stages=[slow], batch_size=4, output="numpy", **AUTO) as pipeline:
         first = [batch["value"].tolist() for batch in pipeline]
         iterator = iter(pipeline)
         assert len(workers()) == 3

@@ -12,6 +12,7 @@ from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.crews.base import Assignment
 from datarax_mp.feed.depth import SLOW_SECONDS, Depth
 from datarax_mp.feed.run_length import RunLength
+from datarax_mp.feed.timings import Timings
 from datarax_mp.feed.window import Window
 from datarax_mp.order import Order, Sequential
 from datarax_mp.order.left_out import LeftOut
@@ -42,13 +43,16 @@ class Setting:
         self.ring = Ring(slots, most_steps * layout(ORDER.batch_size).block_bytes, shared=False)
         self.length = RunLength(most_steps, adaptive=True)
         crew.attach(self.ring, crew.layouts())
+        self.timings = Timings()
         self.window = Window(
             crew,
             self.ring,
             reach.legs(ORDER, 0, start),
+            block_bytes=layout(ORDER.batch_size).block_bytes,
             length=self.length,
             depth=self.depth,
             timeout=timeout,
+            timings=self.timings,
             clock=crew.clock,
         )
 
@@ -130,6 +134,30 @@ def test_no_more_is_handed_out_than_workers_are_to_have_in_hand() -> None:
     slow.depth.took(10 * SLOW_SECONDS)
     slow.window.ready()
     assert [len(hand) for hand in slow.crew.hands] == [1, 1, 1]
+
+
+def test_it_is_noted_how_long_all_slots_were_taken_while_a_worker_had_room() -> None:
+    setting = Setting(FakeCrew(ORDER, nobody, workers=2), slots=3)
+    kept = [setting.ring.acquire(), setting.ring.acquire(), setting.ring.acquire()]
+    setting.window.ready()
+    setting.crew.clock.now += 2.0
+    setting.window.ready()
+    assert setting.timings.full.count == 0  # it still lasts
+    setting.crew.clock.now += 1.0
+    setting.ring.release(kept.pop())  # type: ignore[arg-type]
+    setting.window.ready()
+    assert (setting.timings.full.count, setting.timings.full.total) == (1, pytest.approx(3.0))
+    assert len(setting.crew.submitted) == 1
+
+
+def test_while_the_first_run_is_waited_for_no_second_one_is_handed_to_a_worker() -> None:
+    setting = Setting(FakeCrew(ORDER, workers=3))
+    setting.take()
+    assert max(len(hand) for hand in setting.crew.hands) <= 1
+    setting.window.ready()
+    assert max(len(hand) for hand in setting.crew.hands) <= 1
+    setting.take()
+    assert [len(hand) for hand in setting.crew.hands] == [2, 2, 2]
 
 
 def test_what_an_answer_says_of_its_time_decides_how_deep_workers_are_filled() -> None:

@@ -29,6 +29,7 @@ from datarax_mp.order import (
     TokenBudget,
     WeightedSampler,
 )
+from datarax_mp.order.blockwise import Blockwise
 
 RECORDS = 60
 
@@ -62,6 +63,14 @@ CHOICES: dict[str, Callable[[], Choice]] = {
     "mixed": lambda: mix("repeat"),
     "mixed to the first end": lambda: mix("first"),
     "mixed to the last end": lambda: mix("last"),
+}
+
+BLOCKS = np.cumsum([7, 0, 13, 1, 20, 4, 9, 6])
+CHOICES |= {
+    "blocks": lambda: Blockwise(BLOCKS, blocks=3),
+    "blocks of one": lambda: Blockwise(BLOCKS, blocks=1),
+    "blocks of two hosts": lambda: Blockwise(BLOCKS, blocks=3, hosts=2, rows=4),
+    "blocks in order": lambda: Blockwise(BLOCKS, blocks=0),
 }
 
 BY_FUNCTION = {"weighted by epoch", "weighted once by epoch", "listed by epoch"}
@@ -133,8 +142,9 @@ def test_facts_are_small_and_plain(kind: str) -> None:
 
 
 def test_facts_tell_kinds_apart() -> None:
-    told = {json.dumps({**make().facts(), "length": 0}) for name, make in CHOICES.items() if name != "among"}
-    assert len(told) == len(CHOICES) - 1
+    alike = ("among", "blocks in order")  # as shuffled, and as sequential
+    told = {json.dumps({**make().facts(), "length": 0}) for name, make in CHOICES.items() if name not in alike}
+    assert len(told) == len(CHOICES) - len(alike)
 
 
 @kinds

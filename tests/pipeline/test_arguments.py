@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline, RandomMapElement
+from tests.shown import shown
 
 
 def make(**more: Any) -> Pipeline:
@@ -57,7 +58,7 @@ def test_a_seed_is_in_the_state_whether_or_not_something_is_random() -> None:
         ({}, ValueError, r"shuffle=True needs rngs, .*or a seed: .*Pipeline\(\.\.\., seed=0\)"),
         ({"shuffle": False, "stages": [RandomMapElement(lambda r, g: r)]}, ValueError, "a random stage needs rngs"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_is_no_seed_is_an_error_at_once(wrong: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):

@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("workers", [0, 2])
         ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
         ({"num_workers": 1.5}, TypeError, "num_workers must be an int"),
         ({"prefetch_size": -1}, ValueError, "prefetch_size must be at least 0"),
-        ({"output": "torch"}, ValueError, "'jax' or 'numpy', got 'torch'"),
+        ({"output": "tf"}, ValueError, "'numpy' or 'torch', got 'tf'"),
         ({"drop_last": True, "pad_last": True}, ValueError, "drop_last and pad_last"),
         ({"output": "numpy", "stages": [DeviceStage(lambda batch: batch)]}, ValueError, "runs on the device"),
         ({"enforce_batch": False, "drop_last": True}, ValueError, "drop_last is about batches"),

@@ -33,6 +33,7 @@ from datarax_mp import (
     WeightedSampler,
     WindowSource,
 )
+from datarax_mp.sources.blocks import BlockSource
 
 RECORDS = 60
 
@@ -102,6 +103,41 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "concatenated": lambda: {"source": ConcatSource([plain(), plain()]), "shuffle": True},
     "a subset": lambda: {"source": SubsetSource(plain(), range(3, 50, 2)), "shuffle": True},
     "moving windows": lambda: {"source": WindowSource(plain(), 4, random_offset=True), "shuffle": True},
+}
+
+
+class InBlocks(BlockSource):
+    """The same in blocks of unequal sizes, one of them empty."""
+
+    blocks = (7, 0, 13, 1, 20, 4, 9, 6)
+
+    def read_block(self, number: int) -> dict[str, Any]:
+        end = sum(self.blocks[: number + 1])
+        return {"x": np.arange(end - self.blocks[number], end)}
+
+
+KINDS |= {
+    "in blocks, in order": lambda: {"source": InBlocks()},
+    "in blocks": lambda: {"source": InBlocks(), "shuffle": ShuffleWindow(blocks=3, hosts=1)},
+    "in blocks, far apart": lambda: {"source": InBlocks(), "shuffle": ShuffleWindow(blocks=100, hosts=1)},
+    "in blocks, filtered": lambda: {
+        "source": InBlocks(),
+        "shuffle": ShuffleWindow(blocks=2, hosts=1),
+        "stages": [Filter(odd)],
+    },
+    "in blocks, items": lambda: {
+        "source": InBlocks(),
+        "shuffle": ShuffleWindow(blocks=2, hosts=1),
+        "stages": [FlatMap(three, most=3)],
+    },
+    "in blocks, by length": lambda: {
+        "source": InBlocks(),
+        "shuffle": ShuffleWindow(blocks=3),
+        "batch_by": LengthGroups(WEIGHTS, batches=3),
+    },
+    "in blocks, moved by records": lambda: {"source": InBlocks(), "shuffle": ShuffleWindow(records=13)},
+    "in blocks, drawn": lambda: {"source": InBlocks(), "sampler": WeightedSampler(WEIGHTS)},
+    "in blocks, mixed": lambda: {"source": MixSource([InBlocks(), plain()], [1, 2]), "shuffle": True},
 }
 
 NO_CHOICE = ("shuffled", "filtered", "items", "concatenated", "a subset")  # every record once, shuffled
@@ -301,6 +337,17 @@ class WeightedRandomSampler:
         ({"sampler": WeightedSampler([1, 2])}, ValueError, "weights must be as many.*60; found 2"),
         ({"source": mixed(), "sampler": IndexSampler([1])}, ValueError, "MixSource says itself.*IndexSampler"),
         ({"source": mixed(), "shuffle": ShuffleWindow(records=5)}, ValueError, "so does ShuffleWindow"),
+        (
+            {"shuffle": ShuffleWindow(blocks=5)},
+            ValueError,
+            r"shuffle=ShuffleWindow\(blocks=5\) is for sources that are read in blocks",
+        ),
+        ({"source": InBlocks(), "shuffle": ShuffleWindow(blocks=5, hosts=2)}, ValueError, "a step has 7 rows"),
+        (
+            {"source": InBlocks(), "shuffle": ShuffleWindow(blocks=5, hosts=2), "batch_by": LengthGroups(WEIGHTS)},
+            ValueError,
+            "batch_by makes steps of its own",
+        ),
         ({"batch_by": LengthGroups([1])}, ValueError, "lengths must be as many.*60; found 1"),
         ({"batch_by": LengthGroups(WEIGHTS), "enforce_batch": False}, ValueError, "batch_by is about batches"),
         ({"sampler": WeightedSampler(WEIGHTS), "seed": None}, ValueError, "WeightedSampler needs rngs"),

@@ -228,9 +228,6 @@ def test_attributes_of_a_users_source_are_its_own_affair(workers: int) -> None:
         def reads_columns(self, fields: Any) -> bool:
             return True
 
-        def read_into(self, numbers: Any, out: Any) -> None:
-            raise AssertionError
-
     with Pipeline(source=Source(), batch_size=2, num_workers=workers, output="numpy") as pipeline:
         assert column(list(pipeline), "x") == list(range(10))
         assert pipeline.get_state()["fingerprint"]["source"] == "Source"

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from datarax_mp.ring import Ring, Segment
+from datarax_mp.ring import Ring, Segment, SharedMemoryError, limits
 
 
 @pytest.fixture(params=[True, False], ids=["shared", "private"])
@@ -98,3 +104,110 @@ def test_a_private_mapping_keeps_its_writes_to_itself() -> None:
     private = Segment(os.dup(segment.fd), segment.size).map(private=True)
     private[0] = 2
     assert shared[0] == 1
+
+
+def allocated(ring: Ring) -> int:
+    """Bytes of a ring that have memory."""
+    assert ring.segment is not None
+    return os.fstat(ring.segment.fd).st_blocks * 512
+
+
+@pytest.mark.needs("fallocate")
+def test_memory_is_allocated_as_slots_are_first_used_and_as_far_as_they_are() -> None:
+    ring = Ring(3, 1 << 20, shared=True)
+    assert allocated(ring) <= mmap.PAGESIZE
+    slot = ring.acquire(10_000)
+    assert slot is not None
+    assert allocated(ring) <= 5 * mmap.PAGESIZE
+    ring.release(slot)
+    assert ring.acquire(9_000) == slot
+    assert allocated(ring) <= 5 * mmap.PAGESIZE
+    ring.release(slot)
+    assert ring.acquire(20_000) == slot  # a second time: all of it
+    assert 1 << 20 <= allocated(ring) <= (1 << 20) + mmap.PAGESIZE
+    ring.acquire()
+    assert 2 << 20 <= allocated(ring) <= (2 << 20) + mmap.PAGESIZE
+    ring.reserve()
+    assert allocated(ring) == 3 << 20
+
+
+def test_memory_that_others_have_taken_since_is_an_error_when_a_slot_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Ring(3, 1 << 20, shared=True)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(SharedMemoryError, match=r"3 slots of 1\.0 MB\): 3\.1 MB needed.*Lower batch_size"):
+        ring.acquire()
+
+
+@pytest.mark.needs("proc")
+def test_a_slot_that_is_first_used_when_memory_has_become_short_is_an_error_and_no_kill(
+    control_group: Callable[[int], Path], run_script: Callable[..., Any]
+) -> None:
+    group = control_group(150_000_000)
+    told = run_script(
+        f"with open({str(group / 'cgroup.procs')!r}, 'w') as file:\n    file.write('0')\n"
+        "import time\n"
+        "from datarax_mp.ring import Ring, SharedMemoryError\n"
+        "ring = Ring(4, 25_000_000, shared=True)\n"
+        "ring.acquire()\n"
+        "taken = bytearray(b'1') * 70_000_000\n"
+        "moment = time.monotonic()\n"
+        "time.monotonic = lambda: moment + 60\n"
+        "try:\n    ring.reserve()\nexcept SharedMemoryError as error:\n    print(error)\n"
+    ).stdout
+    assert "25.0 MB needed" in told
+    assert "control group, 150.0 MB" in told
+
+
+@pytest.mark.needs("fallocate")
+def test_what_a_signal_handler_raises_while_memory_is_allocated_is_not_the_systems_refusal() -> None:
+    ring = Ring(2, 1 << 26, shared=True)
+
+    def too_late(*_: object) -> None:
+        raise OSError(errno.EPERM, "not now")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    try:
+        with pytest.raises(OSError, match="not now"):
+            while True:
+                ring.reserve()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_timer_that_rings_often_does_not_keep_a_slot_from_its_memory() -> None:
+    ring = Ring(2, 1 << 26, shared=True)
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: rung.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        ring.reserve()
+        while not rung:
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    ring.memory[-1] = 1
+
+
+def test_a_slot_gets_its_memory_also_after_other_code_has_closed_the_descriptor() -> None:
+    ring = Ring(2, 1 << 20, shared=True)
+    assert ring.segment is not None
+    os.close(ring.segment.fd)
+    slot = ring.acquire()
+    assert slot is not None
+    ring.memory[slot * ring.slot_bytes] = 7
+
+
+def test_a_second_ring_does_not_count_on_memory_that_the_first_will_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "room", lambda: limits.Room(100_000_000, "the machine", 200_000_000))
+    first = Ring(3, 20_000_000, shared=True)
+    with pytest.raises(SharedMemoryError, match="60.0 MB needed"):
+        Ring(3, 20_000_000, shared=True)
+    first.close()
+    Ring(3, 20_000_000, shared=True).close()

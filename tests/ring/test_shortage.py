@@ -32,7 +32,7 @@ def test_no_memory_anywhere_is_an_error_with_numbers_and_remedies(monkeypatch: p
 
 
 def test_more_than_the_limit_is_an_error_before_anything_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "room", lambda: limits.Room(10_000_000, "the memory limit of its control group"))
+    monkeypatch.setattr(limits, "room", lambda: limits.Room(10_000_000, "the memory limit of its group", 50_000_000))
     monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("allocated"))
     with pytest.raises(SharedMemoryError, match=r"15\.0 MB needed, .*10\.0 MB left in all \(within the memory limit"):
         Ring(3, 5_000_000, shared=True)
@@ -45,7 +45,7 @@ def write(path: Path, text: str) -> None:
 
 def test_the_tightest_limit_of_all_control_groups_counts(tmp_path: Path) -> None:
     write(tmp_path / "proc/meminfo", "MemTotal: 900 kB\nMemAvailable: 800 kB\nSwapFree: 100 kB\n")
-    assert limits.room(tmp_path) == limits.Room(900 * 1024, "the machine")
+    assert limits.room(tmp_path) == limits.Room(900 * 1024, "the machine", 900 * 1024)
     write(tmp_path / "proc/self/cgroup", "0::/outer/inner\n")
     groups = tmp_path / "sys/fs/cgroup"
     for group, most in ((groups / "outer", "600000"), (groups / "outer/inner", "max")):

@@ -30,6 +30,7 @@ from datarax_mp import (
     sometimes,
 )
 from datarax_mp.testing import assert_same_stream
+from tests.shown import shown
 
 LENGTH = 400
 
@@ -173,7 +174,7 @@ def test_combinations_nest_and_take_the_stages_for_images() -> None:
         RandomMapBatch(drawn),
         one_of(RandomMapBatch(drawn), MapBatch(plus(1))),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_the_stream_is_the_same_for_any_number_of_workers_and_another_in_every_epoch(stage: Any) -> None:
     options = {"shuffle": True, "output": "numpy"}
@@ -238,7 +239,7 @@ def mixed(mix: Any, data: dict[str, Any], *, device: bool) -> dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("device", [False, True])
-@pytest.mark.parametrize("mix", [MixUp(0.8, classes=8), CutMix(classes=8)], ids=str)
+@pytest.mark.parametrize("mix", [MixUp(0.8, classes=8), CutMix(classes=8)], ids=shown)
 def test_labels_are_mixed_by_the_shares_of_the_images(mix: Any, device: bool) -> None:
     batch = mixed(mix, photos(), device=device)
     label = batch["label"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from datarax_mp import (
     ConcatSource,
     Filter,
     IndexSampler,
+    IterableSource,
     LengthGroups,
     MemorySource,
     MemorySourceConfig,
@@ -45,8 +46,36 @@ def _mixture() -> Pipeline:
     return _pipeline(source=source, shuffle=True)()
 
 
+class _Counting:
+    """An iterator that says where it stands."""
+
+    def __init__(self, first: int, step: int) -> None:
+        self.first, self.step, self.at = first, step, first
+
+    def __iter__(self) -> _Counting:
+        return self
+
+    def __next__(self) -> dict[str, int]:
+        if self.at >= 100:
+            raise StopIteration
+        self.at += self.step
+        return {"n": self.at - self.step}
+
+    def get_state(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.at = state["at"]
+
+
+def _counted(lane: int, lanes: int) -> Iterator[dict[str, int]]:
+    return iter([{"n": n} for n in range(lane, 100, lanes)])
+
+
 KINDS: dict[str, Callable[[], Pipeline]] = {
     "in-order": _pipeline(),
+    "lanes": _pipeline(source=IterableSource(_counted, lanes=3)),
+    "lanes-that-know": _pipeline(source=IterableSource(_Counting, lanes=3), shuffle=ShuffleWindow(records=11)),
     "shuffled": _pipeline(shuffle=True),
     "drop-last": _pipeline(shuffle=True, drop_last=True),
     "shard": _pipeline(shuffle=True, shard=ShardOptions(1, 2), pad_last=True),

@@ -14,6 +14,7 @@ from datarax_mp.core.batch.batch import Batch
 from datarax_mp.core.batch.lazy_module import InfoThunk, MetadataThunk, fill
 from datarax_mp.core.batch.stacking import map_lists
 from datarax_mp.core.spanning import check_whole
+from datarax_mp.core.tensors import as_array, as_tensor, is_tensor
 
 
 class BatchOps:
@@ -59,6 +60,8 @@ class BatchOps:
             raise ValueError(f"batches must have the same fields, found {found}")
 
         def join(*arrays: Any) -> Any:
+            if all(map(is_tensor, arrays)):
+                return as_tensor(np.concatenate([as_array(tensor) for tensor in arrays]))
             return (np if all(isinstance(array, np.ndarray) for array in arrays) else jnp).concatenate(arrays)
 
         data, states = jax.tree.map(join, *parts)

@@ -11,6 +11,7 @@ import numpy as np
 
 from datarax_mp.core.batch.element import Element
 from datarax_mp.core.metadata import UNKNOWN, Metadata
+from datarax_mp.core.tensors import as_array
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
@@ -51,10 +52,11 @@ def cut_states(states: Any, cut: Callable[[Any], Any], cut_list: Callable[[list[
 
 
 def same_arrays(ours: Any, theirs: Any) -> bool:
-    """Whether two trees have the same structure and equal arrays, in NumPy's memory or JAX's; NaN equals NaN."""
+    """Whether two trees have the same structure and equal arrays, NumPy's, JAX's or torch's; NaN equals NaN."""
     if jax.tree.structure(ours) != jax.tree.structure(theirs):
         return False
-    pairs = zip(map(np.asarray, jax.tree.leaves(ours)), map(np.asarray, jax.tree.leaves(theirs)), strict=True)
+    sides = ([np.asarray(as_array(leaf)) for leaf in jax.tree.leaves(side)] for side in (ours, theirs))
+    pairs = zip(*sides, strict=True)
     return all(
         a.dtype == b.dtype and np.array_equal(a, b, equal_nan=jnp.issubdtype(a.dtype, jnp.inexact)) for a, b in pairs
     )

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from datarax_mp.core.batch.stacking import named_leaves
+from datarax_mp.core.tensors import as_array, as_tensor, is_tensor
 
 
 def statistics(data: Any, mask: Any) -> dict[str, Any]:
-    """Mean, standard deviation, least and largest value over axis 0, in NumPy's memory or JAX's as the arrays are.
+    """Mean, standard deviation, least and largest value over axis 0, NumPy's, JAX's or torch's as the arrays are.
 
     Args:
         data: arrays ``(rows, ...)``.
@@ -22,16 +23,22 @@ def statistics(data: Any, mask: Any) -> dict[str, Any]:
         Arrays ``(...)`` by the field's name and ``_mean``, ``_std``, ``_min``, ``_max``.
     """
     found = {}
-    for name, array in named_leaves(data).items():
+    mask = as_array(mask)
+    for name, leaf in named_leaves(data).items():
+        array = as_array(leaf)
         xp: Any = np if isinstance(array, np.ndarray) else jnp
         where = True if mask is None else jnp.reshape(mask, (-1,) + (1,) * (array.ndim - 1))
         if xp is np:
             where = np.asarray(where)
         low, high = _ends(array.dtype)
-        found[f"{name}_mean"] = xp.mean(array, axis=0, where=where)
-        found[f"{name}_std"] = xp.std(array, axis=0, where=where)
-        found[f"{name}_min"] = xp.min(array, axis=0, where=where, initial=high)
-        found[f"{name}_max"] = xp.max(array, axis=0, where=where, initial=low)
+        each = {
+            "mean": xp.mean(array, axis=0, where=where),
+            "std": xp.std(array, axis=0, where=where),
+            "min": xp.min(array, axis=0, where=where, initial=high),
+            "max": xp.max(array, axis=0, where=where, initial=low),
+        }
+        for kind, value in each.items():
+            found[f"{name}_{kind}"] = as_tensor(np.array(value)) if is_tensor(leaf) else value
     return found
 
 

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed
-from datarax_mp.crews.processes.blame import whereabouts
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Job, Member, Shelving
+from datarax_mp.crews.blame import whereabouts
+from datarax_mp.crews.processes.block_files import BlockFiles, lend
 from datarax_mp.crews.processes.deaths import Deaths
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import inbox
@@ -65,6 +66,7 @@ class ProcessCrew:
     """
 
     abilities = Abilities(concurrent=True, times_out=True, grows=True)
+    replaced = 0
 
     def __init__(
         self,
@@ -85,8 +87,9 @@ class ProcessCrew:
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layouts] | None = None
         self._loaded: list[Loaded | Failed] = []
-        self._arrived: list[tuple[Assignment, Answer]] = []
-        self._again: deque[Assignment] = deque()
+        self._arrived: list[tuple[Job, Answer]] = []
+        self._again: deque[Job] = deque()
+        self._files = BlockFiles()
         self._deaths = Deaths(recipe, restart=restart)
         self._waker = waker
         self._poll = select.poll()
@@ -98,7 +101,7 @@ class ProcessCrew:
             if pool().wants_template(most, serialized.need):
                 self._make_template()
             begun = len(self.workers)
-            self.workers += self._lease_about(size - begun) if fewer else self._lease(size - begun)
+            self.workers += self._lease(size - begun, fewer=fewer)
             for index, worker in enumerate(self.workers[begun:], begun):
                 self._welcome(worker, probe=probe if index == 0 else None)
         except BaseException:
@@ -133,35 +136,41 @@ class ProcessCrew:
             self._send_attach(worker)
 
     def has_room(self, depth: int) -> bool:
-        """Whether some worker has less than ``depth`` runs in hand."""
+        """Whether some worker has less than ``depth`` jobs in hand."""
         return any(len(worker.pending) < depth for worker in self.workers)
 
-    def submit(self, assignment: Assignment) -> None:
-        """Give a run to the worker with the least to do."""
-        min(self.workers, key=lambda worker: len(worker.pending)).ask(assignment, assignment.run)
+    def submit(self, job: Job) -> None:
+        """Give a job to the worker with the least to do, or a lane's to the one that has the lane."""
+        worker = self._having(job)
+        if isinstance(job, Assignment):
+            lend(worker, job)
+            worker.ask(job, job.run)
+        elif (failed := self._files.ask(worker, job, alone=len(self.workers) == 1)) is not None:
+            self._arrived.append((job, failed))
 
-    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
-        """Take the answers that have arrived.
+    def _having(self, job: Job) -> Worker:
+        lane = job.run.lane if isinstance(job, Assignment) else None
+        if lane is not None:
+            wanted = lane.number % len(self.workers)
+            for worker in self.workers:
+                if worker.index == wanted:
+                    return worker
+        return min(self.workers, key=lambda worker: len(worker.pending))
 
-        Args:
-            seconds: how long to wait for the first event (which need not bring an answer); None is without a limit.
-
-        Raises:
-            WorkerError: workers keep dying.
-            Closed: another thread wants this one to stop.
-        """
-        self._turn(seconds)
+    def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
+        """Take the answers that have arrived; see ``Crew``."""
+        self._turn(0 if self._arrived else seconds)
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
-        """Say what the worker does that has a run in hand, and end it.
+    def stuck(self, job: Job | None, seconds: float) -> Exception:
+        """Say what the worker does that has a job in hand, and end it.
 
         Args:
-            assignment: the run that is waited for; None while the layout is.
+            job: what is waited for; None while the layout is.
             seconds: how long that took.
         """
-        held = [w for w in self.workers if (assignment in w.pending.values() if assignment is not None else w.pending)]
+        held = [w for w in self.workers if (job in w.pending.values() if job is not None else w.pending)]
         if not held:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
         worker = held[0]
@@ -187,10 +196,17 @@ class ProcessCrew:
             self._welcome(worker)
             self._send_attach(worker)
 
+    def members(self) -> list[Member]:
+        """The processes."""
+        return [Member(worker.pid, worker.board_fd, worker.line) for worker in self.workers]
+
     def leave(self) -> None:
         """Give the workers back to the pool, with the recipe still loaded."""
         self._inbox.empty()
         self._disown()
+        for worker in self.workers:
+            if worker.shelf:
+                worker.lend({})
         workers, self.workers = self.workers, []
         pool().park(workers)
 
@@ -202,22 +218,12 @@ class ProcessCrew:
         while self.workers:
             self.workers.pop().kill()
 
-    def _lease(self, count: int) -> list[Worker]:
-        leased = pool().lease(count, self._serialized.need)
+    def _lease(self, count: int, *, fewer: bool = False) -> list[Worker]:
+        leased = pool().lease(count, self._serialized.need, fewer=fewer)
         for worker in leased:
             if worker.recipe_id != self._serialized.recipe_id:
                 worker.index = -1  # it was another pipeline's
         return leased
-
-    def _lease_about(self, count: int) -> list[Worker]:
-        """So many workers, or fewer where so many cannot be started; one at least."""
-        while count > 1:
-            try:
-                return self._lease(count)
-            except WorkerError as error:
-                log.warning("%d workers could not be had, so half as many are tried: %s", count, error)
-                count //= 2
-        return self._lease(count)
 
     def _make_template(self) -> None:
         """Have one process load the recipe, and workers forked of it if that can be done.
@@ -257,7 +263,7 @@ class ProcessCrew:
         """Nobody waits for anything any more."""
         for worker in self.workers:
             for question in worker.pending.values():
-                if isinstance(question, Assignment):
+                if isinstance(question, Job):
                     question.wanted = False
         while self._again:
             self._again.popleft().discard()
@@ -302,9 +308,12 @@ class ProcessCrew:
 
     def _take(self, worker: Worker) -> None:
         for question, answer in worker.answers():
-            if not isinstance(question, Assignment):
+            if not isinstance(question, Job):
                 self._loaded.append(answer)
-            elif question.wanted:
+                continue
+            if isinstance(question, Shelving):
+                answer = self._files.answered(question, answer)
+            if question.wanted:
                 self._arrived.append((question, answer))
                 self._deaths.note_progress()
             else:
@@ -323,9 +332,8 @@ class ProcessCrew:
                 self._poll.register(descriptor, select.POLLIN)
         worker.configure(self._environment, self._index(worker), self._most, self._inbox)
         if probe is not None or worker.recipe_id != self._serialized.recipe_id:
-            worker.recipe_id, worker.attached = self._serialized.recipe_id, None
-            if not self._serialized.need.modules <= worker.modules:
-                worker.modules |= self._serialized.need.modules
+            worker.recipe_id, worker.attached, worker.shelf = self._serialized.recipe_id, None, frozenset()
+            worker.modules |= self._serialized.need.modules
             message = self._serialized.message(probe=probe, template=template)
             worker.ask(_Loading(), message, self._serialized.descriptors)
 
@@ -357,22 +365,26 @@ class ProcessCrew:
         lost = {
             number: question
             for number, question in worker.pending.items()
-            if isinstance(question, Assignment) and question.wanted
+            if isinstance(question, Job) and question.wanted
         }
-        for number, assignment in lost.items():
+        for number, job in lost.items():
             del worker.pending[number]  # it is handed in again, and keeps its slot
-            self._again.append(assignment)  # discarded with the rest when the crew leaves
+            self._again.append(job)  # discarded with the rest when the crew leaves
         try:
             self._deaths.report(worker, list(lost.values()), len(self.workers), cut_off=cut_off)
         finally:
             worker.kill()
-        index = worker.index
+        self._put_another(worker.index)
+
+    def _put_another(self, index: int) -> None:
+        """Have another worker in the place of one that is gone."""
         try:
             [replacement] = self._lease(1)
         except WorkerError as error:
             self._go_on_without(error)
             return
         self.workers.append(replacement)
+        self.replaced += 1
         replacement.index = index
         self._welcome(replacement, probe=self._probe if self._attach is None else None)
         if self._attach is not None:

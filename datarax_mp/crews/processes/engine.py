@@ -33,6 +33,7 @@ class ProcessEngine:
     """
 
     shared = True
+    shelves = True
 
     def __init__(self, recipe: Recipe, most: int, *, fewer: bool, restart: bool, timeout: float | None) -> None:
         self._recipe, self._most = recipe, most
@@ -47,7 +48,7 @@ class ProcessEngine:
         self._process = os.getpid()
         return ProcessCrew(
             self._recipe,
-            self._serialized_now(),
+            self.serialized(),
             size,
             most=self._most,
             fewer=self._fewer,
@@ -57,6 +58,23 @@ class ProcessEngine:
             environment=self._environment_now(),
             waker=waker,
         )
+
+    def serialized(self) -> SerializedRecipe:
+        """The recipe as the user has it now: what was changed between two epochs reaches the workers.
+
+        Raises:
+            TypeError: it cannot be sent to workers.
+            SharedMemoryError: there is too little memory for it.
+        """
+        known = self._serialized  # which may be closed at any time, see ``close``
+        if known is None or not (known.intact() and known.holds(self._recipe)):
+            recipe_id = next(recipe_ids)
+            self._recipe_ids.append(recipe_id)
+            fresh = known is None
+            known = self._serialized = SerializedRecipe(self._recipe, recipe_id)
+            if fresh:
+                warn_of_generators(self._recipe, known.kinds)
+        return known
 
     def finish(self, deadline: float) -> None:
         """Wait until no parked worker is busy with this recipe; those that still are at the deadline are killed."""
@@ -75,15 +93,3 @@ class ProcessEngine:
         if self._environment is None or self._recipe.user_code:
             self._environment = Environment.here()
         return self._environment
-
-    def _serialized_now(self) -> SerializedRecipe:
-        """The recipe as the user has it now: what was changed between two epochs reaches the workers."""
-        known = self._serialized  # which may be closed at any time, see ``close``
-        if known is None or not (known.intact() and known.holds(self._recipe)):
-            recipe_id = next(recipe_ids)
-            self._recipe_ids.append(recipe_id)
-            fresh = known is None
-            known = self._serialized = SerializedRecipe(self._recipe, recipe_id)
-            if fresh:
-                warn_of_generators(self._recipe, known.kinds)
-        return known

@@ -178,9 +178,9 @@ def _settings() -> tuple[bytes, bytes]:
     """The warning filters and the function for NumPy's errors, pickled."""
     global _filters
     function = np.geterrcall()
-    importable_as_of, known, pickled = _filters
+    known_as_of, known, pickled = _filters
     now, as_of = list(warnings.filters), (last_code_version(), sys.path[:])
-    if as_of != importable_as_of or len(now) != len(known) or not all(map(operator.is_, now, known)):
+    if as_of != known_as_of or len(now) != len(known) or not all(map(operator.is_, now, known)):
         pickled = dumps_for_workers()(_named(now))
         _filters = as_of, now, pickled
     return pickled, _NO_FUNCTION if function is None else dumps_for_workers()(function)

@@ -53,14 +53,10 @@ class Levels(NamedTuple):
     @classmethod
     def here(cls) -> Levels:
         """Those of this process."""
-        loggers = [
-            logger
-            for logger in [logging.root, *logging.root.manager.loggerDict.values()]
-            if isinstance(logger, logging.Logger) and (logger.level or logger.disabled)
-        ]
+        loggers = list(_loggers())
         return cls(
-            {logger.name: logger.level for logger in loggers if logger.level},
-            frozenset(logger.name for logger in loggers if logger.disabled),
+            {name: logger.level for name, logger in loggers if logger.level},
+            frozenset(name for name, logger in loggers if logger.disabled),
             logging.root.manager.disable,
         )
 

@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -28,17 +29,22 @@ from datarax_mp.crews.processes.protocol import (
     Configure,
     Gone,
     Loaded,
+    OnShelf,
     Park,
     Unload,
 )
+from datarax_mp.crews.processes.shelf import Shelf, write
 from datarax_mp.recipe import randomness, worker_init
 from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.lane_executor import executor_of
 from datarax_mp.recipe.recorder import Phase, here
-from datarax_mp.recipe.work import Done, Failed, Run, Written
+from datarax_mp.recipe.watch import watch
+from datarax_mp.recipe.work import Done, Failed, ReadBlock, Run, Shelved, Written
 from datarax_mp.ring import Segment, SharedMemoryError
 from datarax_mp.shipping.arrival import unpack
 from datarax_mp.shipping.load import Load
 
+_NOTHING = Written.nothing()
 _TOO_FEW = "the source and the stages lie in {} pieces of shared memory, and this process may open only {} (ulimit -n)"
 
 
@@ -68,12 +74,17 @@ class _Worker:
         self.misconfigured: RemoteError | None = None  # why main's environment is not ours
         self.memory: mmap.mmap | None = None
         self.slot_bytes = 0
+        self.shelf = Shelf()
         self.duty: TemplateDuty | None = None
 
     def handle(self, number: int, message: Any, descriptors: tuple[int, ...]) -> None:
         match message:
             case Run():
                 self.answer(number, self.run(message))
+            case ReadBlock():
+                self.answer(number, self.read_block(message, descriptors))
+            case OnShelf():
+                self.shelf.change(message, descriptors)
             case Configure():
                 self.configure(message, descriptors)
             case Load():
@@ -101,12 +112,17 @@ class _Worker:
         except BaseException as error:
             self.misconfigured = _packed(error)
 
-    def answer(self, number: int, answer: Loaded | Done | Failed) -> None:
+    def answer(self, number: int, answer: Loaded | Done | Shelved | Failed) -> None:
         if os.getpid() != self.pid:
             self.end_twin()
         here.phase(Phase.ANSWERING)
         logs.flush()
-        self.channel.send(number, answer)
+        if isinstance(answer, Done) and answer.timed is not None:
+            began = time.perf_counter()
+            self.channel.send(number, answer)
+            watch.sent = time.perf_counter() - began
+        else:
+            self.channel.send(number, answer)
 
     def end_twin(self) -> NoReturn:
         """The user's code forked and came back in both processes; only one of them is the worker."""
@@ -122,16 +138,29 @@ class _Worker:
     def run(self, run: Run) -> Done | Failed:
         failure = self.misconfigured or (self.failure if self.executor is None or self.memory is None else None)
         if failure is not None:
-            return Failed(failure, Written.nothing())
+            return Failed(failure, _NOTHING)
         assert self.executor is not None
-        return self.executor.perform(run, self.memory, self.slot_bytes, _packed)
+        return self.executor.perform(run, self.memory, self.slot_bytes, _packed, self.shelf.of(run.epoch))
+
+    def read_block(self, reading: ReadBlock, descriptors: tuple[int, ...]) -> Shelved | Failed:
+        if not descriptors:
+            return Failed(_packed(OSError(errno.EMFILE, "this process may open no more files (ulimit -n)")), _NOTHING)
+        file = Segment(descriptors[0], 0)
+        try:
+            failure = self.misconfigured or (self.failure if self.executor is None else None)
+            if failure is not None:
+                return Failed(failure, _NOTHING)
+            assert self.executor is not None
+            return self.executor.read_block(reading, _packed, lambda block: write(block, file))
+        finally:
+            file.close()
 
     def load(self, message: Load, descriptors: tuple[int, ...]) -> Loaded | Failed:
         recipe = self.inheritance.take(message.recipe_id)
         if recipe is None:
             self.forget()
         if self.misconfigured is not None:
-            return Failed(self.misconfigured, Written.nothing())
+            return Failed(self.misconfigured, _NOTHING)
         try:
             if len(descriptors) < len(message.sizes):
                 raise OSError(errno.EMFILE, _TOO_FEW.format(len(message.sizes), len(descriptors)))
@@ -145,7 +174,7 @@ class _Worker:
             else:
                 for descriptor in descriptors:
                     os.close(descriptor)
-            self.executor = Executor(recipe)
+            self.executor = executor_of(recipe)
             if self.environment is not None:
                 self.environment.apply_filters()
             return Loaded(None if message.probe is None else self.executor.probe(message.probe))
@@ -154,7 +183,7 @@ class _Worker:
         except BaseException as error:
             note_shortage(error)
             self.failure = _packed(error)
-            return Failed(self.failure, Written.nothing())
+            return Failed(self.failure, _NOTHING)
 
     def load_for_others(self, message: Load, descriptors: tuple[int, ...]) -> Loaded:
         """Load a recipe for the workers that will be forked of this process; nothing of it is run here."""
@@ -170,7 +199,10 @@ class _Worker:
 
     def forget(self) -> None:
         """Let go of the recipe and its memory."""
+        if self.executor is not None:
+            self.executor.user_code.leave()
         self.executor = self.memory = self.failure = None
+        self.shelf = Shelf()
         self.inheritance.let_go()
 
     def attach(self, message: Attach, descriptor: int) -> None:
@@ -209,6 +241,7 @@ def serve(sock: socket.socket, inheritance: Inheritance) -> TemplateDuty | None:
         try:
             number, message, descriptors = worker.channel.receive()
         except (Gone, TimeoutError):
+            worker.forget()
             return None
         sock.settimeout(None)
         try:

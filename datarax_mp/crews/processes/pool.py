@@ -18,24 +18,28 @@ and done by whoever comes out of the pool next.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 from datarax_mp.core.descriptors import is_gone, readable
 from datarax_mp.core.edits import last_code_version
+from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.patience import Patience
+from datarax_mp.core.trying import if_free
 from datarax_mp.crews.processes.forking import can_tell
 from datarax_mp.crews.processes.protocol import Fitness, Gone, Park, Unload
 from datarax_mp.crews.processes.spawner import NurseryLostError, Spawner
 from datarax_mp.crews.processes.template import Template, Templates
 from datarax_mp.crews.processes.worker import Worker, reap_dying
 from datarax_mp.shipping.need import Need
+
+log = logging.getLogger("datarax_mp")
 
 PARK_SECONDS = 60.0  # long enough for an evaluation or a checkpoint between two epochs
 GRACE_SECONDS = 2.0  # to finish what nobody waits for any more
@@ -45,61 +49,69 @@ _ATTEMPTS = 3  # to start workers, where the nursery is killed meanwhile
 recipe_ids = itertools.count(1)
 
 
+class _Around:
+    """Does something before a block and behind it."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+
+    def __enter__(self) -> None:
+        self._work()
+
+    def __exit__(self, *_: object) -> None:
+        self._work()
+
+
 class Pool:
     """All worker processes of this interpreter. Use ``pool()`` to get it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._noting = _Around(self._do_noted)
         self._noted: deque[Callable[[], None]] = deque()
         self._spawner: Spawner | None = None
         self._templates = Templates()
         self._homes: weakref.WeakKeyDictionary[Worker, Spawner] = weakref.WeakKeyDictionary()  # parked and lent alike
         self._parked: dict[Worker, bool] = {}  # the one that was used last comes last
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Let one thread in at a time, and do what others have noted before, or while it was inside."""
-        try:
-            with self._lock:
-                self._do_noted()
-                yield
-        finally:
-            self._do_noted()
-
     def _do_noted(self) -> None:
         """Do what has been noted, unless another thread is inside: it asks once more when it has come out."""
-        while self._noted and self._lock.acquire(blocking=False):
-            try:
-                work = self._noted.popleft()
-            except IndexError:  # another thread was quicker
-                continue
-            else:
-                work()
-            finally:
-                self._lock.release()
+        while self._noted and if_free(self._lock, self._do_next):
+            pass
+
+    def _do_next(self) -> None:
+        if self._noted:
+            self._noted.popleft()()
 
     def prepare(self) -> None:
         """Start the nursery, so that it is up by the time workers are wanted."""
-        with self._held():
+        with self._noting, self._lock:
             self._ready_spawner()
 
-    def lease(self, count: int, need: Need) -> list[Worker]:
+    def lease(self, count: int, need: Need, *, fewer: bool = False) -> list[Worker]:
         """Take ``count`` workers: parked ones first, those that have the recipe loaded before others.
 
         Args:
             count: how many.
             need: what they have to have before they can work.
+            fewer: whether half as many, and so on down to one, will do where processes cannot be started.
 
         Raises:
             WorkerError: a process could not be started.
         """
-        with self._held():
+        while fewer and count > 1:
+            try:
+                return self.lease(count, need)
+            except WorkerError as error:
+                log.warning("%d workers could not be had, so half as many are tried: %s", count, error)
+                count //= 2
+        with self._noting, self._lock:
             taken = [worker for worker in self._usable(need)[:count] if self._claim(worker)]
             return taken + self._spawn(count - len(taken), need)
 
     def wants_template(self, count: int, need: Need) -> bool:
         """Whether a template should be made, before ``count`` workers are leased, so that they are forked of it."""
-        with self._held():
+        with self._noting, self._lock:
             need = self._templates.attainable(need)
             if need.light or not can_tell() or self._templates.serve(need):
                 return False
@@ -113,13 +125,13 @@ class Pool:
         Raises:
             WorkerError: the process could not be started.
         """
-        with self._held():
+        with self._noting, self._lock:
             [worker] = self._spawn(1, need)
             return worker
 
     def make_template(self, worker: Worker, need: Need, fitness: Fitness) -> bool:
         """Make a template of a worker that has loaded a recipe, if it is fit for that."""
-        with self._held():
+        with self._noting, self._lock:
             self._templates.note(need, fitness)
             if fitness.trouble:
                 return False
@@ -208,42 +220,48 @@ class Pool:
 
     def finish(self, recipe_id: int, seconds: float) -> None:
         """Wait until no parked worker is busy with a recipe; those that still are after ``seconds`` are killed."""
-        with self._held():
+        with self._noting, self._lock:
             busy = [w for w in self._drop_gone() if w.recipe_id == recipe_id and w.pending and self._claim(w)]
         # Not under the lock: other pipelines go on meanwhile.
         for worker in _wait_for(busy, seconds):
             worker.kill()
             busy.remove(worker)
-        with self._held():
+        with self._noting, self._lock:
             self._parked.update((worker, True) for worker in busy if not worker.closed)
 
     def pids(self, *, parked: bool = True) -> list[int]:
         """The worker processes that live, ``parked`` ones among them or only those that work for a pipeline."""
-        with self._held():
+        with self._noting, self._lock:
             workers = [worker for worker in list(self._homes) if parked or worker not in self._parked]
         return [worker.pid for worker in workers if worker.pid > 0 and not worker.ended()]
 
+    def nursery(self) -> int | None:
+        """The process that starts them, if there is one now."""
+        with self._noting, self._lock:
+            spawner = self._spawner
+        return spawner.process.pid if spawner is not None and spawner.alive() else None
+
     def await_end(self, pids: list[int]) -> None:
         """Wait until worker processes that were killed are dead."""
-        with self._held():
+        with self._noting, self._lock:
             workers = [worker for worker in list(self._homes) if worker.pid in pids]
         for worker in workers:
             worker.ended(_DEATH_SECONDS)
 
     def exit_status(self, worker: Worker) -> int | None:
         """How a worker that has ended came to its end; None if its nursery has died, and it with that."""
-        with self._held():
+        with self._noting, self._lock:
             home = self._homes.get(worker)
             return home.exit_status(worker.pid) if home is not None else None
 
     def memory_cause(self, status: int) -> str:
         """What memory has to do with a worker that ended so (see ``shortage``)."""
-        with self._held():
+        with self._noting, self._lock:
             return self._spawner.memory.cause(status) if self._spawner is not None else ""
 
     def close(self) -> None:
         """End all workers and the nursery."""
-        with self._held():
+        with self._noting, self._lock:
             spawner, self._spawner = self._spawner, None
             self._templates.close()
             if spawner is not None:

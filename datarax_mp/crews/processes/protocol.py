@@ -1,21 +1,24 @@
 """What main and a worker say to each other, and the channel they say it through.
 
-    main                                   worker
-    Configure, with descriptor  ------------> makes main's environment its own
-    Load, with descriptors   ------------> unpickles the recipe
-                             <------------ Loaded (with the layouts, if asked to probe) | Failed
-    BecomeTemplate, with descriptor  ---->  becomes a template, of which workers are forked
-    Attach, with descriptor  ------------> maps the ring
-    Run                      ------------> fills a slot with consecutive batches
-                             <------------ Done | Failed
-    Park                     ------------> may leave when nothing comes for a while
-    Unload                   ------------> forgets recipe and ring
+    main                                       worker
+    Configure, with descriptor       --------> makes main's environment its own
+    Load, with descriptors           --------> unpickles the recipe
+                                     <-------- Loaded (with the layouts, if asked to probe) | Failed
+    BecomeTemplate, with descriptor  --------> becomes a template, of which workers are forked
+    Attach, with descriptor          --------> maps the ring
+    ReadBlock, with descriptor       --------> reads a block of the source into an empty file
+                                     <-------- Shelved | Failed
+    OnShelf, with descriptors        --------> knows which blocks others have read, for the runs that follow
+    Run                              --------> fills a slot with consecutive batches
+                                     <-------- Done | Failed
+    Park                             --------> may leave when nothing comes for a while
+    Unload                           --------> forgets recipe and ring
 
 A channel is one stream socket with one writer and one reader at each end, used synchronously: no thread, no lock and no
 queue stands between, so a process that is killed at any instruction leaves nothing locked. Every message goes as a pair
-with a number. Load and Run are questions, and the answer has the number of its question, so that it can never be taken
-for the answer to another one; the other messages have no answer. What a worker is at while it is silent stands on the
-board (``board``).
+with a number. Load, ReadBlock and Run are questions, and the answer has the number of its question, so that it can
+never be taken for the answer to another one; the other messages have no answer. What a worker is at while it is silent
+stands on the board (``board``).
 
 Messages are named tuples because those pickle in a third of the time that dataclasses take.
 """
@@ -35,7 +38,7 @@ from datarax_mp.core.descriptors import QUIETLY, close_socket, identity, is_gone
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.recipe.layouts import Layouts
-from datarax_mp.recipe.work import Done, Failed, Run
+from datarax_mp.recipe.work import Done, Failed, ReadBlock, Run, Shelved
 from datarax_mp.shipping.load import Load
 
 _HEADER = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors come before it
@@ -75,6 +78,18 @@ class Attach(NamedTuple):
     layouts: Layouts
 
 
+class OnShelf(NamedTuple):
+    """Blocks that have been read; what was on the shelf before and is not among them is there no longer.
+
+    Attributes:
+        blocks: which, and for which epoch.
+        sizes: bytes of the files of those that are new, which are the last ones; their descriptors come along.
+    """
+
+    blocks: tuple[ReadBlock, ...]
+    sizes: tuple[int, ...]
+
+
 class Park(NamedTuple):
     """No pipeline needs you just now: leave after ``seconds`` without a message."""
 
@@ -111,7 +126,21 @@ class Loaded(NamedTuple):
     fitness: Fitness | None = None
 
 
-Message: TypeAlias = Configure | Load | BecomeTemplate | Attach | Run | Park | Unload | Loaded | Done | Failed
+Message: TypeAlias = (
+    Configure
+    | Load
+    | BecomeTemplate
+    | Attach
+    | ReadBlock
+    | OnShelf
+    | Run
+    | Park
+    | Unload
+    | Loaded
+    | Shelved
+    | Done
+    | Failed
+)
 
 
 class Gone(Exception):
@@ -244,12 +273,12 @@ class Channel:
         left = memoryview(data)
         while left:
             try:
-                size = self.socket.recv_into(left)
+                came = self.socket.recv_into(left)
             except OSError as error:
                 raise _told_gone(error) from None
-            if not size:
+            if not came:
                 raise Gone
-            left = left[size:]
+            left = left[came:]
         return data
 
     def close(self) -> None:

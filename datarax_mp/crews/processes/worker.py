@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -25,9 +25,10 @@ from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import Inbox
 from datarax_mp.crews.processes.newborn import STACK_SIGNAL
-from datarax_mp.crews.processes.protocol import Channel, Configure, Gone, Message
+from datarax_mp.crews.processes.protocol import Channel, Configure, Gone, Message, OnShelf
 from datarax_mp.recipe.recorder import Sighting
-from datarax_mp.recipe.work import Run
+from datarax_mp.recipe.work import ReadBlock, Run
+from datarax_mp.ring import Segment
 from datarax_mp.shipping.load import Load
 from datarax_mp.shipping.need import Need
 
@@ -60,6 +61,7 @@ class Worker:
         modules: what it has imported, as far as main knows, beyond what every worker has.
         recipe_id: the recipe that it has loaded, or None.
         attached: the number of the ring that it has mapped, or None.
+        shelf: the blocks of the source that it knows others have read.
         index: its number among the workers of the pipeline that it works for, or did last.
         configured: what it was told of its surroundings last, or None; see ``configure``.
         pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
@@ -86,6 +88,7 @@ class Worker:
         self.modules: frozenset[str] = frozenset()
         self.recipe_id: int | None = None
         self.attached: int | None = None
+        self.shelf: frozenset[ReadBlock] = frozenset()
         self.index = -1
         self.configured: Configure | None = None
         self._logs_to: Inbox | None = None
@@ -110,6 +113,11 @@ class Worker:
         """The nursery has told the process, or that there is none (-1)."""
         self._stack_known, self._sentinel_known = identity(stack_fd), identity(sentinel)
         self.stack_fd, self.sentinel, self.pid = stack_fd, sentinel, pid
+
+    @property
+    def board_fd(self) -> int:
+        """The descriptor of the board."""
+        return self._board.fd
 
     def sighting(self) -> Sighting:
         """What it is at, or was at when it died."""
@@ -158,11 +166,21 @@ class Worker:
             self.index, self.configured, self._logs_to = index, message, logs
             self.tell(message, descriptors)
 
-    def ask(self, question: Question, message: Load | Run, descriptors: Sequence[int] = ()) -> None:
+    def ask(self, question: Question, message: Load | ReadBlock | Run, descriptors: Sequence[int] = ()) -> None:
         """Send what will be answered. If the process has died, that shows where answers are read."""
         number = next(_numbers)
         self.pending[number] = question
         self._send(number, message, descriptors)
+
+    def lend(self, shelved: Mapping[ReadBlock, tuple[int, Segment]]) -> None:
+        """Have it know these blocks of the source, and their sizes and files, if it does not."""
+        new = [reading for reading in shelved if reading not in self.shelf]
+        if not new and shelved:
+            return
+        there = [reading for reading in shelved if reading in self.shelf]
+        sizes, files = zip(*(shelved[reading] for reading in new), strict=True) if new else ((), ())
+        self.tell(OnShelf((*there, *new), sizes), [file.descriptor() for file in files])
+        self.shelf = frozenset(shelved)
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send what has no answer; as ``ask`` otherwise."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Crew
+from datarax_mp.crews.base import Abilities, Answer, Closed, Crew, Job, Member
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.threads.desk import Desk, Probe, Woken
 from datarax_mp.crews.threads.gate import Gate
@@ -20,7 +20,7 @@ from datarax_mp.crews.threads.running import running
 from datarax_mp.crews.threads.worker import Worker
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
-from datarax_mp.recipe.work import Failed
+from datarax_mp.recipe.work import Done, Failed, Shelved
 from datarax_mp.ring import Ring
 
 log = logging.getLogger("datarax_mp")
@@ -64,8 +64,8 @@ class ThreadCrew(Crew):
         self._desk = Desk(recipe, gate, epoch)
         # The net: an exception may come before anybody has this crew.
         weakref.finalize(self, self._desk.leave, discard=False).atexit = False
-        self._pending: set[Assignment] = set()  # handed in, and no answer taken
-        self._stuck: set[Assignment] = set()  # of which a thread does not come back
+        self._pending: set[Job] = set()  # handed in, and no answer taken
+        self._stuck: set[Job] = set()  # of which a thread does not come back
         self._workers: list[Worker] = []
         waker.ring = self._desk.wake
         self.grow(size)
@@ -79,15 +79,12 @@ class ThreadCrew(Crew):
             Exception: what the source or a stage raised.
             ValueError: the user's code draws from global random generators.
         """
-        self._desk.hand_in(Probe())
-        found = self._take(self._timeout)
-        if found is None:
-            assert self._timeout is not None
-            raise _given_up(self._workers[0].thread, "reading the first record", self._timeout)
-        outcome = found[1]
+        outcome = self.probed()
         if isinstance(outcome, Failed):
             raise outcome.error.restore()
-        assert isinstance(outcome, Layouts)
+        if outcome is None:
+            assert self._timeout is not None
+            raise _given_up(self._workers[0].thread, "reading the first record", self._timeout)
         if outcome.draws:
             raise ValueError(
                 "the source or a stage draws from a global random generator (np.random, random, torch), which threads "
@@ -96,6 +93,15 @@ class ThreadCrew(Crew):
                 "the first record was read)"
             )
         return outcome
+
+    def probed(self) -> Layouts | Failed | None:
+        """What comes of reading the first record; None if nothing does in time."""
+        self._desk.hand_in(Probe())
+        found = self._take(self._timeout)
+        if found is None:
+            return None
+        assert not isinstance(found[1], (Done, Shelved))
+        return found[1]
 
     def holds(self, ring: Ring) -> int:
         """How many slots of a ring threads are still at, for an epoch that was left early."""
@@ -106,35 +112,34 @@ class ThreadCrew(Crew):
         self._desk.layouts = layouts
 
     def has_room(self, depth: int) -> bool:
-        """Whether the threads that come back have less than ``depth`` runs each."""
+        """Whether the threads that come back have less than ``depth`` jobs each."""
         return len(self._pending) - len(self._stuck) < depth * (len(self._workers) - len(self._stuck))
 
-    def submit(self, assignment: Assignment) -> None:
-        """Have a run done by the next thread that is free."""
-        self._pending.add(assignment)
-        self._desk.hand_in(assignment)
+    def submit(self, job: Job) -> None:
+        """Have it done by the next thread that is free."""
+        self._pending.add(job)
+        self._desk.hand_in(job)
 
-    def answers(self, seconds: float | None) -> list[tuple[Assignment, Answer]]:
+    def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """What has been done since the last call; waited for, for so many seconds."""
-        arrived: list[tuple[Assignment, Answer]] = []
+        arrived: list[tuple[Job, Answer]] = []
         while (found := self._take(0 if arrived else seconds)) is not None:
-            assignment, answer = found
-            assert isinstance(assignment, Assignment) and not isinstance(answer, Layouts)
-            self._pending.discard(assignment)
-            arrived.append((assignment, answer))
+            job, answer = found
+            assert isinstance(job, Job) and not isinstance(answer, Layouts)
+            self._pending.discard(job)
+            arrived.append((job, answer))
         return arrived
 
-    def stuck(self, assignment: Assignment | None, seconds: float) -> Exception:
-        """Say what the thread does that is at a run, and give up waiting for it."""
-        if assignment is None:
+    def stuck(self, job: Job | None, seconds: float) -> Exception:
+        """Say what the thread does that is at a job, and give up waiting for it."""
+        if job is None:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all threads are still at an earlier epoch")
-        self._stuck.add(assignment)
-        run = assignment.run
-        if running.thread_at(assignment) is None and (other := running.at_work(self._recipe)) is not None:
-            (at, thread), wanted = other, f"step {run.step} of epoch {run.epoch}"
-            doing = f"at step {at.run.step} of epoch {at.run.epoch}, and nobody can begin {wanted} before it is through"
-            return _given_up(thread, doing, seconds)
-        return _given_up(running.thread_at(assignment), f"at step {run.step} of epoch {run.epoch}", seconds)
+        self._stuck.add(job)
+        thread = running.thread_at(job)
+        if thread is None and (other := running.at_work(self._recipe)) is not None:
+            at, thread = other
+            return _given_up(thread, f"at {at}, and nobody can begin {job} before it is through", seconds)
+        return _given_up(thread, f"at {job}", seconds)
 
     def grow(self, size: int) -> None:
         """Have so many threads from now on, or as many as can be started."""
@@ -147,6 +152,10 @@ class ThreadCrew(Crew):
             worker.join(self._desk, WorkerInfo(len(self._workers), self._most))
             self._workers.append(worker)
 
+    def members(self) -> list[Member]:
+        """The threads."""
+        return [Member(worker.thread.native_id or 0) for worker in list(self._workers)]
+
     def leave(self) -> None:
         """Let go of what is not wanted any more; threads that are still at something are parked all the same."""
         self._leave(discard=True)
@@ -156,17 +165,17 @@ class ThreadCrew(Crew):
         self._leave(discard=False)
 
     def _leave(self, *, discard: bool) -> None:
-        for assignment in self._pending:
-            assignment.wanted = False
+        for job in self._pending:
+            job.wanted = False
         self._waker.ring = None
         self._desk.leave(discard=discard)
-        lost = {running.thread_at(assignment) for assignment in self._stuck}
+        lost = {running.thread_at(job) for job in self._stuck}
         while self._workers:
             worker = self._workers.pop()
             if worker.thread not in lost:
                 self._park(worker)
 
-    def _take(self, seconds: float | None) -> tuple[Assignment | Probe, Answer | Layouts] | None:
+    def _take(self, seconds: float | None) -> tuple[Job | Probe, Answer | Layouts] | None:
         """Something that is done; None if there is nothing in time."""
         try:
             found = self._desk.done.get(block=seconds != 0, timeout=seconds)

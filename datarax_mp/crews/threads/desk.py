@@ -6,7 +6,7 @@ import queue
 import threading
 from typing import Any
 
-from datarax_mp.crews.base import Answer, Assignment
+from datarax_mp.crews.base import Answer, Job
 from datarax_mp.crews.raised import Raised
 from datarax_mp.crews.threads.gate import Gate
 from datarax_mp.crews.threads.running import running
@@ -41,13 +41,13 @@ class Desk:
     def __init__(self, recipe: Recipe, gate: Gate, epoch: int) -> None:
         self._recipe, self._gate, self._epoch = recipe, gate, epoch
         self.layouts: Layouts | None = None
-        self._todo: queue.SimpleQueue[Assignment | Probe | None] = queue.SimpleQueue()
-        self.done: queue.SimpleQueue[tuple[Assignment | Probe, Answer | Layouts] | Woken] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Job | Probe | None] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[tuple[Job | Probe, Answer | Layouts] | Woken] = queue.SimpleQueue()
         self._taking = threading.Lock()
         self._lock = threading.RLock()  # around: is it wanted? then it is answered, else discarded
         self._left = False
 
-    def hand_in(self, job: Assignment | Probe) -> None:
+    def hand_in(self, job: Job | Probe) -> None:
         """Have something done by the next thread that is free."""
         self._todo.put(job)
 
@@ -65,8 +65,8 @@ class Desk:
             self._left = True
         for source in (self._todo, self.done):
             while (job := _next(source)) is not None:
-                if discard and isinstance(assignment := job[0] if isinstance(job, tuple) else job, Assignment):
-                    assignment.discard()
+                if discard and isinstance(wanted := job[0] if isinstance(job, tuple) else job, Job):
+                    wanted.discard()
         self._todo.put(None)
 
     def serve(self, worker: Worker) -> None:
@@ -74,7 +74,7 @@ class Desk:
         while (taken := self._take()) is not None:
             job, refused = taken
             try:
-                if isinstance(job, Assignment):
+                if isinstance(job, Job):
                     self._perform(worker, job, refused)
                 else:
                     self.done.put((job, refused if refused is not None else self._probe(worker)))
@@ -84,14 +84,14 @@ class Desk:
             del job, taken  # nobody keeps a ring for having waited
         self._todo.put(None)  # for the next one
 
-    def _take(self) -> tuple[Assignment | Probe, Failed | None] | None:
+    def _take(self) -> tuple[Job | Probe, Failed | None] | None:
         """The next thing to do, when its epoch has come, or what was raised when that was told; None at the end."""
         with self._taking:  # so that who has taken the end of an epoch is inside before anybody begins the next one
             job = self._todo.get()
             if job is None:
                 return None
             try:
-                self._gate.enter(job.run.epoch if isinstance(job, Assignment) else self._epoch)
+                self._gate.enter(job.epoch if isinstance(job, Job) else self._epoch)
             except BaseException as error:  # somebody waits for an answer, whatever it is
                 return job, Failed(Raised(error), Written.nothing())
             return job, None
@@ -103,19 +103,19 @@ class Desk:
         except BaseException as error:  # as above
             return Failed(Raised(error), Written.nothing())
 
-    def _perform(self, worker: Worker, assignment: Assignment, refused: Failed | None) -> None:
+    def _perform(self, worker: Worker, job: Job, refused: Failed | None) -> None:
         assert self.layouts is not None
-        running.begin(self._recipe, assignment)
+        running.begin(self._recipe, job)
         try:
-            answer: Answer = worker.perform(assignment, self.layouts) if refused is None else refused
+            answer: Answer = worker.perform(job, self.layouts) if refused is None else refused
         except BaseException as error:  # as above
             answer = Failed(Raised(error), Written.nothing())
         with self._lock:
-            running.end(assignment)
+            running.end(job)
             if self._left:
-                assignment.discard()
+                job.discard()
             else:
-                self.done.put((assignment, answer))
+                self.done.put((job, answer))
 
 
 def _next(source: queue.SimpleQueue[Any]) -> Any:

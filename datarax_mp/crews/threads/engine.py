@@ -12,6 +12,7 @@ from datarax_mp.crews.threads.crew import ThreadCrew
 from datarax_mp.crews.threads.gate import Gate
 from datarax_mp.crews.threads.running import running
 from datarax_mp.crews.threads.worker import Worker
+from datarax_mp.recipe.lane import OpenLanes
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.user_code import UserCode
 
@@ -28,6 +29,7 @@ class ThreadEngine:
     """
 
     shared = False
+    shelves = True
 
     def __init__(self, recipe: Recipe, most: int, *, timeout: float | None) -> None:
         self._recipe, self._most, self._timeout = recipe, most, timeout
@@ -38,6 +40,7 @@ class ThreadEngine:
         self._process, self._closed = os.getpid(), False
         self._gate = Gate(self._code)
         self._idle: deque[Worker] = deque()
+        self._lanes = OpenLanes()
 
     def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> ThreadCrew:
         """So many threads. What the user has changed in the recipe is there as it is."""
@@ -62,7 +65,7 @@ class ThreadEngine:
         try:
             return self._idle.pop()
         except IndexError:
-            return Worker(self._recipe)
+            return Worker(self._recipe, self._code.opened, self._lanes)
 
     def _park(self, worker: Worker) -> None:
         self._idle.append(worker)
@@ -82,9 +85,11 @@ class ThreadEngine:
 
     def close(self) -> None:
         """End threads, each when it has nothing to do any more."""
-        self._closed = True
+        self._closed, self._lanes = True, OpenLanes()
         if self._process == os.getpid():
             self._end_idle()
+            if running.at_work(self._recipe) is None:  # otherwise a thread still reads, and this comes again
+                self._code.leave()
 
 
 @at_exit(Turn.WORKERS)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from datarax_mp.core.strays import claim
+from datarax_mp.recipe.opened import Opened
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.user_code import Seeder, UserCode
 from datarax_mp.recipe.worker_init import WorkerInit
@@ -25,7 +25,9 @@ class Gate:
 
     def __init__(self, code: UserCode) -> None:
         self._code = code
-        self._changed = threading.Condition()
+        # ``with`` takes the lock itself: in a condition's own lines a signal handler can raise, which leaves it taken.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._epoch: int | None = None
         self._inside = 0
         self._listeners: list[tuple[str, Any]] = []
@@ -36,32 +38,27 @@ class Gate:
         Raises:
             Exception: what a ``set_epoch`` raised; then the caller is not inside.
         """
-        with self._changed:
+        with self._lock:
             if not self._listeners:
                 self._inside += 1
                 return
             self._changed.wait_for(lambda: not self._inside or self._epoch == epoch)
             if self._epoch != epoch:
                 self._epoch = None
-                for name, listener in self._listeners:
-                    try:
-                        listener.set_epoch(epoch)
-                    except Exception as error:
-                        claim(error, f"while {name}.set_epoch({epoch}) was called")
-                        raise
+                self._code.tell(self._listeners, epoch)
                 self._epoch = epoch
             self._inside += 1
 
     def leave(self) -> None:
         """Be inside no longer."""
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             self._changed.notify_all()
 
     def begin(self) -> None:
         """Another iterator begins: what listens may have been changed, and is told anew."""
         listeners = self._code.listeners() if self._code.there else []
-        with self._changed:
+        with self._lock:
             self._listeners = listeners
             if not self._inside:
                 self._epoch = None
@@ -72,10 +69,11 @@ class ThreadsCode(UserCode):
 
     Args:
         recipe: the recipe.
+        opened: the sources that have been entered, which all threads share.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
+    def __init__(self, recipe: Recipe, opened: Opened) -> None:
+        super().__init__(recipe, opened)
         self._prepare = None if recipe.init is None else WorkerInit(recipe.init.fn)
         self._drew = False
 
@@ -97,9 +95,10 @@ class ThreadsCode(UserCode):
         return super().watch(epoch, work) if self.draws else result
 
     def enter(self, epoch: int) -> None:
-        """Prepare the thread; of the epoch the gate tells."""
+        """Prepare the thread, and the sources for all of them; of the epoch the gate tells."""
         if self._prepare is not None:
             self._prepare()
+        self.opened.enter()
 
     def seeder(self) -> Seeder | None:
         """Nothing is seeded: another thread would draw from it."""

@@ -8,12 +8,14 @@ import weakref
 from typing import Protocol, TypeAlias
 
 from datarax_mp.core.undisturbed import undisturbed
-from datarax_mp.crews.base import Answer, Assignment
+from datarax_mp.crews.base import Answer, Job
 from datarax_mp.crews.info import WorkerInfo, become_in_thread
-from datarax_mp.crews.raised import Raised
+from datarax_mp.crews.inside import carry_out
 from datarax_mp.crews.threads.gate import ThreadsCode
-from datarax_mp.recipe.executor import Executor
+from datarax_mp.recipe.lane import OpenLanes
+from datarax_mp.recipe.lane_executor import executor_of
 from datarax_mp.recipe.layouts import Layouts
+from datarax_mp.recipe.opened import Opened
 from datarax_mp.recipe.recipe import Recipe
 
 
@@ -32,6 +34,8 @@ class Worker:
 
     Args:
         recipe: what it does.
+        opened: the sources that are context managers, which all threads share.
+        lanes: those that are open, where records come out of iterators; all threads share them, too.
 
     Attributes:
         executor: does the work.
@@ -41,9 +45,9 @@ class Worker:
         RuntimeError: there can be no further thread.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.executor = Executor(recipe, ThreadsCode(recipe))
-        self._settled: list[Layouts] = []
+    def __init__(self, recipe: Recipe, opened: Opened, lanes: OpenLanes) -> None:
+        self.executor = executor_of(recipe, ThreadsCode(recipe, opened), lanes)
+        self._settled: Layouts | None = None
         self._inbox: Inbox = queue.SimpleQueue()
         weakref.finalize(self, self._inbox.put, None).atexit = False
         # A daemon, because Python waits for others before it lets anybody close what is open.
@@ -60,13 +64,12 @@ class Worker:
         """End the thread, when it is through with what it is at."""
         self._inbox.put(None)
 
-    def perform(self, assignment: Assignment, layouts: Layouts) -> Answer:
-        """Do a run; called by the thread."""
-        if self._settled[:1] != [layouts]:
+    def perform(self, job: Job, layouts: Layouts) -> Answer:
+        """Do a run, or read a block; called by the thread."""
+        if self._settled is not layouts:
             self.executor.settle(layouts)
-            self._settled = [layouts]
-        ring = assignment.ring
-        return self.executor.perform(assignment.run, ring.memory, ring.slot_bytes, Raised)
+            self._settled = layouts
+        return carry_out(self.executor, job)
 
     def serve(self, crew: Serves, info: WorkerInfo) -> None:
         """Work for a crew; called by the thread."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import WHOLE_BATCH, Phase, Sighting
+from datarax_mp.sources.blocks import BlockSource
 
 _LISTED = 8  # record numbers that a message lists before it says how many more there are
 
@@ -18,6 +19,9 @@ def whereabouts(sighting: Sighting, recipe: Recipe) -> str:
         return "while it was idle"
     if sighting.phase == Phase.LOADING:
         return "while it loaded the source and the stages"
+    if sighting.phase == Phase.BLOCK:
+        assert isinstance(recipe.source, BlockSource)
+        return f"while it read {recipe.source.block_name(sighting.record)} for epoch {sighting.epoch}"
     step = f"(step {sighting.step} of epoch {sighting.epoch})"
     records = _records(sighting, recipe)
     if sighting.phase == Phase.STAGE:
@@ -32,6 +36,8 @@ def culprit(sighting: Sighting) -> Hashable:
         return None
     if sighting.phase == Phase.LOADING:
         return Phase.LOADING
+    if sighting.phase == Phase.BLOCK:
+        return Phase.BLOCK, sighting.epoch, sighting.record
     return sighting.epoch, sighting.step, sighting.record
 
 

@@ -1,0 +1,21 @@
+"""More workers than there are cores for, where that shows: they wait for one another."""
+
+from __future__ import annotations
+
+from datarax_mp.monitoring.hints.look import Look
+
+_STARVING = 0.15  # a share of their working time
+
+
+def hint(look: Look) -> str | None:
+    """Workers that mostly wait for a disk or a network need no core each, so the number alone says nothing."""
+    stats = look.stats
+    if not look.measured or stats.workers <= stats.cores or stats.starving < _STARVING:
+        return None
+    enough = stats.enough_workers
+    if enough >= stats.workers:
+        return None
+    return (
+        f"{stats.workers} workers share {stats.cores} cores (by affinity and control groups) and wait for one "
+        f"{stats.starving:.0%} of their time; num_workers={enough} would be as quick, with less memory"
+    )

@@ -1,0 +1,105 @@
+"""docs/messages.md: every error and warning of the package is on it, under an anchor that stays."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "datarax_mp"
+
+
+def load(name: str) -> Any:
+    """A part of the documentation's build, which is no package."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+said = load("said")
+ALL = said.messages(PACKAGE)
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """The texts in an argument, but for what other functions are given."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif not isinstance(node, ast.Call):
+        for child in ast.iter_child_nodes(node):
+            yield from texts(child)
+
+
+def raised() -> Iterator[tuple[str, int, str]]:
+    """Of each error that is raised with words of its own file, line, and the longest words that stand there."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            called = re.sub(r".*\.", "", ast.unparse(node.exc.func))
+            if name in said.INTERNAL or not re.fullmatch(r"[A-Z]\w*Error", called):
+                continue
+            words = [re.sub(r"\s+", " ", text).strip() for each in node.exc.args for text in texts(each)]
+            if longest := max((text for text in words if len(text.split()) >= 4), key=len, default=""):
+                yield name, node.lineno, longest
+
+
+def test_every_error_that_is_raised_with_words_is_found() -> None:
+    found = [message.text for message in ALL]
+    sites = list(raised())
+    assert len(sites) > 300
+    assert [site for site in sites if not any(site[2] in text for text in found)] == []
+
+
+def test_what_is_left_out_is_there() -> None:
+    assert all((PACKAGE / name).is_file() for name in said.INTERNAL)
+
+
+def test_anchors_are_unique_and_can_stand_in_a_link() -> None:
+    anchors = [message.anchor for message in ALL]
+    assert len(set(anchors)) == len(anchors)
+    assert all(re.fullmatch(r"[a-z0-9-]+", anchor) for anchor in anchors)
+
+
+CODE = """
+def check(value, name):
+    if value is None:
+        raise TypeError(f"{name} must be a number, " + f"got {value!r}")
+    if value < 0:
+        raise ValueError(_negative(name))
+    warnings.warn("it is very large" if value > 9 else "large", ResourceWarning)
+
+
+def _negative(name):
+    return f"{name} is below zero"
+"""
+
+
+def test_texts_are_put_together_and_helpers_are_followed() -> None:
+    assert list(said.said(ast.parse(CODE))) == [
+        ("TypeError", "... must be a number, got ...", "check"),
+        ("ValueError", "... is below zero", "check"),
+        ("ResourceWarning", "it is very large", "check"),
+    ]
+
+
+def test_an_anchor_stays_where_lines_move_and_names_of_variables_change() -> None:
+    moved = "\n\n" + CODE.replace("name", "title")
+    kept = [text for _, text, _ in said.said(ast.parse(CODE))]
+    assert [text for _, text, _ in said.said(ast.parse(moved))] == kept
+    assert said.anchor_of(kept[0]).startswith("must-be-a-number-got-")
+
+
+@pytest.mark.parametrize("words", ["records when the pipeline was made", "shared memory is too small for"])
+def test_what_people_meet_is_on_it(words: str) -> None:
+    assert any(words in message.text for message in ALL)
