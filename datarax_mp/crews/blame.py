@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from datarax_mp.crews.base import Job, Shelving
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import WHOLE_BATCH, Phase, Sighting
 from datarax_mp.sources.blocks import BlockSource
@@ -30,15 +31,30 @@ def whereabouts(sighting: Sighting, recipe: Recipe) -> str:
     return f"while it {did} {records} {step}"
 
 
-def culprit(sighting: Sighting) -> Hashable:
-    """What to blame for a death, or None: a record, a batch whose records are not worked on singly, or the loading."""
+def culprit(sighting: Sighting, lost: Sequence[Job]) -> Hashable:
+    """What to blame for a death, or None: a record, a batch whose records are not worked on singly, or the loading.
+
+    Args:
+        sighting: what the worker was at.
+        lost: what it had in hand, and nobody has received.
+    """
     if sighting.phase == Phase.IDLE:
         return None
     if sighting.phase == Phase.LOADING:
         return Phase.LOADING
     if sighting.phase == Phase.BLOCK:
         return Phase.BLOCK, sighting.epoch, sighting.record
+    if sighting.phase == Phase.ANSWERING and not any(_contains(job, sighting) for job in lost):
+        return None  # the answer has arrived, and the worker has not yet said what comes next
     return sighting.epoch, sighting.step, sighting.record
+
+
+def _contains(job: Job, sighting: Sighting) -> bool:
+    """Whether the step that a worker was at is one of a job's."""
+    if isinstance(job, Shelving):
+        return False
+    run = job.run
+    return run.epoch == sighting.epoch and run.step <= sighting.step < run.step + run.steps
 
 
 def _records(sighting: Sighting, recipe: Recipe) -> str:

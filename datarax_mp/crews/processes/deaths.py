@@ -61,7 +61,7 @@ class Deaths:
         if stack := worker.stack():
             death += f"\n{stack}\n"
         self._in_a_row += 1
-        blamed = None if status is None else culprit(sighting)
+        blamed = None if status is None else culprit(sighting, lost)
         if blamed is not None:
             self._by_culprit[blamed] += 1
         if (trouble := self._trouble(blamed, status, crew_size)) is not None:
