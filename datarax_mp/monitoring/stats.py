@@ -265,20 +265,23 @@ class Stats:
         return self.made.mean + (self.blocks.total / self.batches if self.batches else 0.0)
 
     @property
-    def free_cores(self) -> float:
-        """How many cores workers could have if the caller never waited; one at least."""
-        making = 0.0 if self.workers else (1 - self.utilisation) * self.computing  # that is no worker's is the caller's
-        own = max(self.own_cores - making, 0.0)
-        return max(self.cores - min(own / max(self.utilisation, 0.01), self.cores), 1.0)
+    def own_computing(self) -> float:
+        """Seconds for which the caller's process has a core for a batch, the making of it left out."""
+        count = self.waited.count
+        own = self.own_cores * self.seconds / count if count else 0.0
+        beside = self.workers and self.kind != "threads"  # other processes make batches, and what they need is theirs
+        return max(own - (0.0 if beside else self.worked * self.computing), 0.0)
 
     def pace(self, workers: int) -> float:
         """Seconds from batch to batch with so many workers, as predicted.
 
-        A step takes the caller ``away.mean`` seconds and a worker ``worked``, for some of which it needs a core;
-        whoever is slowest sets the pace: the caller, the workers, or the cores that the caller leaves them.
+        A step takes the caller ``away.mean`` seconds and a worker ``worked``. Whoever is slowest sets the pace: the
+        caller, the workers, or the cores, on which caller and workers are to find room for what they compute.
         """
         step, made = self.away.mean, self.worked
-        return max(step, made / workers, made * self.computing / self.free_cores) if workers else step + made
+        unhindered = made * (1 - self.starving)
+        cores = (made * self.computing + self.own_computing) / self.cores
+        return max(step, unhindered / workers, cores) if workers else step + unhindered
 
     @property
     def enough_workers(self) -> int:

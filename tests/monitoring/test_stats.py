@@ -107,12 +107,24 @@ def test_whoever_is_slower_sets_the_pace_of_what_is_predicted() -> None:
     assert [round(found.predicted(workers), 3) for workers in (0, 1, 2, 4, 8, 16)] == [0.111, 0.125, 0.25, 0.5, 1, 1]
 
 
-def test_cores_set_it_where_workers_need_them() -> None:
+def test_cores_set_it_where_caller_and_workers_need_them() -> None:
     found = stats(waited=0.07, away=0.01, made=0.08, workers=1, cores=4, own_cores=0.125, computing=0.5)
-    assert found.free_cores == 3
+    assert found.own_computing == pytest.approx(0.01)
     assert found.predicted(1) == pytest.approx(0.125)
-    assert found.predicted(64) == pytest.approx(0.75)
-    assert found.ceilings["cores"] == pytest.approx(0.75)
+    assert found.pace(64) == pytest.approx((0.01 + 0.04) / 4)  # seconds of cores that a batch takes, on four of them
+    assert found.ceilings["cores"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("kind, workers", [("threads", 1), ("none", 0)])
+def test_what_threads_of_this_process_compute_is_counted_once(kind: str, workers: int) -> None:
+    found = stats(waited=0.07, away=0.01, made=0.08, workers=workers, kind=kind, cores=4, own_cores=0.625, computing=0.5)
+    assert found.own_computing == pytest.approx(0.01)
+
+
+def test_workers_that_wait_for_cores_would_be_quicker_with_fewer_of_them() -> None:
+    found = stats(waited=0.03, away=0.01, made=0.08, workers=2, cores=1, own_cores=0.0, computing=0.5, starving=0.5)
+    assert found.pace(1) == pytest.approx(0.04)
+    assert found.pace(2) == pytest.approx(0.04)
 
 
 def test_a_part_that_took_no_time_would_leave_the_rest() -> None:
