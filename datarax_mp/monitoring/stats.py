@@ -103,7 +103,7 @@ class Stats:
         computing: the share of its working time for which a worker has a core; 1 before anything is known.
         starving: the share for which it waits for one, because others have them; 0 where the system does not say.
         cores: how many cores this process may use.
-        own_cores: how many of them it uses itself, workers that are processes left out; 1 before anything is known.
+        own_cores: how many of them it uses itself, workers that are processes left out; 0 before anything is known.
         copied: batches that were copied, because the caller held too many.
         skipped: records that were left out, since the pipeline was made.
         retried: how often reading was tried again.
@@ -141,7 +141,7 @@ class Stats:
     computing: float = 1.0
     starving: float = 0.0
     cores: int = field(default_factory=usable_cores)
-    own_cores: float = 1.0
+    own_cores: float = 0.0
     copied: int = 0
     skipped: int = 0
     retried: int = 0
@@ -195,7 +195,7 @@ class Stats:
             thread_parts=by_thread,
             computing=min(figures.computed / looked, 1.0) if looked else 1.0,
             starving=min(figures.starved / looked, 1.0) if looked else 0.0,
-            own_cores=figures.own_computed / figures.lasted if figures.lasted else 1.0,
+            own_cores=figures.own_computed / figures.lasted if figures.lasted else 0.0,
             copied=figures.copied,
             skipped=skipped,
             retried=figures.retried,

@@ -146,10 +146,10 @@ def test_the_advice_depends_on_what_would_help() -> None:
     busy = {"parts": {"decode": times(0.03)}, "looked": times(0.04)}
     assert advice(2, waited=0.07, away=0.01, made=0.08, workers=0, **busy) == (
         "Waiting for data 88% of the time: a batch takes a worker 80 ms (stage decode takes 75% of that), and the "
-        "caller 10 ms. With num_workers=1 you would wait 88%, and more would bring nothing: the 2 cores are busy then. "
+        "caller 10 ms. With num_workers=2 you would wait 75%, and more would bring nothing: the 2 cores are busy then. "
         "Make stage decode cheaper, or store data closer to what is trained on."
     )
-    assert "More workers bring nothing" in advice(2, waited=0.07, away=0.01, made=0.08, workers=1)
+    assert "More workers bring nothing" in advice(2, waited=0.03, away=0.01, made=0.08, workers=2)
     assert "lack cores (there are 2)" in advice(2, waited=0.03, away=0.01, made=0.015, workers=4, computing=0.1)
     assert "The worker waits for a core 40% of that: more processes" in advice(
         8, waited=0.03, away=0.01, made=0.04, workers=1, starving=0.4
