@@ -115,9 +115,10 @@ def test_cores_set_it_where_caller_and_workers_need_them() -> None:
     assert found.ceilings["cores"] == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("kind, workers", [("threads", 1), ("none", 0)])
+@pytest.mark.parametrize(("kind", "workers"), [("threads", 1), ("none", 0)])
 def test_what_threads_of_this_process_compute_is_counted_once(kind: str, workers: int) -> None:
-    found = stats(waited=0.07, away=0.01, made=0.08, workers=workers, kind=kind, cores=4, own_cores=0.625, computing=0.5)
+    busy = {"cores": 4, "own_cores": 0.625, "computing": 0.5}
+    found = stats(waited=0.07, away=0.01, made=0.08, workers=workers, kind=kind, **busy)
     assert found.own_computing == pytest.approx(0.01)
 
 
