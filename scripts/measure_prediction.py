@@ -4,8 +4,8 @@
     python scripts/measure_prediction.py --step-ms 10 --work-ms 8 --batches 200 --kinds waiting computing
 
 A step takes the host ``--step-ms`` (it sleeps). What a worker does for a batch: *waiting* sleeps for ``--work-ms``, as
-for a disk or a network; *computing* holds a core for as long, in Python; *photographs* decodes JPEGs (a step of half
-the time that one worker takes); *tokens* cuts windows of a memory map (no step at all). From a run with one worker the
+for a disk or a network; *computing* holds a core for as long, in Python; *photographs* decodes JPEGs, and *tokens*
+cuts 512 windows of a memory map (for these two a step takes half as long as one worker). From a run with one worker the
 utilisation (the share of time in which the host does not wait) is predicted for each number of workers; then it is
 measured.
 
@@ -60,7 +60,7 @@ def work(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
 
     if kind == "tokens":
         tokens = np.memmap(folder / "tokens", np.int32, "w+", shape=(20_000_000,))
-        return {"source": WindowSource(tokens, 1025), "batch_size": 64, "shuffle": True, "seed": 0}
+        return {"source": WindowSource(tokens, 1025), "batch_size": 512, "shuffle": True, "seed": 0}
     if kind == "photographs":
         jpeg = photograph()
         source, stage = np.arange(records), lambda record: {"image": decode_image(jpeg)}
@@ -94,7 +94,7 @@ def main() -> None:
         for kind in options.kinds:
             arguments, step = work(kind, options, Path(folder)), options.step_ms / 1e3
             if kind in ("photographs", "tokens"):
-                step = 0.0 if kind == "tokens" else run(1, arguments, 0.0).made.mean / 2
+                step = run(1, arguments, 0.0).made.mean / 2
             from_one = run(1, arguments, step)
             for workers in options.workers:
                 predicted, measured = from_one.predicted(workers), run(workers, arguments, step).utilisation

@@ -198,6 +198,11 @@ class Crew(Protocol):
         """Have so many workers from now on, or as many as can be had. Only where ``abilities.grows``."""
         raise RuntimeError(f"that needs another crew: {self.abilities}")
 
+    @property
+    def spare(self) -> int:
+        """How many workers get nothing to do as long as the others are in time, since there are no cores for them."""
+        return 0
+
     def members(self) -> list[Member]:
         """Who works just now."""
         return []

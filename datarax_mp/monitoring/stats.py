@@ -81,6 +81,7 @@ class Stats:
         bytes: bytes of their arrays, what lies between them and padding included.
         workers: how many workers there are, or if none is at work, may be.
         kind: of which kind they are: "processes", "threads", "ray", or "none"; "auto" before that is found out.
+        spare: how many of them get nothing to do just now, as there are no cores for them and the others are in time.
         why: why they are of that kind, where nobody has said; otherwise empty.
         first: waits for the first batches of iterators, which say more about the start than about the stream.
         waited: waits for all others.
@@ -121,6 +122,7 @@ class Stats:
     rows: int = 0
     bytes: int = 0
     workers: int = 0
+    spare: int = 0
     kind: str = "processes"
     why: str = ""
     first: Times = Times()
@@ -159,6 +161,7 @@ class Stats:
         stages: Sequence[str],
         batch_bytes: int,
         workers: int,
+        spare: int = 0,
         kind: str = "processes",
         why: str = "",
         skipped: int,
@@ -172,6 +175,7 @@ class Stats:
             stages: the names of the host stages.
             batch_bytes: bytes of a batch.
             workers: how many there may be.
+            spare: how many of them get nothing to do.
             kind: of which kind they are.
             why: why they are.
             skipped: records that were left out.
@@ -188,6 +192,7 @@ class Stats:
             rows=figures.rows,
             bytes=figures.batches * batch_bytes,
             workers=workers,
+            spare=spare,
             kind=kind,
             why=why,
             parts={names.get(part, "other"): Times.of(series) for part, series in sorted(figures.parts.items())},

@@ -71,6 +71,7 @@ class Overview:
             stages=self.course.stage_names,
             batch_bytes=self.course.block_bytes,
             workers=working or self.config.options.num_workers,
+            spare=0 if crew is None else crew.spare,
             kind=self.kind,
             why="" if (verdict := self.course.decision.verdict) is None else verdict.why,
             skipped=self.skips.count,

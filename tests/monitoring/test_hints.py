@@ -49,6 +49,7 @@ def said(name: str, seen: Look) -> str | None:
 def test_more_workers_than_cores_are_told_if_they_wait_for_cores() -> None:
     slow = {"waited": 0.01, "away": 0.001, "made": 0.04, "computing": 0.5, "cores": 2}
     assert "num_workers=3 would be as quick" in str(said("cores", look(stats(**slow, workers=8, starving=0.4))))
+    assert "2 of them keep these busy" in str(said("cores", look(stats(**slow, workers=8, spare=6))))
     assert said("cores", look(stats(**slow, workers=8, starving=0.05))) is None  # they wait for a disk
     assert said("cores", look(stats(**slow, workers=2, starving=0.4))) is None  # other programs' fault
     assert said("cores", look(stats(**slow, workers=8, starving=0.4, count=10))) is None  # too early to say

@@ -22,6 +22,7 @@ from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Job, Member, Shelving
 from datarax_mp.crews.blame import whereabouts
 from datarax_mp.crews.processes.block_files import BlockFiles, lend
+from datarax_mp.crews.processes.crowd import Crowd
 from datarax_mp.crews.processes.deaths import Deaths
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.logs import inbox
@@ -30,7 +31,7 @@ from datarax_mp.crews.processes.protocol import Attach, Gone, Loaded
 from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
-from datarax_mp.recipe.work import Failed
+from datarax_mp.recipe.work import Done, Failed
 from datarax_mp.ring import Ring
 from datarax_mp.shipping.package import SerializedRecipe
 
@@ -62,6 +63,7 @@ class ProcessCrew:
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds to wait for the layout, or None.
         environment: what the workers are to find.
+        crowd: decides how many of them get work, where there are more than cores.
         waker: readable when another thread wants this one to stop waiting.
     """
 
@@ -80,9 +82,10 @@ class ProcessCrew:
         restart: bool,
         timeout: float | None,
         environment: Environment,
+        crowd: Crowd,
         waker: Waker,
     ) -> None:
-        self._recipe, self._serialized, self._most = recipe, serialized, most
+        self._recipe, self._serialized, self._most, self._crowd = recipe, serialized, most, crowd
         self._environment, self._inbox = environment, inbox()
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layouts] | None = None
@@ -137,7 +140,7 @@ class ProcessCrew:
 
     def has_room(self, depth: int) -> bool:
         """Whether some worker has less than ``depth`` jobs in hand."""
-        return any(len(worker.pending) < depth for worker in self.workers)
+        return any(len(worker.pending) < depth for worker in self._crowd.working(self.workers))
 
     def submit(self, job: Job) -> None:
         """Give a job to the worker with the least to do, or a lane's to the one that has the lane."""
@@ -155,7 +158,7 @@ class ProcessCrew:
             for worker in self.workers:
                 if worker.index == wanted:
                     return worker
-        return min(self.workers, key=lambda worker: len(worker.pending))
+        return min(self._crowd.working(self.workers), key=lambda worker: len(worker.pending))
 
     def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """Take the answers that have arrived; see ``Crew``."""
@@ -195,6 +198,11 @@ class ProcessCrew:
         for worker in more:
             self._welcome(worker)
             self._send_attach(worker)
+
+    @property
+    def spare(self) -> int:
+        """See ``Crew``."""
+        return self._crowd.spare(self.workers)
 
     def members(self) -> list[Member]:
         """The processes."""
@@ -271,7 +279,9 @@ class ProcessCrew:
             self._arrived.pop()[0].discard()
 
     def _turn(self, seconds: float | None) -> None:
-        """Wait for an event, and deal with all there are."""
+        """Wait for an event, and deal with all there are; or until a worker is late."""
+        if seconds != 0 and (patience := self._crowd.patience(self.workers)) is not None:
+            seconds = patience if seconds is None else min(patience, seconds)
         # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
         ready = [descriptor for descriptor, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
         if self._waker.fileno() in ready:
@@ -313,6 +323,8 @@ class ProcessCrew:
                 continue
             if isinstance(question, Shelving):
                 answer = self._files.answered(question, answer)
+            elif isinstance(answer, Done):
+                self._crowd.took(answer)
             if question.wanted:
                 self._arrived.append((question, answer))
                 self._deaths.note_progress()

@@ -12,8 +12,10 @@ from collections import deque
 
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.processes.crew import ProcessCrew
+from datarax_mp.crews.processes.crowd import Crowd
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.pool import pool, recipe_ids
+from datarax_mp.order.lanes import LaneOrder
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.shipping.copied_generators import warn_of_generators
 from datarax_mp.shipping.package import SerializedRecipe
@@ -42,6 +44,8 @@ class ProcessEngine:
         self._process = os.getpid()
         self._serialized: SerializedRecipe | None = None
         self._environment: Environment | None = None
+        # A lane stays with its worker, whoever else is free.
+        self._crowd = Crowd(limited=not isinstance(recipe.order, LaneOrder))
 
     def crew(self, epoch: int, *, size: int, probe: bool, waker: Waker) -> ProcessCrew:
         """So many workers, with the recipe as the user has it now."""
@@ -56,6 +60,7 @@ class ProcessEngine:
             restart=self._restart,
             timeout=self._timeout,
             environment=self._environment_now(),
+            crowd=self._crowd,
             waker=waker,
         )
 

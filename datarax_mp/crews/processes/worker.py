@@ -65,6 +65,7 @@ class Worker:
         index: its number among the workers of the pipeline that it works for, or did last.
         configured: what it was told of its surroundings last, or None; see ``configure``.
         pending: what it has been asked and has not answered yet, by number, oldest first (see ``crew``).
+        since: when it was given something after it had nothing, or has answered last, by ``time.perf_counter``.
         pid: its process, known once the nursery has answered.
         sentinel: a descriptor that becomes readable when the process ends, or -1 where the system has none.
         stack_fd: where it writes its Python stack when it is told to, or when it crashes.
@@ -93,6 +94,7 @@ class Worker:
         self.configured: Configure | None = None
         self._logs_to: Inbox | None = None
         self.pending: dict[int, Question] = {}
+        self.since = 0.0
         self.pid = -1
         self.sentinel = -1
         self.stack_fd = -1
@@ -169,6 +171,8 @@ class Worker:
     def ask(self, question: Question, message: Load | ReadBlock | Run, descriptors: Sequence[int] = ()) -> None:
         """Send what will be answered. If the process has died, that shows where answers are read."""
         number = next(_numbers)
+        if not self.pending:
+            self.since = time.perf_counter()
         self.pending[number] = question
         self._send(number, message, descriptors)
 
@@ -198,6 +202,7 @@ class Worker:
         Raises:
             Gone: the channel is closed, and nothing is left to read.
         """
+        self.since = time.perf_counter()
         # What answers no question comes from a process that the user's code has forked there.
         return [(self.pending.pop(number), answer) for number, answer in self.channel.take() if number in self.pending]
 
