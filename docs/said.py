@@ -1,12 +1,14 @@
 """What the package can say: the text of every error and warning, read out of its source.
 
-A text that is put together has ``...`` where something is found out. Where parts of it depend on something, they are
-there, and of two that take each other's place the longer one is.
+A text that is put together has ``...`` where something is found out. Parts that are written elsewhere, in a function, a
+table, or under a name, are put in. Where there are several that take each other's place it is a message for each, but
+where one of two is only a word or nothing, it is the other one.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -17,6 +19,8 @@ from types import MappingProxyType
 FOUND = "..."
 _LEAST_WORDS = 3  # of a text; what has fewer is a file's name, say, that another message goes around
 _SLUG_WORDS = 6
+_DEPTH = 2  # how far a text is looked for in functions and names that a text is made of
+_ALTERNATIVES = 12  # of one that is put together of several
 _EXCEPTIONS = ("Error", "Warning", "Exception")
 
 INTERNAL = {
@@ -81,6 +85,13 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
+def _tables(tree: ast.Module) -> Iterator[tuple[str, ast.Dict]]:
+    """The dicts that a module has, by name."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            yield from ((_name(target), node.value) for target in node.targets)
+
+
 def said(
     tree: ast.Module, own: Collection[str] = (), helpers: Mapping[str, ast.FunctionDef] = MappingProxyType({})
 ) -> Iterator[tuple[str, str, str]]:
@@ -91,7 +102,7 @@ def said(
         own: names of exceptions that do not end as those of Python do.
         helpers: functions of other modules, by name.
     """
-    functions = {**helpers, **_functions(tree)}
+    functions, tables = {**helpers, **_functions(tree)}, dict(_tables(tree))
     for function, node in _calls(tree, "the module"):
         name = _name(node.func)
         if name == "warn" and node.args:
@@ -101,9 +112,9 @@ def said(
         else:
             continue
         for argument in node.args[:2]:  # an OSError's text is its second
-            for text in _texts(argument, functions, functions.get(function)):
-                if len(re.findall(r"[A-Za-z]+", text.replace(FOUND, " "))) >= _LEAST_WORDS:
-                    yield kind, text, function
+            for text in _texts(argument, _Scope(functions, tables, functions.get(function))):
+                if _words(text):
+                    yield kind, _tidy(text), function
 
 
 def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call]]:
@@ -119,36 +130,83 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _texts(node: ast.expr, functions: dict[str, ast.FunctionDef], around: ast.FunctionDef | None) -> Iterator[str]:
-    """What an argument may say: its own text, or those of the function or the name that it is."""
-    if isinstance(node, ast.Call) and (called := functions.get(ast.unparse(node.func).removeprefix("self."))):
-        for part in ast.walk(called):
-            if isinstance(part, ast.Return) and part.value is not None:
-                yield _tidy(_text(part.value))
-    elif isinstance(node, ast.Name) and around is not None:
-        for part in ast.walk(around):
-            if isinstance(part, ast.Assign) and any(_name(target) == node.id for target in part.targets):
-                yield _tidy(_text(part.value))
-    else:
-        yield _tidy(_text(node))
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What names in a function's code stand for.
+
+    Attributes:
+        functions: functions by name.
+        tables: dicts of the module, by name.
+        around: the function.
+    """
+
+    functions: Mapping[str, ast.FunctionDef]
+    tables: Mapping[str, ast.Dict]
+    around: ast.FunctionDef | None
+
+    def function(self, node: ast.expr) -> ast.FunctionDef | None:
+        """The function that is called so."""
+        return self.functions.get(ast.unparse(node).removeprefix("self."))
+
+    def values(self, name: str) -> Iterator[ast.expr]:
+        """What is assigned to a name."""
+        for part in ast.walk(self.around) if self.around is not None else ():
+            match part:
+                case ast.Assign(targets=targets, value=value) if name in map(_name, targets):
+                    yield value
+                case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
+                    yield value
 
 
-def _text(node: ast.expr) -> str:
-    """A text as it stands in the source."""
+def _texts(node: ast.expr | None, scope: _Scope, depth: int = 0) -> list[str]:
+    """What an expression may say: its own text, or those of the functions, names and tables that are in it."""
+    found: list[str] = []
     match node:
         case ast.Constant(value=str(value)):
-            return value
+            found = [value]
         case ast.JoinedStr(values=values):
-            return "".join(map(_text, values))
-        case ast.FormattedValue(value=ast.IfExp() | ast.BinOp() as value):
-            return _text(value)
+            found = _joined([_part(value, scope, depth) for value in values])
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _text(left) + _text(right)
+            found = _joined([_texts(left, scope, depth), _texts(right, scope, depth)])
         case ast.BinOp(left=left, op=ast.Mult()):
-            return _text(left)
+            found = _texts(left, scope, depth)
         case ast.IfExp(body=body, orelse=orelse):
-            return max(_text(body), _text(orelse), key=len)
-    return FOUND
+            sides = [*_texts(body, scope, depth), *_texts(orelse, scope, depth)]
+            found = [text for text in sides if _words(text)] or [max(sides, key=len)]
+        case ast.Name(id=name) if depth < _DEPTH:
+            values = [_texts(value, scope, depth + 1) for value in scope.values(name)]
+            found = [] if [FOUND] in values else list(itertools.chain(*values))
+        case ast.Subscript(value=ast.Name(id=name)) if name in scope.tables:
+            found = [text for value in scope.tables[name].values for text in _texts(value, scope, depth)]
+        case ast.Call(func=ast.Attribute(value=template, attr="format")):
+            found = [re.sub(r"{\w*}", FOUND, text) for text in _texts(template, scope, depth)]
+        case ast.Call(func=function) if depth < _DEPTH and (called := scope.function(function)) is not None:
+            inside = replace(scope, around=called)
+            returns = sorted((part for part in ast.walk(called) if isinstance(part, ast.Return)), key=_line)
+            found = [text for each in returns if each.value for text in _texts(each.value, inside, depth + 1)]
+    return list(dict.fromkeys(found)) or [FOUND]
+
+
+def _part(node: ast.expr, scope: _Scope, depth: int) -> list[str]:
+    """What a part of a text may say; a word or two of it are something that is found out."""
+    if not isinstance(node, ast.FormattedValue):
+        return _texts(node, scope, depth)
+    kept = isinstance(node.value, ast.IfExp | ast.BinOp)
+    texts = [re.sub(r"\s+", " ", text) for text in _texts(node.value, scope, depth)]
+    return list(dict.fromkeys(text if kept or text.count(" ") >= _LEAST_WORDS - 1 else FOUND for text in texts))
+
+
+def _line(node: ast.stmt) -> int:
+    return node.lineno
+
+
+def _joined(parts: list[list[str]]) -> list[str]:
+    return ["".join(texts) for texts in itertools.islice(itertools.product(*parts), _ALTERNATIVES)]
+
+
+def _words(text: str) -> bool:
+    """Whether there is enough of a text to be one."""
+    return len(re.findall(r"[A-Za-z]+", text.replace(FOUND, " "))) >= _LEAST_WORDS
 
 
 def _tidy(text: str) -> str:

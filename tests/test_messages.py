@@ -61,6 +61,17 @@ def test_every_error_that_is_raised_with_words_is_found() -> None:
     assert [site for site in sites if not any(site[2] in text for text in found)] == []
 
 
+def test_what_is_explained_is_found_but_what_is_only_logged() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    titles = re.findall(r"^\([a-z0-9-]+\)=\n### (.*)$", page, re.MULTILINE)
+    quoted = [text for title in titles for text in re.findall(r'"(.+?)"(?= or |$)', title)]
+    assert len(quoted) > 60
+    found = [message.text for message in ALL]
+    patterns = {text: re.compile(".*?".join(map(re.escape, text.split(said.FOUND)))) for text in quoted}
+    missing = [text for text, pattern in patterns.items() if not any(map(pattern.search, found))]
+    assert missing == ["a new worker takes its place and does the work again"]
+
+
 def test_what_is_left_out_is_there() -> None:
     assert all((PACKAGE / name).is_file() for name in said.INTERNAL)
 
@@ -90,6 +101,32 @@ def test_texts_are_put_together_and_helpers_are_followed() -> None:
         ("TypeError", "... must be a number, got ...", "check"),
         ("ValueError", "... is below zero", "check"),
         ("ResourceWarning", "it is very large", "check"),
+    ]
+
+
+PUT_TOGETHER = """
+_TABLE = {1: "is one of {all}", 2: "is two of {all}"}
+
+def check(value, name):
+    told = f"{name} is not what was expected"
+    if (trouble := _trouble(value)) is not None:
+        raise ValueError(f"{told}; {trouble}")
+    raise ValueError(f"it {_TABLE[value].format(all=name)} here")
+
+
+def _trouble(value):
+    if value > 3:
+        return "it is too much"
+    return "it is too little" if value else None
+"""
+
+
+def test_names_tables_and_functions_within_a_text_are_followed() -> None:
+    assert [text for _, text, _ in said.said(ast.parse(PUT_TOGETHER))] == [
+        "... is not what was expected; it is too much",
+        "... is not what was expected; it is too little",
+        "it is one of ... here",
+        "it is two of ... here",
     ]
 
 
