@@ -231,7 +231,8 @@ def test_code_that_threads_do_not_suit_has_processes(options: dict[str, Any], wh
     with make(**options) as pipeline:
         assert len(list(pipeline)) == LENGTH // BATCH
         assert pipeline.stats().kind == "processes"
-        assert why in pipeline.stats().why or "takes long" in pipeline.stats().why
+        # A slow machine, or one without /proc, may come to the same before the code shows what it does.
+        assert any(found in pipeline.stats().why for found in (why, "takes long", "does not say which threads"))
     assert str((np.random.get_state(legacy=False), random.getstate())) == str(before)
 
 

@@ -141,7 +141,7 @@ def test_nothing_grows_over_fifty_epochs() -> None:
                 "USS of main, MB": main.memory_full_info().uss / 1e6,
             }
 
-        for _ in range(10):
+        for _ in range(30):
             pids(pipeline)
         before = counts()
         for epoch in range(50):
@@ -151,7 +151,7 @@ def test_nothing_grows_over_fifty_epochs() -> None:
         after = counts()
     for name in before:
         # Workers come to own pages that they shared with the nursery until they touched them; that levels off.
-        most = {"USS of workers, MB": 1.0, "USS of main, MB": 3.0}.get(name, 0)
+        most = {"USS of workers, MB": 1.5, "USS of main, MB": 3.0}.get(name, 0)
         assert after[name] - before[name] <= most, (name, before, after)
 
 
