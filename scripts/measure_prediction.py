@@ -1,7 +1,7 @@
 """Whether ``Pipeline.report`` predicts well: what one worker's run says of two and four, and what these then do.
 
     python scripts/measure_prediction.py
-    python scripts/measure_prediction.py --step-ms 10 --work-ms 8 --batches 200 --kinds waiting computing
+    python scripts/measure_prediction.py --step-ms 10 --work-ms 8 --seconds 8 --kinds waiting computing
 
 A step takes the host ``--step-ms`` (it sleeps). What a worker does for a batch: *waiting* sleeps for ``--work-ms``, as
 for a disk or a network; *computing* holds a core for as long, in Python; *photographs* decodes JPEGs, and *tokens*
@@ -46,7 +46,7 @@ def photograph() -> bytes:
 
 def work(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A source and stages of this kind."""
-    seconds, records = options.work_ms / 1e3 / options.batch_size, options.batches * options.batch_size
+    seconds, records = options.work_ms / 1e3 / options.batch_size, 200 * options.batch_size
 
     def wait(record: Any) -> Any:
         time.sleep(seconds)
@@ -69,12 +69,15 @@ def work(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
     return {"source": np.arange(records), "batch_size": options.batch_size, "stages": [stage]}
 
 
-def run(workers: int, arguments: dict[str, Any], step: float) -> Any:
-    """The statistics of a run."""
-    with Pipeline(num_workers=workers, output="numpy", **arguments) as pipeline:
+def run(workers: int, arguments: dict[str, Any], step: float, seconds: float) -> Any:
+    """The statistics of a run that takes so many seconds."""
+    with Pipeline(num_workers=workers, output="numpy", num_epochs=None, **arguments) as pipeline:
+        end = time.perf_counter() + seconds
         for _ in pipeline:
             if step:
                 time.sleep(step)
+            if time.perf_counter() > end:
+                break
         return pipeline.stats()
 
 
@@ -84,7 +87,7 @@ def main() -> None:
     parser.add_argument("--step-ms", type=float, default=5)
     parser.add_argument("--work-ms", type=float, default=20)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=150)
+    parser.add_argument("--seconds", type=float, default=4, help="that each run takes")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS)
     options = parser.parse_args()
@@ -94,10 +97,11 @@ def main() -> None:
         for kind in options.kinds:
             arguments, step = work(kind, options, Path(folder)), options.step_ms / 1e3
             if kind in ("photographs", "tokens"):
-                step = run(1, arguments, 0.0).made.mean / 2
-            from_one = run(1, arguments, step)
+                step = run(1, arguments, 0.0, options.seconds).made.mean / 2
+            from_one = run(1, arguments, step, options.seconds)
             for workers in options.workers:
-                predicted, measured = from_one.predicted(workers), run(workers, arguments, step).utilisation
+                measured = run(workers, arguments, step, options.seconds).utilisation
+                predicted = from_one.predicted(workers)
                 print(f"{kind:12}{workers:8}{predicted:11.0%}{measured:10.0%}{100 * (measured - predicted):+6.0f}")
 
 

@@ -57,7 +57,7 @@ LEAST = {
         ["--workers", "1", "--outputs", "numpy", "--rounds", "2", "--batches", "64"],
         "gather alone",
     ),
-    "measure_prediction": (["--batches", "5", "--workers", "1", "--work-ms", "2", "--step-ms", "1"], "computing"),
+    "measure_prediction": (["--seconds", "0.1", "--workers", "1", "--work-ms", "2", "--step-ms", "1"], "computing"),
     "measure_ray": (["--actors", "1", "--seconds", "0.2", "--rounds", "1"], "ray actors"),
     "measure_remote": (
         ["--no-peers", "--files=1", "--groups=2", "--rows=300", "--latency-ms=1", "--workers", "1", "--rounds=1"],
