@@ -1,7 +1,7 @@
 """What it costs to know where the time goes: the same epochs with and without it, in turns, by this process's CPU time.
 
     python scripts/measure_watching.py
-    python scripts/measure_watching.py --rounds 40 --seconds 0.5
+    python scripts/measure_watching.py --rounds 30 --seconds 0.5
 
 *rows*: 128 records of 16 float32 and a label, out of columns; *records*: the same one by one, through a stage;
 *images*: 16 of 224 x 224 x 3, out of one array, *photos*: the same through two stages. Everything is done in this
@@ -72,8 +72,8 @@ def cost(pipeline: Any, seconds: float, *, looking: bool) -> float:
 def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description="What it costs to know where the time goes.")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     print(f"{'batch':10}{'without':>12}{'with':>12}{'cost':>9}   ratios: quartiles")
     for name, arguments in cases().items():

@@ -5,7 +5,7 @@
       Watch        notes when, for the threads that asked      ---->  Timed, in the answer of the run
 
 A close look takes the place of the line for as long as the run lasts, so that all other runs pay one comparison. It
-comes after a pause that is at least 200 times as long as what it has cost, so that it costs less than half a percent.
+comes after a pause that is at least 400 times as long as what it has cost, so that it costs less than half a percent.
 The times of a run that is looked at are exact, every record of it; which run that is, the clock says and not the run.
 """
 
@@ -25,7 +25,7 @@ Marks: TypeAlias = list[tuple[int, int]]  # nanoseconds, and what was written: `
 
 _FIRST_PAUSE = 0.01  # seconds; the pauses double up to the longest one, so that a short program is looked at as well
 _LONGEST_PAUSE = 0.25
-_WORTH = 200  # how much longer than a look a pause is, at least
+_WORTH = 400  # how much longer than a look a pause is, at least
 _MARK_SECONDS = 0.5e-6  # what a mark costs the run
 _MOST_MARKS = 20_000  # of one run: 1.5 MB
 

@@ -107,8 +107,8 @@ def test_a_look_that_costs_much_is_followed_by_a_long_pause() -> None:
     clock.now += 0.01  # to tell what came of it
     watch.timed(look, clock.now - 0.01, 0.0, None, keep=False)
     cost = 0.01 + 4000 * 0.5e-6
-    assert watch.begin(clock.now + 199 * cost, closely=False) is None
-    assert watch.begin(clock.now + 202 * cost, closely=False) is not None
+    assert watch.begin(clock.now + 399 * cost, closely=False) is None
+    assert watch.begin(clock.now + 402 * cost, closely=False) is not None
 
 
 def test_threads_look_at_their_own_runs_alone() -> None:
