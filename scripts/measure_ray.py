@@ -37,7 +37,7 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from datarax_mp import Pipeline
+from datarax_mp import Pipeline, RayWorkers
 
 SIZES = {"9.6 MB": 150_000, "8 kB": 125}  # bytes of a record; a batch has 64
 BATCH = 64
@@ -97,11 +97,12 @@ def main() -> None:
     for _ in range(given.actors):
         cluster.add_node(num_cpus=2, object_store_memory=400 << 20)
     ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    number = {"num_workers": given.actors}
+    number, both = {"num_workers": given.actors}, RayWorkers(local=given.actors)
     ways: dict[str, Callable[[int], Iterator[Any]]] = {
         "ray actors": lambda size: ours({**number, "workers": "ray"}, size),
         "Ray Data": lambda size: theirs(given.actors, size),
         "processes": lambda size: ours(number, size),
+        "both": lambda size: ours({"num_workers": 2 * given.actors, "workers": both}, size),
     }
     print(f"{'':12}{'batch':>8}{'batches/s':>12}{'MB/s':>9}{'CPU us a batch':>17}")
     for name, size in SIZES.items():

@@ -193,6 +193,20 @@ class FakeCrew:
     def members(self) -> list[Member]:
         return []
 
+    @property
+    def size(self) -> int:
+        return len(self.hands)
+
+    @property
+    def spare(self) -> int:
+        return 0
+
+    def surrender(self) -> None:
+        self.state = "surrendered"
+        self.again.clear()
+        for hand in self.hands:
+            hand.clear()
+
     def layouts(self) -> Layouts:
         return Layouts(layout(self.order.batch_size), layout(self.order.batch_size))
 

@@ -199,6 +199,11 @@ class Crew(Protocol):
         raise RuntimeError(f"that needs another crew: {self.abilities}")
 
     @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return len(self.members())
+
+    @property
     def spare(self) -> int:
         """How many workers get nothing to do as long as the others are in time, since there are no cores for them."""
         return 0
@@ -214,6 +219,13 @@ class Crew(Protocol):
     def kill(self) -> None:
         """End at once, in the middle of anything; nothing is written any more, or its slot never comes free."""
         ...
+
+    def surrender(self) -> None:
+        """End at once, so that what it had in hand can be submitted elsewhere: nobody else writes to its slots.
+
+        Only where this process alone writes to them in any case.
+        """
+        raise RuntimeError("that needs a crew for which this process writes to the slots")
 
 
 class Engine(Protocol):

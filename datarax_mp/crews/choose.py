@@ -55,14 +55,24 @@ def choose(
         from datarax_mp.crews.threads.engine import ThreadEngine
 
         return ThreadEngine(recipe, num_workers, timeout=timeout)
-    if kind_of(workers) == "ray":
-        from datarax_mp.crews.ray.engine import RayEngine
-
-        options = workers if isinstance(workers, RayWorkers) else RayWorkers()
-        return RayEngine(recipe, options, restart=restart, timeout=timeout)
+    local = local_of(workers, num_workers)
+    if local == 0:
+        return _actors(recipe, workers, others=0, restart=restart, timeout=timeout)
     from datarax_mp.crews.processes.engine import ProcessEngine
 
-    return ProcessEngine(recipe, num_workers, fewer=fewer, restart=restart, timeout=timeout)
+    processes = ProcessEngine(recipe, num_workers, fewer=fewer, restart=restart, timeout=timeout)
+    if local == num_workers:
+        return processes
+    from datarax_mp.crews.mixed.engine import BothEngine
+
+    return BothEngine(processes, _actors(recipe, workers, others=local, restart=restart, timeout=timeout), local)
+
+
+def _actors(recipe: Recipe, workers: Workers, *, others: int, restart: bool, timeout: float | None) -> Engine:
+    from datarax_mp.crews.ray.engine import RayEngine
+
+    options = workers if isinstance(workers, RayWorkers) else RayWorkers()
+    return RayEngine(recipe, options, others=others, restart=restart, timeout=timeout)
 
 
 def kind_of(workers: Workers) -> Named:
@@ -70,9 +80,16 @@ def kind_of(workers: Workers) -> Named:
     return "ray" if isinstance(workers, RayWorkers) else workers
 
 
+def local_of(workers: Workers, num_workers: int) -> int:
+    """How many of the workers are processes of this machine."""
+    if isinstance(workers, RayWorkers):
+        return min(workers.local, num_workers)
+    return num_workers if workers == "processes" else 0
+
+
 def prepare(workers: Workers, num_workers: int) -> None:
     """Start what takes a while, so that it is there by the time workers are wanted."""
-    if num_workers and workers == "processes":
+    if local_of(workers, num_workers):
         from datarax_mp.crews.processes.pool import pool
 
         pool().prepare()
@@ -80,7 +97,7 @@ def prepare(workers: Workers, num_workers: int) -> None:
 
 def missing(workers: Workers, num_workers: int) -> list[str]:
     """What this system lacks of what so many workers need."""
-    if not num_workers or workers != "processes":
+    if not local_of(workers, num_workers):
         return []
     from datarax_mp.crews.processes import launch
 

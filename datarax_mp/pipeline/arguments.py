@@ -44,6 +44,11 @@ def resolve_workers(workers: Any, value: Any) -> tuple[Workers, int, bool]:
             )
         import_module("datarax_mp.crews.ray.engine")  # delayed: it needs Ray, which may be missing
     number = usable_cores() if auto else integer("num_workers", value, least=0)
+    if isinstance(workers, RayWorkers) and workers.local > number:
+        raise ValueError(
+            f"RayWorkers(local={workers.local}) are some of num_workers={number}: give the number of all workers, "
+            "processes of this machine and actors"
+        )
     if lacking := missing(workers, number):
         raise ValueError(
             f"worker processes need what this system lacks ({', '.join(lacking)}); use workers='threads' or "

@@ -65,7 +65,7 @@ class Overview:
     def stats_of(self, figures: Figures) -> Stats:
         """What follows from figures."""
         crew = None if (known := self.course.timings.crew) is None else known()
-        working = 0 if crew is None else len(crew.members())
+        working = 0 if crew is None else crew.size
         return Stats.of(
             figures,
             stages=self.course.stage_names,

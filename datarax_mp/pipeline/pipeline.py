@@ -68,12 +68,13 @@ class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
             a ``set_epoch`` is called when no thread is at another epoch. The stream is the same, unless code draws from
             global random generators: that is refused if it does so for the first record, and otherwise goes unnoticed
             (OpenCV's always). What ``timeout`` finds stuck is left to itself. Or ``"ray"``, or a ``RayWorkers``, for
-            actors on the nodes of a Ray cluster. ``"auto"``, which None is with ``num_workers="auto"``, chooses by a
-            trial of half a second when the first epoch begins: threads make its first batches, of a copy of source and
-            stages. Threads it is if they hardly wait for each other and the code keeps nothing that changes while
-            records are read (a file that it opens, a counter, a cache), draws from no global generator and has no
-            ``worker_init``; or if it does not pickle. Otherwise it is processes. The log and ``report()`` say why. Code
-            whose threads share what cannot be seen (the state of a C library) is better told ``"processes"``.
+            actors on the nodes of a Ray cluster, and processes of this machine beside them if it says so. ``"auto"``,
+            which None is with ``num_workers="auto"``, chooses by a trial of half a second when the first epoch begins:
+            threads make its first batches, of a copy of source and stages. Threads it is if they hardly wait for each
+            other and the code keeps nothing that changes while records are read (a file that it opens, a counter, a
+            cache), draws from no global generator and has no ``worker_init``; or if it does not pickle. Otherwise it is
+            processes. The log and ``report()`` say why. Code whose threads share what cannot be seen (the state of a C
+            library) is better told ``"processes"``.
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.

@@ -29,7 +29,7 @@ from datarax_mp import (
     WorkerTimeoutError,
     worker_info,
 )
-from datarax_mp.testing import assert_same_stream
+from datarax_mp.testing import assert_same_stream, kill_workers
 from tests.engines import check_errors, check_going_on
 
 ray = pytest.importorskip("ray")
@@ -64,6 +64,7 @@ def make(**options: Any) -> Pipeline:
 
 ARRAYS = {"image": np.arange(LENGTH * 48, dtype=np.uint8).reshape(LENGTH, 4, 4, 3), "n": np.arange(LENGTH)}
 REMOTE: dict[str, Any] = {"num_workers": 2, "workers": "ray"}
+MIXED: dict[str, Any] = {"num_workers": 3, "workers": RayWorkers(local=1)}
 
 
 def noisy(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -89,18 +90,61 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_stream_is_the_same_as_without_workers(cluster: Any, kind: str) -> None:
-    with make(**KINDS[kind]()) as plain, make(**KINDS[kind](), **REMOTE) as remote:
+@pytest.mark.parametrize("how", [REMOTE, MIXED], ids=["actors", "actors and processes"])
+def test_the_stream_is_the_same_as_without_workers(cluster: Any, how: dict[str, Any], kind: str) -> None:
+    with make(**KINDS[kind]()) as plain, make(**KINDS[kind](), **how) as remote:
         assert_same_stream(plain, remote, epochs=2)
 
 
-def test_a_run_goes_on_from_ray_in_another_engine_and_kept_batches_stay(cluster: Any) -> None:
-    with make(**REMOTE) as remote:
+@pytest.mark.parametrize("how", [REMOTE, MIXED], ids=["actors", "actors and processes"])
+def test_a_run_goes_on_from_ray_in_another_engine_and_kept_batches_stay(cluster: Any, how: dict[str, Any]) -> None:
+    with make(**how) as remote:
         check_going_on(remote, [partial(make, num_workers=1)])
 
 
 def test_what_is_raised_names_record_and_stage_or_is_skipped(cluster: Any) -> None:
     check_errors(partial(make, **REMOTE), LENGTH, notes=["in Ray actor process"])
+    check_errors(partial(make, **MIXED), LENGTH)
+
+
+def slowly(record: dict[str, Any]) -> dict[str, Any]:
+    """A stage that takes a while, and says where it runs."""
+    time.sleep(0.005)
+    info = worker_info()
+    return {**record, "worker": np.int32(info.index), "workers": np.int32(info.count)}
+
+
+def test_processes_and_actors_work_together_and_whoever_dies_changes_nothing(cluster: Any) -> None:
+    source = {"n": np.arange(800)}
+    with make(source=source) as plain:
+        wanted = [batch["n"].tolist() for batch in plain]
+    with make(source=source, stages=[slowly], **MIXED) as pipeline:
+        found, who = [], set()
+        for batch in pipeline:
+            found.append(batch["n"].tolist())
+            who |= set(batch["worker"].tolist())
+            assert set(batch["workers"].tolist()) == {3}
+            if len(found) in (30, 90):
+                assert pipeline.stats().workers == 3
+                kill_workers(1)
+        assert found == wanted
+        assert who == {0, 1, 2}
+        assert pipeline.stats().replaced == 2
+
+
+def test_where_actors_come_to_their_end_the_processes_go_on_alone(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def remote_dies(record: dict[str, Any]) -> dict[str, Any]:
+        if worker_info().index > 0:
+            raise SystemExit(3)
+        time.sleep(0.005)
+        return record
+
+    source = {"n": np.arange(800)}
+    with make(source=source) as plain, make(source=source, stages=[remote_dies], **MIXED) as pipeline:
+        assert_same_stream(plain, pipeline)
+    assert "the workers of this machine go on alone: " in caplog.text
 
 
 def test_what_takes_too_long_is_ended_and_the_error_shows_where_it_was(cluster: Any) -> None:
@@ -215,6 +259,10 @@ def test_what_cannot_be_had_is_said_when_the_pipeline_is_made() -> None:
         RayWorkers(address="ray://head:10001")
     with pytest.raises(TypeError, match=r"resources\['gpu'\] must be a number"):
         RayWorkers(resources={"gpu": "1"})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"RayWorkers\(local=4\) are some of num_workers=3"):
+        make(num_workers=3, workers=RayWorkers(local=4))
+    with pytest.raises(ValueError, match="local must be"):
+        RayWorkers(local=-1)
     with pytest.raises(ValueError, match="num_cpus must not be negative"):
         RayWorkers(num_cpus=-1)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Job, Member, Shelving
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Crew, Job, Member, Shelving
 from datarax_mp.crews.blame import whereabouts
 from datarax_mp.crews.processes.block_files import BlockFiles, lend
 from datarax_mp.crews.processes.crowd import Crowd
@@ -46,7 +46,7 @@ class _Loading:
         """Nothing hangs on it."""
 
 
-class ProcessCrew:
+class ProcessCrew(Crew):
     """Leased worker processes with one recipe loaded.
 
     A worker that dies is replaced, and what it had not finished is done again by others: the order is a pure function,

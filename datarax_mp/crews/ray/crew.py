@@ -50,6 +50,7 @@ class RayCrew(Crew):
         hire: gives a worker.
         park: takes it back.
         size: how many workers.
+        others: how many of another kind there are beside them.
         epoch: the epoch that begins, if the layouts are still to be found.
         restart: whether a worker that is lost is replaced.
         timeout: seconds to wait for the layouts, or None.
@@ -67,13 +68,14 @@ class RayCrew(Crew):
         park: Callable[[list[Worker]], None],
         size: int,
         *,
+        others: int,
         epoch: int,
         restart: bool,
         timeout: float | None,
         waker: Waker,
     ) -> None:
         self._recipe, self._package, self._options = recipe, package, options
-        self._hire, self._park, self._size = hire, park, size
+        self._hire, self._park, self._size, self._others = hire, park, size, others
         self._epoch, self._timeout, self._waker = epoch, timeout, waker
         self._losses = Losses(recipe, restart=restart)
         self._asked: Layouts | Failed | None = None
@@ -86,11 +88,16 @@ class RayCrew(Crew):
         self._left = False
         self._workers: list[Worker] = []
         try:
-            for index in range(size):
+            for index in range(others, others + size):
                 self._welcome(index)
         except BaseException:
             self.kill()
             raise
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, or are asked for."""
+        return self._size
 
     def layouts(self) -> Layouts:
         """Let the first worker that is there read the first record.
@@ -161,6 +168,10 @@ class RayCrew(Crew):
             self._workers.pop().kill()
         self._give_back()
 
+    def surrender(self) -> None:
+        """End the workers, which only read; what they had in hand stays as it is."""
+        self.kill()
+
     def _give_back(self) -> None:
         workers, self._workers = self._workers, []
         if not self._left:
@@ -176,7 +187,7 @@ class RayCrew(Crew):
         self._arrived = []
 
     def _welcome(self, index: int) -> None:
-        worker, info = self._hire(), WorkerInfo(index, self._size)
+        worker, info = self._hire(), WorkerInfo(index, self._others + self._size)
         self._workers.append(worker)
         if worker.recipe_id != self._package.serialized.recipe_id or worker.info != info:
             worker.load(self._package, info)

@@ -33,6 +33,7 @@ class RayEngine:
     Args:
         recipe: what they do.
         options: where they are.
+        others: how many workers of another kind there are beside them.
         restart: whether one that is lost is replaced; otherwise that is an error.
         timeout: seconds to wait for the layouts, or None.
     """
@@ -40,9 +41,11 @@ class RayEngine:
     shared = False
     shelves = False
 
-    def __init__(self, recipe: Recipe, options: RayWorkers, *, restart: bool, timeout: float | None) -> None:
+    def __init__(
+        self, recipe: Recipe, options: RayWorkers, *, others: int = 0, restart: bool, timeout: float | None
+    ) -> None:
         self._recipe, self._options = recipe, options
-        self._restart, self._timeout = restart, timeout
+        self._restart, self._timeout, self._others = restart, timeout, others
         self._process = os.getpid()
         self._stay: Stay | None = None
         self._working = 0  # crews
@@ -71,6 +74,7 @@ class RayEngine:
             self._hire,
             self._park,
             size,
+            others=self._others,
             epoch=epoch,
             restart=self._restart,
             timeout=self._timeout,

@@ -15,9 +15,9 @@ from datarax_mp.core.integers import integer
 class RayWorkers:
     """Workers on the nodes of a Ray cluster: ``Pipeline(workers=RayWorkers(...), num_workers=32)``.
 
-    ``workers="ray"`` is ``RayWorkers()``. Each worker is an actor. They are asked for all at once, and those for which
-    the cluster has no room come when it has grown. What a lost actor or node had in hand is done again by others. The
-    stream is the same as that of any other kind of workers.
+    ``workers="ray"`` is ``RayWorkers()``. Each worker is an actor, unless it is ``local``. They are asked for all at
+    once, and those for which the cluster has no room come when it has grown. What a lost actor or node had in hand is
+    done again by others. The stream is the same as that of any other kind of workers.
 
     Where Ray has been initialised, that is what is used, and it is left as it is. Otherwise it is initialised when the
     first epoch begins, and shut down when the last pipeline that uses it is closed.
@@ -25,7 +25,9 @@ class RayWorkers:
     Args:
         address: the cluster's, as for ``ray.init``; None is the one that is connected or that ``RAY_ADDRESS`` says,
             else one on this machine alone.
-        num_cpus: CPUs that Ray reserves for each worker.
+        local: how many of the ``num_workers`` are processes of this machine, which take what they can; the others are
+            actors. Where Ray's part comes to its end, these go on alone, with a warning.
+        num_cpus: CPUs that Ray reserves for each actor.
         resources: what else of the cluster's resources each worker needs, as for an actor.
         max_bytes_in_flight: bytes of batches that may be made or on their way at a time; one run may be there in any
             case.
@@ -35,11 +37,12 @@ class RayWorkers:
         TypeError: an argument is of the wrong kind.
         ValueError: an amount is negative, or the address is one of Ray's client, which has no object store here.
 
-    >>> RayWorkers(num_cpus=2, resources={"loading": 1})
-    RayWorkers(address=None, num_cpus=2, resources={'loading': 1}, max_bytes_in_flight=1073741824, runtime_env=None)
+    >>> RayWorkers(local=8, num_cpus=2, max_bytes_in_flight=1 << 28)
+    RayWorkers(address=None, local=8, num_cpus=2, resources=None, max_bytes_in_flight=268435456, runtime_env=None)
     """
 
     address: str | None = None
+    local: int = 0
     num_cpus: float = 1
     resources: Mapping[str, float] | None = None
     max_bytes_in_flight: int = 1 << 30
@@ -53,6 +56,7 @@ class RayWorkers:
                 f"address={self.address!r} is one of Ray's client, through which every batch would go once more. Run "
                 "this program on a node of the cluster, with address='auto'"
             )
+        integer("local", self.local, least=0)
         _check_amount("num_cpus", self.num_cpus)
         for name in ("resources", "runtime_env"):
             value = getattr(self, name)
