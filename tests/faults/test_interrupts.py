@@ -9,10 +9,12 @@ lines; all of them, with every kind of exception, which takes hours:
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -479,6 +481,8 @@ def others_get_in() -> bool:
     thread = threading.Thread(target=lambda: pool().pids(), daemon=True)
     thread.start()
     thread.join(20)
+    if thread.is_alive():  # who has it locked, or what the thread waits for
+        faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
     return not thread.is_alive()
 
 
