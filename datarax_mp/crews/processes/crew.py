@@ -12,19 +12,18 @@ A worker that was sent something and has died is no error here: that shows where
 from __future__ import annotations
 
 import logging
-import select
 from collections import deque
-from collections.abc import Sequence
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
 from datarax_mp.core.waker import Waker
-from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Crew, Job, Member, Shelving
+from datarax_mp.crews.base import Abilities, Answer, Assignment, Crew, Job, Member, Shelving
 from datarax_mp.crews.blame import whereabouts
 from datarax_mp.crews.processes.block_files import BlockFiles, lend
 from datarax_mp.crews.processes.crowd import Crowd
 from datarax_mp.crews.processes.deaths import Deaths
 from datarax_mp.crews.processes.environment import Environment
+from datarax_mp.crews.processes.events import Events
 from datarax_mp.crews.processes.logs import inbox
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.protocol import Attach, Gone, Loaded
@@ -94,11 +93,7 @@ class ProcessCrew(Crew):
         self._again: deque[Job] = deque()
         self._files = BlockFiles()
         self._deaths = Deaths(recipe, restart=restart)
-        self._waker = waker
-        self._poll = select.poll()
-        self._poll.register(waker.fileno(), select.POLLIN)
-        self._poll.register(self._inbox.fileno(), select.POLLIN)
-        self._by_descriptor: dict[int, Worker] = {}
+        self._events = Events(waker, self._inbox)
         self.workers: list[Worker] = []
         try:
             if pool().wants_template(most, serialized.need):
@@ -282,20 +277,7 @@ class ProcessCrew(Crew):
         """Wait for an event, and deal with all there are; or until a worker is late."""
         if seconds != 0 and (patience := self._crowd.patience(self.workers)) is not None:
             seconds = patience if seconds is None else min(patience, seconds)
-        # Resolved before anything is done: a replacement may get a dead worker's descriptor numbers.
-        ready = [descriptor for descriptor, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
-        if self._waker.fileno() in ready:
-            if not self._waker.woken:
-                raise WorkerError(
-                    "descriptors of this pipeline have been closed by other code in this process (os.closerange, say); "
-                    "start the epoch anew, or make the pipeline after that code has run"
-                )
-            raise Closed
-        self._read_logs(ready)
-        events = [
-            (self._by_descriptor[descriptor], descriptor) for descriptor in ready if descriptor in self._by_descriptor
-        ]
-        for worker, descriptor in events:
+        for worker, descriptor in self._events.wait(seconds):
             if worker not in self.workers:
                 continue  # replaced a moment ago, because of its other descriptor
             try:
@@ -307,14 +289,6 @@ class ProcessCrew(Crew):
                 self._replace(worker)
         while self._again and self.has_room(2):
             self.submit(self._again.popleft())
-
-    def _read_logs(self, ready: Sequence[int]) -> None:
-        """Before the answers, so that what was logged while a batch was made comes before the batch."""
-        if self._inbox.fileno() in ready:
-            if self._inbox.intact():
-                self._inbox.empty()
-            else:  # other code has closed it: the next epoch makes another
-                self._poll.unregister(self._inbox.fileno())
 
     def _take(self, worker: Worker) -> None:
         for question, answer in worker.answers():
@@ -338,10 +312,7 @@ class ProcessCrew(Crew):
         return worker.index if kept else next(index for index in range(self._most) if index not in taken)
 
     def _welcome(self, worker: Worker, *, probe: int | None = None, template: bool = False) -> None:
-        for descriptor in (worker.channel.fileno(), worker.sentinel):
-            if descriptor >= 0:
-                self._by_descriptor[descriptor] = worker
-                self._poll.register(descriptor, select.POLLIN)
+        self._events.watch(worker)
         worker.configure(self._environment, self._index(worker), self._most, self._inbox)
         if probe is not None or worker.recipe_id != self._serialized.recipe_id:
             worker.recipe_id, worker.attached, worker.shelf = self._serialized.recipe_id, None, frozenset()
@@ -359,9 +330,7 @@ class ProcessCrew(Crew):
         worker.tell(Attach(ring.segment.size, ring.slot_bytes, layouts), (ring.segment.descriptor(),))
 
     def _forget(self, worker: Worker) -> None:
-        for descriptor in (worker.channel.fileno(), worker.sentinel):
-            if self._by_descriptor.pop(descriptor, None) is not None:
-                self._poll.unregister(descriptor)
+        self._events.forget(worker)
         self.workers.remove(worker)
 
     def _replace(self, worker: Worker) -> None:
