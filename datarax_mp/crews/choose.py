@@ -60,8 +60,9 @@ def choose(
         return _actors(recipe, workers, others=0, restart=restart, timeout=timeout)
     from datarax_mp.crews.processes.engine import ProcessEngine
 
-    processes = ProcessEngine(recipe, num_workers, fewer=fewer, restart=restart, timeout=timeout)
-    if local == num_workers:
+    others = num_workers - local
+    processes = ProcessEngine(recipe, local, others=others, fewer=fewer, restart=restart, timeout=timeout)
+    if others == 0:
         return processes
     from datarax_mp.crews.mixed.engine import BothEngine
 

@@ -151,6 +151,8 @@ def test_nothing_is_sent_away_that_comes_back_after_the_slots_are_full_but_now_a
     assert not pace.is_worth(ahead=4)
     clock.now += 0.2
     assert pace.is_worth(ahead=4)
+    pace.sent()
+    assert not pace.is_worth(ahead=4)
     for _ in range(50):
         pace.near(0.1)  # batches are of another kind now
     assert pace.is_worth(ahead=4)

@@ -41,8 +41,7 @@ class BothCrew(Crew):
         self._slots = 0
         self._pace = Pace(clock)
         self._clock = clock
-        self._with: dict[Job, Crew] = {}
-        self._since: dict[Job, float] = {}  # when the far crew got them
+        self._away: dict[Job, float] = {}  # what the far crew has, and since when
         self._again: deque[Job] = deque()
         self._arrived: list[tuple[Job, Answer]] = []
 
@@ -87,9 +86,9 @@ class BothCrew(Crew):
     def submit(self, job: Job) -> None:
         """Give a job to the near crew, or where that has enough to the far one; a lane's to the one that has it."""
         crew = self._for(job)
-        self._with[job] = crew
         if crew is self._far:
-            self._since[job] = self._clock()
+            self._away[job] = self._clock()
+            self._pace.sent()
         crew.submit(job)
 
     def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
@@ -103,14 +102,11 @@ class BothCrew(Crew):
             pause = min(2 * pause, _LONGEST)
             left = None if ends is None else ends - time.monotonic()
         arrived, self._arrived = self._arrived, []
-        for job, _ in arrived:
-            self._with.pop(job, None)
         return arrived
 
     def stuck(self, job: Job | None, seconds: float) -> Exception:
         """What the crew says that has the job."""
-        crew = self._near if job is None else self._with.get(job, self._near)
-        return crew.stuck(job, seconds)
+        return (self._far if job in self._away else self._near).stuck(job, seconds)
 
     def leave(self) -> None:
         """Both end in an orderly way."""
@@ -142,7 +138,7 @@ class BothCrew(Crew):
     def _take(self, crew: Crew, seconds: float) -> None:
         for job, answer in crew.answers(seconds):
             self._arrived.append((job, answer))
-            if (since := self._since.pop(job, None)) is not None:
+            if (since := self._away.pop(job, None)) is not None:
                 self._pace.far(self._clock() - since)
             elif isinstance(answer, Done):
                 self._pace.near(answer.seconds)
@@ -152,8 +148,8 @@ class BothCrew(Crew):
         log.warning("the workers of this machine go on alone: %s", error)
         self._alone = True
         self._far.surrender()
-        arrived = {job for job, _ in self._arrived}
-        self._again.extend(job for job, crew in self._with.items() if crew is self._far and job not in arrived)
+        self._again.extend(self._away)
+        self._away.clear()
 
     def _for(self, job: Job) -> Crew:
         if self._alone:

@@ -36,6 +36,10 @@ class Pace:
         """A worker nearby has made a run in so many seconds."""
         self._near += (_WEIGHT if self._near else 1.0) * (seconds - self._near)
 
+    def sent(self) -> None:
+        """A run is sent far away: where that is only a try, it is one run alone."""
+        self._due = self._clock() + _RETRY * self._far
+
     def far(self, seconds: float) -> None:
         """A run has come back from far away, after so many seconds."""
         self._far += (_WEIGHT if self._far else 1.0) * (seconds - self._far)

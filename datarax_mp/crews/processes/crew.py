@@ -56,6 +56,7 @@ class ProcessCrew(Crew):
         serialized: the same, serialised.
         size: how many workers.
         most: how many there may come to be.
+        others: how many workers of another kind there are beside them.
         fewer: whether fewer than ``size`` will do, where so many cannot be started.
         probe: the epoch that begins, if the layout is still to be found; the first worker then finds it while it loads
             the recipe.
@@ -76,6 +77,7 @@ class ProcessCrew(Crew):
         size: int,
         *,
         most: int,
+        others: int,
         fewer: bool,
         probe: int | None,
         restart: bool,
@@ -84,7 +86,8 @@ class ProcessCrew(Crew):
         crowd: Crowd,
         waker: Waker,
     ) -> None:
-        self._recipe, self._serialized, self._most, self._crowd = recipe, serialized, most, crowd
+        self._recipe, self._serialized, self._crowd = recipe, serialized, crowd
+        self._most, self._others = most, others
         self._environment, self._inbox = environment, inbox()
         self._probe, self._timeout = probe, timeout
         self._attach: tuple[Ring, Layouts] | None = None
@@ -313,7 +316,7 @@ class ProcessCrew(Crew):
 
     def _welcome(self, worker: Worker, *, probe: int | None = None, template: bool = False) -> None:
         self._events.watch(worker)
-        worker.configure(self._environment, self._index(worker), self._most, self._inbox)
+        worker.configure(self._environment, self._index(worker), self._most + self._others, self._inbox)
         if probe is not None or worker.recipe_id != self._serialized.recipe_id:
             worker.recipe_id, worker.attached, worker.shelf = self._serialized.recipe_id, None, frozenset()
             worker.modules |= self._serialized.need.modules

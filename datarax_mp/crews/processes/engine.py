@@ -29,6 +29,7 @@ class ProcessEngine:
     Args:
         recipe: what they do.
         most: how many there may be.
+        others: how many workers of another kind there are beside them.
         fewer: whether less will do, where so many cannot be started.
         restart: whether a worker that dies is replaced; otherwise its death is an error.
         timeout: seconds to wait for the layouts, or None.
@@ -37,8 +38,10 @@ class ProcessEngine:
     shared = True
     shelves = True
 
-    def __init__(self, recipe: Recipe, most: int, *, fewer: bool, restart: bool, timeout: float | None) -> None:
-        self._recipe, self._most = recipe, most
+    def __init__(
+        self, recipe: Recipe, most: int, *, others: int = 0, fewer: bool, restart: bool, timeout: float | None
+    ) -> None:
+        self._recipe, self._most, self._others = recipe, most, others
         self._fewer, self._restart, self._timeout = fewer, restart, timeout
         self._recipe_ids: deque[int] = deque(maxlen=_KEPT_IDS)  # what the recipe has been called so far
         self._process = os.getpid()
@@ -55,6 +58,7 @@ class ProcessEngine:
             self.serialized(),
             size,
             most=self._most,
+            others=self._others,
             fewer=self._fewer,
             probe=epoch if probe else None,
             restart=self._restart,
