@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from said import FOUND, Message, messages
+from said import Message, explained, like, messages
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-_ENTRY = re.compile(r"^\(([a-z0-9-]+)\)=\n### (.*)$", re.MULTILINE)
-_QUOTED = re.compile(r'"(.+?)"(?= or |$)')
 
 
 class EveryMessage(SphinxDirective):
@@ -27,23 +24,23 @@ class EveryMessage(SphinxDirective):
         package = Path(importlib.import_module(self.arguments[0]).__path__[0])
         page = Path(self.env.doc2path("troubleshooting"))
         self.env.note_dependency(str(page))
-        explained = list(_explained(page.read_text()))
+        known = [(like(quoted), label) for label, quoted in explained(page.read_text())]
         rooms: dict[str, nodes.section] = {}
         for message in messages(package):
             if message.room not in rooms:
                 section = rooms[message.room] = nodes.section(ids=[f"messages-of-{message.room}"])
                 section += nodes.title(text=message.room)
-            rooms[message.room] += self._entry(message, explained)
+            rooms[message.room] += self._entry(message, known)
         return list(rooms.values())
 
-    def _entry(self, message: Message, explained: list[tuple[re.Pattern[str], str]]) -> nodes.container:
+    def _entry(self, message: Message, known: list[tuple[re.Pattern[str], str]]) -> nodes.container:
         words = nodes.paragraph(ids=[message.anchor], support_smartquotes=False)  # as a terminal shows it
         words += nodes.literal(text=" or ".join(message.kinds))
         words += nodes.Text(f" {message.text} ")
         words += nodes.reference(text="#", refuri=f"#{message.anchor}", internal=True)
         where = nodes.paragraph(classes=["message-place"])
         where += nodes.Text("; ".join(message.places))
-        for pattern, label in explained:
+        for pattern, label in known:
             if pattern.search(message.text):
                 where += nodes.Text(". ")
                 link = addnodes.pending_xref(
@@ -54,15 +51,6 @@ class EveryMessage(SphinxDirective):
                 where += link
                 break
         return nodes.container("", words, where, classes=["message"])
-
-
-def _explained(page: str) -> list[tuple[re.Pattern[str], str]]:
-    """What the page on troubleshooting explains: how such messages look, and the label there."""
-    return [
-        (re.compile(".*?".join(map(re.escape, quoted.split(FOUND)))), label)
-        for label, title in _ENTRY.findall(page)
-        for quoted in _QUOTED.findall(title)
-    ]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

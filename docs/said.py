@@ -21,6 +21,8 @@ _LEAST_WORDS = 3  # of a text; what has fewer is a file's name, say, that anothe
 _SLUG_WORDS = 6
 _DEPTH = 2  # how far a text is looked for in functions and names that a text is made of
 _ALTERNATIVES = 12  # of one that is put together of several
+_ENTRY = re.compile(r"^\(([a-z0-9-]+)\)=\n### (.*)$", re.MULTILINE)
+_QUOTED = re.compile(r'"(.+?)"(?= or |$)')
 _EXCEPTIONS = ("Error", "Warning", "Exception")
 
 INTERNAL = {
@@ -50,6 +52,16 @@ class Message:
     def anchor(self) -> str:
         """What a link to it ends in: it stays as long as the words do."""
         return anchor_of(self.text)
+
+
+def explained(page: str) -> list[tuple[str, str]]:
+    """What a page on troubleshooting explains: of each message in a title the title's label, and its words."""
+    return [(label, quoted) for label, title in _ENTRY.findall(page) for quoted in _QUOTED.findall(title)]
+
+
+def like(quoted: str) -> re.Pattern[str]:
+    """What is found in messages that have these words, with anything for what is found out."""
+    return re.compile(".*?".join(map(re.escape, quoted.split(FOUND))))
 
 
 def anchor_of(text: str) -> str:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.documentation import ROOT, said
+
 PACKAGE = ROOT / "datarax_mp"
 
 
-def load(name: str) -> Any:
-    """A part of the documentation's build, which is no package."""
-    found = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert found is not None
-    assert found.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-said = load("said")
 ALL = said.messages(PACKAGE)
 
 
@@ -62,13 +48,10 @@ def test_every_error_that_is_raised_with_words_is_found() -> None:
 
 
 def test_what_is_explained_is_found_but_what_is_only_logged() -> None:
-    page = (ROOT / "docs" / "troubleshooting.md").read_text()
-    titles = re.findall(r"^\([a-z0-9-]+\)=\n### (.*)$", page, re.MULTILINE)
-    quoted = [text for title in titles for text in re.findall(r'"(.+?)"(?= or |$)', title)]
+    quoted = [text for _, text in said.explained((ROOT / "docs" / "troubleshooting.md").read_text())]
     assert len(quoted) > 60
     found = [message.text for message in ALL]
-    patterns = {text: re.compile(".*?".join(map(re.escape, text.split(said.FOUND)))) for text in quoted}
-    missing = [text for text, pattern in patterns.items() if not any(map(pattern.search, found))]
+    missing = [text for text in quoted if not any(map(said.like(text).search, found))]
     assert missing == ["a new worker takes its place and does the work again"]
 
 
