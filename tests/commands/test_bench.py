@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,8 @@ number = 7
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "benched.py").write_text(TRAIN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "benched", raising=False)
+def _module(user_module: Callable[[str, str], None]) -> None:
+    user_module("benched", TRAIN)
 
 
 def bench(capsys: pytest.CaptureFixture[str], target: str, *words: str) -> dict[str, Any]:

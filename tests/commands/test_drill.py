@@ -6,7 +6,7 @@ import logging
 import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -43,11 +43,8 @@ def by_process():
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "drilled.py").write_text(TRAIN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "drilled", raising=False)
+def _module(user_module: Callable[[str, str], None]) -> None:
+    user_module("drilled", TRAIN)
 
 
 def test_a_good_pipeline_stays_the_same_whatever_happens() -> None:
