@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import datarax_mp.pipeline.iterator
 from datarax_mp import Pipeline, ShardOptions
 from datarax_mp.ledger.compare import compare
 from datarax_mp.ledger.reading import read
+from tests.lines import AtLine, Lines
 
 LENGTH = 20
 FILES = {datarax_mp.pipeline.iterator.__file__, datarax_mp.ledger.book.__file__}
@@ -260,20 +260,12 @@ def test_a_line_for_which_the_disk_has_no_room_is_an_error_and_void(path: Path) 
     assert [step for _, step, _ in steps(path)] == list(range(7))
 
 
-class Interrupting:
-    """Raises a KeyboardInterrupt before the n-th line that is executed in some files, as a signal handler may."""
+LINES = Lines(in_frame=lambda frame: frame.f_code.co_filename in FILES, spares=lambda text: False)
 
-    def __init__(self, at: int) -> None:
-        self.at, self.passed = at, 0
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in FILES:
-            return None
-        if event == "line":
-            self.passed += 1
-            if self.passed == self.at:
-                raise KeyboardInterrupt
-        return self
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def test_an_interrupt_at_any_line_of_next_leaves_the_lines_of_what_was_received(path: Path) -> None:
@@ -282,16 +274,14 @@ def test_an_interrupt_at_any_line_of_next_leaves_the_lines_of_what_was_received(
         with pipeline(path, prefetch_size=1) as batches:
             iterator = iter(batches)
             received = [next(iterator)["x"].tolist()]
-            sys.settrace(Interrupting(at))
             try:
-                received.append(next(iterator)["x"].tolist())
-                received.append(next(iterator)["x"].tolist())
+                with AtLine(at, interrupt, LINES):
+                    received.append(next(iterator)["x"].tolist())
+                    received.append(next(iterator)["x"].tolist())
             except KeyboardInterrupt:
                 interrupted = True
             else:
                 interrupted = False
-            finally:
-                sys.settrace(None)
             assert batches.get_state()["step"] == len(received)
             assert steps(path) == [(0, step, 3) for step in range(len(received))]
             batches.set_state(batches.get_state())
