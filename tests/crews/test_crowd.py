@@ -134,6 +134,7 @@ class OneIsLate:
             time.sleep(0.01)
 
 
+@pytest.mark.needs("proc")  # which says for how long a process waits for a core
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_on_one_core_one_worker_makes_the_batches_and_the_others_when_it_is_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
