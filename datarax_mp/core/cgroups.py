@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datarax_mp.core.refusals import is_refusal
+from datarax_mp.core.refusals import unless_refused
 
 
 def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
@@ -38,9 +38,4 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]
 
 def text_of(path: Path) -> str:
     """What a file of the system says; nothing where there is none, or it cannot be read."""
-    try:
-        return path.read_text()
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        return ""
+    return unless_refused(path.read_text, "")

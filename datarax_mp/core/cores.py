@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from datarax_mp.core.cgroups import groups
+from datarax_mp.core.cgroups import groups, text_of
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -39,12 +39,7 @@ def quota(root: Path = Path("/")) -> float | None:
 def _quotas(root: Path) -> Iterator[float]:
     """Cores by CPU time per period."""
     for group, version in groups("cpu", root):
-        try:
-            if version == 2:
-                quota, period = (group / "cpu.max").read_text().split()
-            else:
-                quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-            if float(quota) > 0:  # -1 is no limit in version 1
-                yield float(quota) / float(period)
-        except (OSError, ValueError):  # no such file, or "max": no limit here
-            continue
+        files = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        match " ".join(text_of(group / file) for file in files).split():
+            case [quota, period] if quota.isdigit() and int(quota):  # neither "max" nor -1, which are no limit
+                yield int(quota) / int(period)

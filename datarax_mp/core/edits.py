@@ -24,6 +24,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from datarax_mp.core.origin import file_of, is_installed
+from datarax_mp.core.refusals import unless_refused
 
 log = logging.getLogger("datarax_mp")
 
@@ -162,11 +163,8 @@ def users_files() -> dict[str, str]:
 
 
 def _stamp(file: str) -> Stamp | None:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+    found = unless_refused(lambda: os.stat(file), None)
+    return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
 def _is_newer_than_import(spec: ModuleSpec | None, stamp: Stamp) -> bool:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from datarax_mp.core.descriptors import open_count
 from datarax_mp.core.notes import add_note
+
+Answer = TypeVar("Answer")
 
 
 def is_refusal(error: OSError) -> bool:
     """Whether the system has raised this: an OSError that a signal handler raises (``TimeoutError``) has no number."""
     return error.errno is not None
+
+
+def unless_refused(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """What the system answers, or something else where it refuses to; what a signal handler raises comes through.
+
+    >>> import os
+    >>> unless_refused(lambda: os.listdir("/no/such/folder"), [])
+    []
+    """
+    try:
+        return ask()
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return otherwise
 
 
 def in_words(error: OSError) -> str:
@@ -77,8 +97,5 @@ def _limit(name: str) -> str:
 
 def _mapped() -> int | None:
     """Bytes of address space in use."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, ValueError):
-        return None
+    pages = unless_refused(Path("/proc/self/statm").read_text, "").split()
+    return int(pages[0]) * os.sysconf("SC_PAGESIZE") if pages else None

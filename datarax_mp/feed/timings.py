@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from datarax_mp.core.series import Series
-from datarax_mp.crews.base import Crew
+from datarax_mp.crews.base import Crew, Member
 from datarax_mp.recipe.watch import Part, Timed
 from datarax_mp.recipe.work import Done
 
@@ -132,7 +132,8 @@ class Timings(Figures):
         state: since when a feed waits for a run, since when its caller is away with one, by its clock, and how many
             batches there were; whoever wants to see that from elsewhere gives it another place.
         crew: who works, or has worked last.
-        listeners: called when a crew is there, and twice a second in the thread that takes batches, as long as it does.
+        listeners: called when there are other workers, and twice a second in the thread that takes batches, as long as
+            it does.
         tracer: notes all that is done, for which all runs are looked at closely; None if nobody wants that.
         start: seconds that the pipeline's very first batch has taken, by part: "filters" (a pass over the source),
             "workers" (starting them and sending them what they need), "loading" (what they import), "record" (the
@@ -148,13 +149,20 @@ class Timings(Figures):
         self.start: dict[str, float] = {}
         self._steps = 0  # of the run that the caller is away with
         self._due = 0.0
+        self._members: set[Member] | None = None  # of the crew that was told of
         self._computed: tuple[float, float] | None = None  # by this process, and at what time
         self._earlier: deque[tuple[float, Figures]] = deque(maxlen=_KEPT)
 
-    def opening(self, crew: Crew) -> None:
-        """A crew gets ready to work."""
-        self.crew = weakref.ref(crew)
-        self._tell()
+    def opening(self, crew: Crew, now: float) -> None:
+        """A crew gets ready to work.
+
+        Of workers that it was told of a moment ago nobody hears again: an epoch's first batch would wait for what that
+        takes, which is longer than all the rest.
+        """
+        self.crew, members = weakref.ref(crew), set(crew.members())
+        if now >= self._due or members != self._members:
+            self._members = members
+            self._tell()
 
     def _tell(self) -> None:
         for listener in list(self.listeners):

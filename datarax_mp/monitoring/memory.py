@@ -34,6 +34,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
+from datarax_mp.core.refusals import unless_refused
+
 try:
     import psutil
 except ImportError as error:
@@ -132,11 +134,8 @@ def shm_used(directory: str = "/dev/shm") -> int:
     >>> shm_used() >= 0, shm_used("/no/such/directory")
     (True, 0)
     """
-    try:
-        stat = os.statvfs(directory)
-    except OSError:
-        return 0
-    return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    stat = unless_refused(lambda: os.statvfs(directory), None)
+    return 0 if stat is None else (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
 
 class Sampler:

@@ -99,7 +99,7 @@ class Session:
             if self._decision.seconds:
                 start.setdefault("choosing", self._decision.seconds)
             start.setdefault("workers", max(time.perf_counter() - began - self._decision.seconds, 0.0))
-            self._timings.opening(crew)
+            self._timings.opening(crew, time.perf_counter())
             layouts = self._prepare(crew)
             if chunks is not None:
                 chunks = chunks.within(CHUNK_BYTES // layouts.delivered.block_bytes)

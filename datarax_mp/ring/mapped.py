@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from datarax_mp.core.refusals import is_refusal, unless_refused
 from datarax_mp.ring.segment import Segment
 
 Mode = Literal["r", "r+", "c"]  # as np.memmap says it: read, read and write, copy on write
@@ -166,11 +167,8 @@ def _file(mapping: _Mapping, mode: Mode) -> MappedFile | None:
     path = mapping.path
     if path.endswith(_DELETED) and not os.path.exists(path):
         return _by_descriptor(mapping, mode)
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
+    found = unless_refused(lambda: os.stat(path), None)
+    if found is None or not stat.S_ISREG(found.st_mode):
         return None
     return MappedFile(path, (found.st_dev, found.st_ino), found.st_size, mode)
 
@@ -185,7 +183,9 @@ def _by_descriptor(mapping: _Mapping, mode: Mode) -> MappedFile | None:
             if found.st_ino != mapping.inode or not stat.S_ISREG(found.st_mode):
                 continue
             segment = Segment(os.dup(int(name)), found.st_size)
-        except OSError:  # closed meanwhile
+        except OSError as error:  # closed meanwhile
+            if not is_refusal(error):
+                raise
             continue
         path = mapping.path.removesuffix(_DELETED)
         return MappedFile(path, (found.st_dev, found.st_ino), found.st_size, mode, segment)

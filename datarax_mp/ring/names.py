@@ -16,6 +16,8 @@ import re
 import stat
 from pathlib import Path
 
+from datarax_mp.core.refusals import unless_refused
+
 _PREFIX = "datarax_mp"
 _SHM = Path("/dev/shm")
 _NAME = re.compile(rf"{_PREFIX}-([0-9]{{1,20}})-([0-9]{{1,10}})-([0-9]{{0,20}})-([0-9]{{1,20}})")
@@ -49,10 +51,7 @@ def reclaim() -> list[str]:
 
 
 def _listed() -> list[str]:
-    try:
-        return os.listdir(_SHM)
-    except OSError:  # there is no such folder, or it cannot be read
-        return []
+    return unless_refused(lambda: os.listdir(_SHM), [])  # there is no such folder, or it cannot be read
 
 
 def _lives(pid: int, started: str) -> bool:
@@ -67,11 +66,8 @@ def _lives(pid: int, started: str) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    found = unless_refused(path.lstat, None)
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _owner(pid: int) -> str:
@@ -79,15 +75,10 @@ def _owner(pid: int) -> str:
 
 
 def _namespace() -> str:
-    try:
-        return str(os.stat("/proc/self/ns/pid").st_ino)
-    except OSError:
-        return "0"
+    return unless_refused(lambda: str(os.stat("/proc/self/ns/pid").st_ino), "0")
 
 
 def start_time(pid: int) -> str:
     """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if nobody tells."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    fields = unless_refused(Path(f"/proc/{pid}/stat").read_text, "").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""

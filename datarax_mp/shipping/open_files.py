@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from datarax_mp.core.refusals import unless_refused
+
 _LOOKED_AT = 1 << 16  # bytes of a file, for the kind of its line ends
 _KINDS = (io.TextIOWrapper, io.BufferedReader, io.FileIO)
 
@@ -31,11 +33,8 @@ def _reduce(file: Any) -> Any:
         return _refused(file)
     path = os.path.abspath(os.fspath(raw.name))
     found = os.fstat(raw.fileno())
-    try:
-        same = os.path.samestat(found, os.stat(path))
-    except OSError:
-        same = False
-    if not same or not stat.S_ISREG(found.st_mode):
+    there = unless_refused(lambda: os.stat(path), None)
+    if there is None or not os.path.samestat(found, there) or not stat.S_ISREG(found.st_mode):
         return _refused(file)
     text = None
     if isinstance(file, io.TextIOWrapper):

@@ -53,11 +53,8 @@ class Book:
 
 
 def is_spared(line: str) -> bool:
-    """Whether no handler ever runs there, though it is traced: Python looks for signals when a call has returned.
-
-    ``try`` is nothing but a mark; and on the way out of ``with`` its line is traced once more, before the lock is free.
-    """
-    return line.strip() in ("with self._lock:", "try:")
+    """Whether no handler ever runs there, though it is traced: Python looks for signals when a call has returned."""
+    return line.strip() == "try:"
 
 
 def is_ours(frame: FrameType) -> bool:

@@ -154,8 +154,10 @@ def numbers(batches: Any) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(grouped, "PATIENCE", 0)
+    yield
+    assert others_get_in()  # or the tests that come after this one would fail
 
 
 def lines_of(use: Callable[[], object]) -> int:

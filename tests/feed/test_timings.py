@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datarax_mp.core.series import Series
+from datarax_mp.crews.base import Member
 from datarax_mp.feed.feed import Feed
 from datarax_mp.feed.ring_plan import RingPlan
 from datarax_mp.feed.timings import Timings
@@ -63,6 +64,23 @@ def test_batches_that_are_copied_are_counted() -> None:
     arrays = [batch.arrays() for batch in kept]  # type: ignore[union-attr]
     assert timings.copied == 18
     assert len(arrays) == 20
+
+
+def test_of_the_same_workers_nobody_hears_again_within_half_a_second() -> None:
+    timings, told = Timings(), list[int]()
+    timings.listeners.append(lambda: told.append(1))
+    some, others = FakeCrew(ORDER, in_order), FakeCrew(ORDER, in_order)
+    others.members = lambda: [Member(2)]  # type: ignore[method-assign]
+    for batch in range(2):
+        timings.gave(away=0, waited=0, done=Done(0.02, Written.nothing()), steps=1, now=100.0 + batch)
+    told.clear()
+    timings.opening(some, now=101.1)
+    timings.opening(some, now=101.2)
+    assert len(told) == 1  # of the first ones
+    timings.opening(others, now=101.3)
+    assert len(told) == 2  # of other ones
+    timings.opening(others, now=101.6)
+    assert len(told) == 3  # after half a second
 
 
 def test_of_thousands_of_workers_the_newest_have_figures_and_all_are_counted() -> None:

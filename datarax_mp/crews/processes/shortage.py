@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datarax_mp.core.cgroups import groups
+from datarax_mp.core.cgroups import groups, text_of
 from datarax_mp.core.refusals import limited_address_space
 from datarax_mp.ring.segment import megabytes
 
@@ -81,16 +81,10 @@ def _counts(root: Path) -> Iterator[tuple[Path, _Count]]:
 
 def _field(path: Path, name: str) -> int | None:
     """A number of a file of lines such as ``name 123``."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    pairs = [line.split() for line in lines]
+    pairs = [line.split() for line in text_of(path).splitlines()]
     return next((int(pair[1]) for pair in pairs if pair[:1] == [name] and pair[1].isdigit()), None)
 
 
 def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # no such file, or "max": no limit here
-        return None
+    text = text_of(path).strip()
+    return int(text) if text.isdigit() else None  # no such file, or "max": no limit here
