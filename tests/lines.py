@@ -5,9 +5,10 @@ with AtLine(n, action, lines) as at:       the action comes at the n-th of them
     use()
 at.where                                   where that was; "" if there are fewer lines
 
-The line of a ``with`` is traced once more on the way out, before ``__exit__`` is called, and is spared then: what was
-raised there would leave a lock taken for ever, which no handler can do. Python looks for signals when a call has
-returned, and what it runs between the block's last call and that of ``__exit__`` are constants.
+Only lines count at which a handler can come. Python looks for signals when a function begins, when a call has returned
+and when it jumps backwards. So none comes between a lock that has been taken and the first call after that; nor on the
+way out of a ``with``, whose line is traced once more before ``__exit__`` is called: what was raised there would leave
+the lock taken for ever.
 """
 
 from __future__ import annotations
@@ -60,31 +61,49 @@ class AtLine:
         sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not self.lines.in_frame(frame):
-            return None
+        return _Frame(self).trace if self.lines.in_frame(frame) else None
+
+    def pass_line(self, frame: FrameType) -> None:
+        """This thread is about to run a line at which a handler can come."""
         file, number = frame.f_code.co_filename, frame.f_lineno
-        leaves = frame.f_lasti in ways_out(frame.f_code)
-        if event == "line" and not leaves and not self.lines.spares(linecache.getline(file, number)):
+        if not self.lines.spares(linecache.getline(file, number)):
             self.passed += 1
             if self.passed == self.line:
                 self.where = f"{file}:{number}"
                 sys.settrace(None)
                 self.action()
-        return self._trace
+
+
+class _Frame:
+    """A frame, or a generator's between two yields, and the offset of the line that it ran last."""
+
+    def __init__(self, at: AtLine) -> None:
+        self.at, self.last = at, -1
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            last, self.last = self.last, frame.f_lasti
+            looks, leaves = _places(frame.f_code)
+            if frame.f_lasti not in leaves and (
+                last < 0 or frame.f_lasti <= last or any(last <= place < frame.f_lasti for place in looks)
+            ):
+                self.at.pass_line(frame)
+        return self.trace
 
 
 @functools.cache
-def ways_out(code: CodeType) -> frozenset[int]:
-    """Where a block of ``with`` ends: the offsets of what leads to ``__exit__(None, None, None)``."""
+def _places(code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
+    """The offsets behind which Python looks for signals, and those of what leads to ``__exit__(None, None, None)``."""
     steps = [(step.offset, step.opname, step.argval) for step in dis.get_instructions(code)]
-    found = set()
+    looks = {offset for offset, name, _ in steps if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))}
+    leaves = set()
     for place in range(len(steps) - 3):
         nones = all(name == "LOAD_CONST" and value is None for _, name, value in steps[place : place + 3])
         if nones and steps[place + 3][1] in ("PRECALL", "CALL"):
-            found.add(steps[place][0])
+            leaves.add(steps[place][0])
             if steps[place - 1][1] in ("SWAP", "NOP"):  # a value that is returned lies on top
-                found.add(steps[place - 1][0])
-    return frozenset(found)
+                leaves.add(steps[place - 1][0])
+    return frozenset(looks), frozenset(leaves)
 
 
 def count(use: Callable[[], object], lines: Lines) -> int:

@@ -92,24 +92,25 @@ class CollateRecords:
                 if staged:
                     record = stages.apply(number, record, generators)
                 if (length := put(row, record)) is not None:
-                    lengths[row:] = [length]
+                    lengths.append(length)
                     row += 1
                     continue
                 here.write(number)
                 arrays, info = split_record(record, number, info_paths)
                 if padding is not None:
-                    lengths[row:] = [padding.admit(arrays, info, number)]
+                    lengths.append(padding.admit(arrays, info, number))
                 rows.put(row, arrays, info, number)
             except Exception as error:
                 if not skip or is_stray(error):
                     raise
+                del lengths[row:]  # it may have been admitted
                 skips[place] = Skip(record_of(number), place, one_line(error))
                 continue
             for path, values in infos.items():
                 values.append(info[path])
             row += 1
         if padding is not None:
-            targets = padding.close_up(targets, lengths[:row])  # without that of a last record that was skipped
+            targets = padding.close_up(targets, lengths)
         return Filled(targets, infos or None, skips)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.record import PLAIN_ARRAYS, Arrays, Path
-from datarax_mp.core.spec import Layout
+from datarax_mp.core.spec import FieldSpec, Layout
 
 # Python's own numbers, and the dtype that NumPy reads them as.
 _NUMBERS = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}
@@ -28,64 +28,70 @@ class Rows:
         plain = not layout.info and all(
             len(spec.path) == 1 and (not spec.ragged or spec.path == ragged) for spec in layout.fields
         )
-        self._plain = [
-            (
-                spec.path,
-                spec.path[0],
-                spec.shape,
-                _canonical(spec.source_dtype),
-                _NUMBERS.get(spec.source_dtype) if spec.shape == () else None,
-                spec.ragged,
-            )
-            for spec in layout.fields
-            if plain
+        fields = [(spec, _canonical(spec.source_dtype)) for spec in layout.fields if plain]
+        self._even = [
+            (spec.path, spec.path[0], _scalar(dtype) if spec.shape == () else None, spec.shape, dtype, _number(spec))
+            for spec, dtype in fields
+            if not spec.ragged
+        ]
+        self._ragged = [
+            (spec.path, spec.path[0], len(spec.shape), spec.shape[0], spec.shape[1:], dtype)
+            for spec, dtype in fields
+            if spec.ragged
         ]
 
     def into(self, targets: Arrays) -> RowWriter:
         """What writes to an array ``(rows, ...)`` for each field."""
-        return RowWriter(self, targets, [(*about, targets[path]) for path, *about in self._plain])
+        even = [(*about, targets[path]) for path, *about in self._even]
+        ragged = [(*about, targets[path]) for path, *about in self._ragged]
+        return RowWriter(self, targets, even, ragged)
 
 
 class RowWriter:
     """The rows of a batch that is being written; see ``Rows``."""
 
-    __slots__ = ("_plain", "_rows", "_targets")
+    __slots__ = ("_count", "_even", "_ragged", "_rows", "_targets")
 
-    def __init__(self, rows: Rows, targets: Arrays, plain: list[tuple[Any, ...]]) -> None:
-        self._rows, self._targets, self._plain = rows, targets, plain
+    def __init__(self, rows: Rows, targets: Arrays, even: list[tuple[Any, ...]], ragged: list[tuple[Any, ...]]) -> None:
+        self._rows, self._targets, self._even, self._ragged = rows, targets, even, ragged
+        self._count = len(even) + len(ragged)  # 0 where no record can be written so
 
     def put_plain(self, row: int, record: Any) -> tuple[int, ...] | None:
         """Write a record that is a dict of just what the first one held, as most are; None if it is not.
 
-        Then the row may be half written, and ``put`` has to follow. This takes a fourth of the time of
+        Then the row may be half written, and ``put`` has to follow. This takes a fifth of the time of
         ``split_record`` and ``put``.
 
         Returns:
             The length of the ragged field, if there is one.
         """
-        plain = self._plain
-        if not plain or type(record) is not dict or len(record) != len(plain):
+        if type(record) is not dict or len(record) != self._count or not record:
             return None
         lengths: tuple[int, ...] = ()
         plain_arrays = PLAIN_ARRAYS
         try:
-            for name, shape, dtype, number, ragged, target in plain:
+            for name, scalar, shape, dtype, number, target in self._even:
                 value = record[name]
-                if type(value) in plain_arrays:
-                    if value.dtype is not dtype and value.dtype != dtype:
+                kind = type(value)
+                if kind is scalar:
+                    target[row] = value
+                elif kind in plain_arrays:
+                    if value.shape != shape or (value.dtype is not dtype and value.dtype != dtype):
                         return None
-                    found = value.shape
-                    if found == shape and not ragged:
-                        target[row] = value
-                    elif ragged and len(found) == len(shape) and found[0] <= shape[0] and found[1:] == shape[1:]:
-                        lengths = found[:1]
-                        target[row, : found[0]] = value
-                    else:
-                        return None
-                elif type(value) is number and (type(value) is not int or -_INT64 <= value < _INT64):
+                    target[row] = value
+                elif kind is number and (kind is not int or -_INT64 <= value < _INT64):
                     target[row] = value
                 else:
                     return None
+            for name, axes, most, rest, dtype, target in self._ragged:
+                value = record[name]
+                if type(value) not in plain_arrays or (value.dtype is not dtype and value.dtype != dtype):
+                    return None
+                shape = value.shape
+                if len(shape) != axes or shape[0] > most or (axes > 1 and shape[1:] != rest):
+                    return None
+                lengths = shape[:1]
+                target[row, : shape[0]] = value
         except KeyError:
             return None
         return lengths
@@ -113,6 +119,15 @@ class RowWriter:
                 target[row] = array
             else:
                 target[row, : len(array)] = array  # what a row lacks is filled when all are there
+
+
+def _number(spec: FieldSpec) -> type | None:
+    return _NUMBERS.get(spec.source_dtype) if spec.shape == () else None
+
+
+def _scalar(dtype: np.dtype) -> type | None:
+    """The class of NumPy's scalars that have this dtype and no other: their dtype need not be asked for."""
+    return dtype.type if dtype.kind in "biufc" and np.dtype(dtype.type) == dtype else None
 
 
 def _canonical(dtype: np.dtype) -> np.dtype:

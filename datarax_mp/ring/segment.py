@@ -116,7 +116,7 @@ class Segment:
             elif self._map is not None:  # other code has closed the descriptor; the mapping does, only without a check
                 self._map[start:stop] = bytes(stop - start)
         except OSError as error:
-            if is_interruption(error):
+            if not is_refusal(error) or is_interruption(error):
                 raise
             raise _refusal(error, self.size, *self._words, limits.room()) from error
         self.unreserved -= stop - start

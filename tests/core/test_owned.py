@@ -52,23 +52,18 @@ class Book:
         self.owned.close(wake, self.end_here, timeout)
 
 
-def is_spared(line: str) -> bool:
-    """Whether no handler ever runs there, though it is traced: Python looks for signals when a call has returned."""
-    return line.strip() == "try:"
-
-
 def is_ours(frame: FrameType) -> bool:
     """Whether a frame is of the module under test, or of ``Book``."""
     return frame.f_code.co_filename in (module.__file__, __file__) and type(frame.f_locals.get("self")) in (Owned, Book)
 
 
-LINES = Lines(in_frame=is_ours, spares=is_spared)
+LINES = Lines(in_frame=is_ours, spares=lambda line: False)
 
 
 def lines_of(use: Callable[[Book], object]) -> range:
     book = Book()
     total = count(lambda: use(book), LINES)
-    assert total > 10
+    assert total > 5
     return range(1, total + 1)
 
 
