@@ -5,7 +5,7 @@
       Watch        notes when, for the threads that asked      ---->  Timed, in the answer of the run
 
 A close look takes the place of the line for as long as the run lasts, so that all other runs pay one comparison. It
-comes after a pause that is at least 400 times as long as what it has cost, so that it costs less than half a percent.
+comes after a pause that is at least 400 times as long as the CPU time that it has cost: less than half a percent.
 The times of a run that is looked at are exact, every record of it; which run that is, the clock says and not the run.
 """
 
@@ -84,14 +84,14 @@ class Watch:
 
     Args:
         recorder: whose line it takes the place of.
-        clock: seconds, which say what a look has cost.
+        computing: CPU seconds of the calling thread, by which it says what a look has cost.
 
     Attributes:
         sent: seconds that it took to send the answer of a run that was looked at, to be told with the next one.
     """
 
-    def __init__(self, recorder: Recorder, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._recorder, self._clock = recorder, clock
+    def __init__(self, recorder: Recorder, computing: Callable[[], float] = time.thread_time) -> None:
+        self._recorder, self._computing = recorder, computing
         self._line: Line = recorder.line
         self._looks: dict[int, Look] = {}  # by thread
         self._due = self._pause = 0.0
@@ -153,10 +153,11 @@ class Watch:
         thread = threading.get_native_id()
         if look is None:
             return Timed(os.getpid(), thread, seconds, 0.0, 0.0, None, None, {}, *counts, [])
+        began = self._computing()
         computed, waited, marks = time.thread_time() - look.computed, starved() - look.starved, look.marks
         marks.append((int(ended * 1e9), 0))
         parts = summary(marks)
-        cost = self._clock() - ended + len(marks) * _MARK_SECONDS
+        cost = self._computing() - began + len(marks) * _MARK_SECONDS
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._due = ended + max(self._pause, _WORTH * cost)
         sent, self.sent = self.sent, None

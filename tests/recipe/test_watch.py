@@ -83,7 +83,7 @@ def test_what_is_said_twice_in_a_row_is_one() -> None:
 
 def test_looks_come_at_pauses_and_never_at_a_processs_first_run() -> None:
     clock = FakeClock()
-    watch = Watch(Recorder(), clock)
+    watch = Watch(Recorder(), lambda: 0.0)
     looks = []
     for _ in range(3000):
         look = watch.begin(clock.now, closely=False)
@@ -98,17 +98,16 @@ def test_looks_come_at_pauses_and_never_at_a_processs_first_run() -> None:
 
 
 def test_a_look_that_costs_much_is_followed_by_a_long_pause() -> None:
-    recorder, clock = Recorder(), FakeClock()
-    watch = Watch(recorder, clock)
-    look = watch.begin(clock.now, closely=True)
+    recorder, computed = Recorder(), iter([7.0, 7.01])  # seconds before it tells what came of it, and after that
+    watch = Watch(recorder, lambda: next(computed))
+    look = watch.begin(100.0, closely=True)
     assert look is not None
     a_run(recorder, records=1000)
     assert watch.leave(look)
-    clock.now += 0.01  # to tell what came of it
-    watch.timed(look, clock.now - 0.01, 0.0, None, keep=False)
+    watch.timed(look, 200.0, 0.0, None, keep=False)
     cost = 0.01 + 4000 * 0.5e-6
-    assert watch.begin(clock.now + 399 * cost, closely=False) is None
-    assert watch.begin(clock.now + 402 * cost, closely=False) is not None
+    assert watch.begin(200.0 + 399 * cost, closely=False) is None
+    assert watch.begin(200.0 + 402 * cost, closely=False) is not None
 
 
 def test_threads_look_at_their_own_runs_alone() -> None:
