@@ -107,7 +107,7 @@ class Photos:
     def __init__(self, folder: Path, records: int) -> None:
         from datarax_mp import ImageFolderSource  # delayed: the other workloads need no decoder
 
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
+        files = sorted(path for path in folder.resolve().rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
         self.files = ImageFolderSource(folder, files)
         self.records = records
 
