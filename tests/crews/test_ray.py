@@ -51,11 +51,15 @@ def cluster() -> Iterator[Any]:
     try:
         made.leaving = made.add_node(num_cpus=2, resources={"spot": 2}, object_store_memory=80 << 20)
         made.add_node(num_cpus=1, object_store_memory=80 << 20)
-        ray.init(made.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+        connect(made)
         yield made
     finally:
         ray.shutdown()
         made.shutdown()
+
+
+def connect(cluster: Any) -> None:
+    ray.init(cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
 
 
 def make(**options: Any) -> Pipeline:
@@ -145,6 +149,47 @@ def test_where_actors_come_to_their_end_the_processes_go_on_alone(
     with make(source=source) as plain, make(source=source, stages=[remote_dies], **MIXED) as pipeline:
         assert_same_stream(plain, pipeline)
     assert "the workers of this machine go on alone: " in caplog.text
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["shut down", "and begun anew"])
+def test_a_ray_that_is_shut_down_in_an_epoch_is_an_error_from_which_a_run_goes_on(cluster: Any, again: bool) -> None:
+    source = {"n": np.arange(400)}
+    with make(source=source) as plain:
+        wanted = [batch["n"].tolist() for batch in plain]
+    with make(source=source, stages=[slowly], **REMOTE) as pipeline:
+        iterator = iter(pipeline)
+        found = [next(iterator)["n"].tolist() for _ in range(5)]
+        try:
+            ray.shutdown()
+            if again:
+                connect(cluster)
+            with pytest.raises(WorkerError, match=r"Ray was shut down while its actors .* the next iterator asks"):
+                found.extend(batch["n"].tolist() for batch in iterator)
+            assert ray.is_initialized() == again
+        finally:
+            if not ray.is_initialized():
+                connect(cluster)
+        pipeline.set_state(iterator.get_state())
+        assert found + [batch["n"].tolist() for batch in pipeline] == wanted
+
+
+def test_processes_beside_actors_go_on_alone_where_ray_is_shut_down(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = {"n": np.arange(400)}
+    with make(source=source) as plain:
+        wanted = [batch["n"].tolist() for batch in plain]
+    with make(source=source, stages=[slowly], **MIXED) as pipeline:
+        iterator = iter(pipeline)
+        found = [next(iterator)["n"].tolist() for _ in range(20)]
+        try:
+            ray.shutdown()
+            assert found + [batch["n"].tolist() for batch in iterator] == wanted
+            assert not ray.is_initialized()
+        finally:
+            connect(cluster)
+        assert "go on alone: Ray was shut down" in caplog.text
+        assert [batch["n"].tolist() for batch in pipeline][0] != wanted[0]  # the next epoch
 
 
 def test_what_takes_too_long_is_ended_and_the_error_shows_where_it_was(cluster: Any) -> None:

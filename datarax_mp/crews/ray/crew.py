@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -49,6 +50,7 @@ class RayCrew(Crew):
         options: where workers are to be.
         hire: gives a worker.
         park: takes it back.
+        there: whether it is still the Ray that workers are hired of.
         size: how many workers.
         others: how many of another kind there are beside them.
         epoch: the epoch that begins, if the layouts are still to be found.
@@ -66,6 +68,7 @@ class RayCrew(Crew):
         options: RayWorkers,
         hire: Callable[[], Worker],
         park: Callable[[list[Worker]], None],
+        there: Callable[[], bool],
         size: int,
         *,
         others: int,
@@ -75,7 +78,8 @@ class RayCrew(Crew):
         waker: Waker,
     ) -> None:
         self._recipe, self._package, self._options = recipe, package, options
-        self._hire, self._park, self._size, self._others = hire, park, size, others
+        self._hire, self._park, self._there = hire, park, there
+        self._size, self._others = size, others
         self._epoch, self._timeout, self._waker = epoch, timeout, waker
         self._losses = Losses(recipe, restart=restart)
         self._asked: Layouts | Failed | None = None
@@ -126,8 +130,9 @@ class RayCrew(Crew):
     def attach(self, ring: Ring, layouts: Layouts) -> None:
         """Have workers write as the layouts say; an assignment brings its ring along."""
         self._settled = layouts, ring.slot_bytes
-        for worker in self._ready():
-            worker.settle(*self._settled)
+        with self._connected():
+            for worker in self._ready():
+                worker.settle(*self._settled)
 
     def has_room(self, depth: int) -> bool:
         """Whether a worker that is ready has less than ``depth`` runs, and another run may be on its way."""
@@ -140,7 +145,8 @@ class RayCrew(Crew):
         assert isinstance(job, Assignment) and self._settled is not None  # blocks are each worker's own, see the engine
         self._latest = self._bytes_of(job)
         self._in_flight += self._latest
-        self._give(job)
+        with self._connected():
+            self._give(job)
 
     def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """Take what has come, and copy it into its slots; see ``Crew``."""
@@ -208,10 +214,25 @@ class RayCrew(Crew):
 
     def _turn(self, seconds: float | None) -> None:
         """Take the answers that are there, or wait for one for so many seconds."""
-        for worker in self._answering(seconds):
-            self._take(worker)
-        while self._again and self._ready():
-            self._give(self._again.popleft())
+        with self._connected():
+            for worker in self._answering(seconds):
+                self._take(worker)
+            while self._again and self._ready():
+                self._give(self._again.popleft())
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Around calls of Ray: that it was shut down is an error of its own, and no call is to begin it anew."""
+        if not ray.is_initialized():
+            raise _shut_down()
+        try:
+            yield
+        except (WorkerError, Closed):
+            raise
+        except Exception as error:
+            if self._there():
+                raise
+            raise _shut_down() from error
 
     def _answering(self, seconds: float | None) -> list[Worker]:
         """The workers whose next answer has come."""
@@ -227,6 +248,8 @@ class RayCrew(Crew):
             ready, _ = ray.wait(refs, timeout=_SLICE if ends is None else min(left, _SLICE))
             if self._waker.woken:
                 raise Closed
+            if not self._there():
+                raise _shut_down()
             self._tell_unplaced()
         return [heads[ref] for ref in ready]
 
@@ -273,6 +296,8 @@ class RayCrew(Crew):
 
     def _lost(self, worker: Worker, error: Exception) -> None:
         """A worker is gone: what it had in hand is for others, and a new one is asked for."""
+        if not self._there():
+            raise _shut_down() from error
         jobs = worker.jobs()
         self._workers.remove(worker)
         worker.kill()
@@ -310,6 +335,13 @@ class RayCrew(Crew):
             f"no batch came within {seconds:g} s: {worker} was ended {doing}. Raise timeout= if this may take so long"
             + stack
         )
+
+
+def _shut_down() -> WorkerError:
+    return WorkerError(
+        "Ray was shut down while its actors worked for this epoch (by ray.shutdown(), say). Go on from the pipeline's "
+        "state: the next iterator asks for actors anew"
+    )
 
 
 def _amounts(resources: dict[str, float]) -> str:

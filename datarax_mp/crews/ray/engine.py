@@ -73,6 +73,7 @@ class RayEngine:
             self._options,
             self._hire,
             self._park,
+            self._stay.there,
             size,
             others=self._others,
             epoch=epoch,
@@ -83,6 +84,8 @@ class RayEngine:
 
     def finish(self, deadline: float) -> None:
         """Wait until idle actors are through with what an iterator had left to them; who is not then is killed."""
+        if self._stay is None or not self._stay.there():
+            return  # they have ended with their Ray
         for worker in [worker for worker in self._idle if worker.left]:
             left = max(0.0, deadline - time.monotonic())
             _, busy = ray.wait(worker.left, num_returns=len(worker.left), timeout=left)

@@ -95,8 +95,9 @@ class Worker:
     def leave(self) -> None:
         """Nobody waits for its answers any more; what it has not begun, it need not begin."""
         refs = [question.ref for question in self.pending]
-        for ref in refs[1:]:
-            ray.cancel(ref)
+        if ray.is_initialized():  # any call would begin another Ray
+            for ref in refs[1:]:
+                ray.cancel(ref)
         self.left = refs
         self.pending.clear()
 
@@ -104,5 +105,6 @@ class Worker:
         """End it, at once."""
         self.pending.clear()
         self.left = []
-        with suppress(RayError, ValueError):  # it is gone, or Ray is
-            ray.kill(self._actor)
+        if ray.is_initialized():  # as above
+            with suppress(RayError, ValueError):  # it is gone, or its Ray is
+                ray.kill(self._actor)
