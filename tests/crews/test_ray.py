@@ -189,7 +189,7 @@ def test_processes_beside_actors_go_on_alone_where_ray_is_shut_down(
         finally:
             connect(cluster)
         assert "go on alone: Ray was shut down" in caplog.text
-        assert [batch["n"].tolist() for batch in pipeline][0] != wanted[0]  # the next epoch
+        assert next(iter(pipeline))["n"].tolist() != wanted[0]  # of the next epoch
 
 
 def test_what_takes_too_long_is_ended_and_the_error_shows_where_it_was(cluster: Any) -> None:
