@@ -84,13 +84,16 @@ def _moved(end: socket.socket) -> socket.socket:
     return socket.socket(fileno=above_standard(end.detach()))
 
 
-def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+def receive(sock: socket.socket, size: int, most: int, flags: int = 0) -> tuple[bytes, list[int]]:
     """Read up to ``size`` bytes, and the descriptors that came with them.
 
     Those that this process has no room for are lost, with all that come after them.
+
+    Raises:
+        BlockingIOError: there is nothing, and ``flags`` say not to wait.
     """
     # ``socket.recv_fds`` and ``send_fds`` take flags and drop them.
-    data, rights, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * _INT.itemsize), _RECEIVE)
+    data, rights, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * _INT.itemsize), _RECEIVE | flags)
     descriptors = array.array("i")
     for level, kind, numbers in rights:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -50,6 +50,11 @@ def test_notices_arrive_as_they_were_made(ends: Ends, notice: Notice) -> None:
     assert next_notice(main) == (notice, [])
 
 
+def test_nobody_waits_for_a_notice_that_another_thread_has_taken(ends: Ends) -> None:
+    with pytest.raises(BlockingIOError):
+        next_notice(ends[0])
+
+
 def test_descriptors_come_along_with_their_message(ends: Ends) -> None:
     main, nursery = ends
     read, write = os.pipe()

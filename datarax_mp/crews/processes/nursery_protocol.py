@@ -110,8 +110,12 @@ def tell(control: socket.socket, notice: Notice, descriptors: Sequence[int] = ()
 
 
 def next_notice(control: socket.socket) -> tuple[Notice, list[int]] | None:
-    """Main's: wait for a notice, and what came along; None if the nursery has gone."""
-    data, descriptors = receive(control, _NOTICE.size, 2)
+    """Main's: a notice, and what came along; None if the nursery has gone.
+
+    Raises:
+        BlockingIOError: there is none.
+    """
+    data, descriptors = receive(control, _NOTICE.size, 2, socket.MSG_DONTWAIT)
     return None if len(data) < _NOTICE.size else (_unpack(_NOTICE, _NOTICES, data), descriptors)
 
 

@@ -216,14 +216,19 @@ class Spawner:
         _close(list(self._starting.values()))
 
     def _hear(self, patience: Patience) -> bool:
-        """Read one notice; False if none came, or the nursery has died or is stopped."""
+        """Read one notice, or wait a while for it; False if none will come: it has died, is stopped or takes too long.
+
+        Who was interrupted in here has left a thread behind that still reads one. So whoever waits for something looks
+        whether it is there after every call.
+        """
         if self._control.fileno() < 0:
             return False  # closed, since it had died
-        while not readable([self._control.fileno()], patience.slice()):
-            if patience.over() or self._stopped():
-                return False
+        if not readable([self._control.fileno()], patience.slice()):
+            return not (patience.over() or self._stopped())
         # Or an interrupt would lose the notice, and somebody would wait for it for ever, and the descriptors with it.
         heard = undisturbed(self._take_notice)
+        if isinstance(heard, BlockingIOError):
+            return True  # such a thread has been quicker
         if isinstance(heard, OSError) and is_gone(heard):
             return False
         if isinstance(heard, BaseException):
@@ -251,7 +256,7 @@ class Spawner:
             self._pids.discard(notice.pid)
             return
         line, pid, error = notice
-        worker = self._starting.pop(line)
+        worker = self._starting[line]
         stack_fd, sentinel = (*descriptors, -1, -1)[:2]
         worker.begin(pid, stack_fd, sentinel)
         if pid < 0:
@@ -259,6 +264,7 @@ class Spawner:
         else:
             self._pids.add(pid)
             self._exits.pop(pid, None)  # of another process that had this number before
+        del self._starting[line]  # not before: this may be another thread than the one that waits for it
         if worker.closed:  # before it had started
             self._refused.pop(line, None)
             worker.kill()
