@@ -95,14 +95,20 @@ class _Frame:
 def _places(code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
     """The offsets behind which Python looks for signals, and those of what leads to ``__exit__(None, None, None)``."""
     steps = [(step.offset, step.opname, step.argval) for step in dis.get_instructions(code)]
-    looks = {offset for offset, name, _ in steps if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))}
+    quiet = ("JUMP_BACKWARD_NO_INTERRUPT", "CALL_INTRINSIC_1", "CALL_INTRINSIC_2")
+    looks = {
+        offset
+        for offset, name, _ in steps
+        if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD")) and name not in quiet
+    }
     leaves = set()
     for place in range(len(steps) - 3):
         nones = all(name == "LOAD_CONST" and value is None for _, name, value in steps[place : place + 3])
         if nones and steps[place + 3][1] in ("PRECALL", "CALL"):
             leaves.add(steps[place][0])
-            if steps[place - 1][1] in ("SWAP", "NOP"):  # a value that is returned lies on top
-                leaves.add(steps[place - 1][0])
+            while place and steps[place - 1][1] in ("SWAP", "NOP"):  # a value that is returned lies on top
+                place -= 1
+                leaves.add(steps[place][0])
     return frozenset(looks), frozenset(leaves)
 
 

@@ -36,6 +36,11 @@ def locks_and_returns(lock: Any) -> list[int]:
         return [1]
 
 
+def locks_and_calls(lock: Any) -> list[int]:
+    with lock:
+        return locks_and_returns(lock)
+
+
 def locks_among_others(lock: Any) -> Any:
     with (
         Own(),
@@ -62,7 +67,9 @@ def locks_at_last(lock: Any) -> None:
             locks_and_returns(lock)
 
 
-@pytest.mark.parametrize("use", [locks_and_returns, locks_among_others, locks_in_a_loop, locks_at_last])
+@pytest.mark.parametrize(
+    "use", [locks_and_returns, locks_and_calls, locks_among_others, locks_in_a_loop, locks_at_last]
+)
 def test_no_line_is_interrupted_at_which_a_lock_would_stay_taken(use: Callable[[Any], object]) -> None:
     def fail() -> None:
         raise KeyboardInterrupt

@@ -41,5 +41,6 @@ def _quotas(root: Path) -> Iterator[float]:
     for group, version in groups("cpu", root):
         files = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         match " ".join(text_of(group / file) for file in files).split():
-            case [quota, period] if quota.isdigit() and int(quota):  # neither "max" nor -1, which are no limit
+            case [quota, period] if quota.isdigit() and period.isdigit() and int(quota) and int(period):
+                # neither "max" nor -1, which are no limit
                 yield int(quota) / int(period)

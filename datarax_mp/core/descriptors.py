@@ -71,6 +71,8 @@ def connection(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.so
         ends = socket.socketpair(type=kind)
         try:
             ours, theirs = (end if end.fileno() > _STANDARD else _moved(end) for end in ends)
+            for end in (ours, theirs):
+                end.settimeout(None)  # whatever the program's default is
         except BaseException:
             for end in ends:
                 end.close()

@@ -2,7 +2,8 @@
 
 A handler may raise behind any call. After ``lock.acquire(blocking=False)`` it can therefore raise before the ``try``
 that would let go, or in front of ``release``, and all other threads wait for ever. ``with lock:`` has no such place,
-because what it calls is written in C; neither has this.
+because what it calls is written in C; neither has this. (Python 3.14 has one in either, behind the call that takes the
+lock: cpython #148874.)
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ thread writes; whoever reads copies numbers that only grow.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import weakref
 from collections import deque
@@ -149,7 +150,7 @@ class Timings(Figures):
         self.start: dict[str, float] = {}
         self._steps = 0  # of the run that the caller is away with
         self._due = 0.0
-        self._members: set[Member] | None = None  # of the crew that was told of
+        self._told: tuple[int, set[Member]] | None = None  # in which process, of which workers
         self._computed: tuple[float, float] | None = None  # by this process, and at what time
         self._earlier: deque[tuple[float, Figures]] = deque(maxlen=_KEPT)
 
@@ -159,9 +160,9 @@ class Timings(Figures):
         Of workers that it was told of a moment ago nobody hears again: an epoch's first batch would wait for what that
         takes, which is longer than all the rest.
         """
-        self.crew, members = weakref.ref(crew), set(crew.members())
-        if now >= self._due or members != self._members:
-            self._members = members
+        self.crew, told = weakref.ref(crew), (os.getpid(), set(crew.members()))
+        if now >= self._due or told != self._told:
+            self._told = told
             self._tell()
 
     def _tell(self) -> None:

@@ -1,7 +1,8 @@
 """Keeps the page of this process up to date: what ``python -m datarax_mp top`` shows.
 
-Pipelines say how they go when they begin and twice a second while batches are taken, in the thread that takes them; it
-costs a third of a millisecond. Where the system has no memfd, nobody can look, and nothing else is different.
+Pipelines say how they go when they have other workers than before, and twice a second while batches are taken, in the
+thread that takes them; it costs a third of a millisecond. Where the system has no memfd, nobody can look, and nothing
+else is different.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Overview:
         self.listen(lambda overview: line.tell(overview.course.timings.copied_out(), overview.stats_of))
 
     def listen(self, listener: Callable[[Overview], object]) -> None:
-        """Have a listener told when a crew is there, and twice a second while batches are taken.
+        """Have a listener told when there are other workers, and twice a second while batches are taken.
 
         As long as anybody has the pipeline or one of its iterators; this keeps neither.
         """

@@ -80,5 +80,6 @@ def _namespace() -> str:
 
 def start_time(pid: int) -> str:
     """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if nobody tells."""
-    fields = unless_refused(Path(f"/proc/{pid}/stat").read_text, "").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
+    # Bytes: the process's name stands in it, which may end in the middle of a character.
+    fields = unless_refused(Path(f"/proc/{pid}/stat").read_bytes, b"").rpartition(b")")[2].split()
+    return fields[19].decode() if len(fields) > 19 else ""

@@ -100,6 +100,25 @@ def test_where_the_far_crew_comes_to_its_end_the_near_one_does_its_work_again(
     assert setting.ring.filling == 0
 
 
+@pytest.mark.parametrize("at", range(3))
+def test_the_near_one_goes_on_alone_also_where_the_far_one_ends_while_it_is_given_work(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = both(workers=(1, 2))
+    submit, given = crew.far.submit, list[Any]()
+
+    def breaks(job: Any) -> None:
+        if len(given) == at:
+            raise WorkerError("Ray is gone")
+        given.append(job)
+        submit(job)
+
+    monkeypatch.setattr(crew.far, "submit", breaks)
+    setting = Setting(crew)  # type: ignore[arg-type]
+    assert setting.rest() == STEPS
+    assert (crew.far.state, len(given)) == ("surrendered", at)
+
+
 def test_a_record_that_ends_both_is_the_last_ones_error() -> None:
     def breaks(crew: FakeCrew) -> list[Assignment]:
         raise WorkerError("workers keep dying" if crew.asked > 2 else "Ray is gone")

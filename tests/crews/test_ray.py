@@ -176,12 +176,16 @@ def test_a_ray_that_is_shut_down_in_an_epoch_is_an_error_from_which_a_run_goes_o
 def test_processes_beside_actors_go_on_alone_where_ray_is_shut_down(
     cluster: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = {"n": np.arange(400)}
+    source = {"n": np.arange(2000)}
     with make(source=source) as plain:
         wanted = [batch["n"].tolist() for batch in plain]
     with make(source=source, stages=[slowly], **MIXED) as pipeline:
         iterator = iter(pipeline)
-        found = [next(iterator)["n"].tolist() for _ in range(20)]
+        found, who = list[Any](), {0}
+        while who == {0}:  # until an actor has made one
+            batch = next(iterator)
+            found.append(batch["n"].tolist())
+            who |= set(batch["worker"].tolist())
         try:
             ray.shutdown()
             assert found + [batch["n"].tolist() for batch in iterator] == wanted

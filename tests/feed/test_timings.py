@@ -66,7 +66,7 @@ def test_batches_that_are_copied_are_counted() -> None:
     assert len(arrays) == 20
 
 
-def test_of_the_same_workers_nobody_hears_again_within_half_a_second() -> None:
+def test_of_the_same_workers_nobody_hears_again_within_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     timings, told = Timings(), list[int]()
     timings.listeners.append(lambda: told.append(1))
     some, others = FakeCrew(ORDER, in_order), FakeCrew(ORDER, in_order)
@@ -81,6 +81,11 @@ def test_of_the_same_workers_nobody_hears_again_within_half_a_second() -> None:
     assert len(told) == 2  # of other ones
     timings.opening(others, now=101.6)
     assert len(told) == 3  # after half a second
+    timings.opening(others, now=101.4)
+    assert len(told) == 3
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    timings.opening(others, now=101.4)
+    assert len(told) == 4  # in a forked process, which has a page of its own
 
 
 def test_of_thousands_of_workers_the_newest_have_figures_and_all_are_counted() -> None:

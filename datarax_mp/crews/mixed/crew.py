@@ -89,7 +89,12 @@ class BothCrew(Crew):
         if crew is self._far:
             self._away[job] = self._clock()
             self._pace.sent()
-        crew.submit(job)
+        try:
+            crew.submit(job)
+        except WorkerError as error:
+            if crew is self._near:
+                raise
+            self._go_on_alone(error)
 
     def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
         """What either has finished."""

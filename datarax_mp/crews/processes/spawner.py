@@ -81,6 +81,7 @@ class Spawner:
         self._lines = lines  # a heap: low numbers read better
         self._pids = pids
         self._starting: dict[int, Worker] = {}  # by line, until the nursery has told their process
+        self._early: set[int] = set()  # lines of those that were closed before that
         self._refused: dict[int, int] = {}  # by line: the number of the error, where no process could be started
         self._exits: dict[int, int] = {}
         self._has_answered = False
@@ -268,10 +269,18 @@ class Spawner:
         if worker.closed:  # before it had started
             self._refused.pop(line, None)
             worker.kill()
-            self._give_back(line)
+            if line in self._early:
+                self._early.discard(line)
+                heapq.heappush(self._lines, line)
 
     def _give_back(self, line: int) -> None:
-        if line not in self._starting:
+        """A worker is closed: another one may have its line, once the nursery is through with it.
+
+        Two threads can come here at once, see ``_hear``. Then a line is lost at worst, and none is given twice.
+        """
+        if line in self._starting:
+            self._early.add(line)
+        else:
             heapq.heappush(self._lines, line)
 
 

@@ -22,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
 from datarax_mp.core.patience import Patience
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Assignment, Closed, Crew, Job
 from datarax_mp.crews.blame import whereabouts
@@ -114,7 +115,8 @@ class RayCrew(Crew):
         while self._asked is None:
             if self._probing is None and (ready := self._ready()):
                 self._probing = ready[0]
-                self._probing.probe(self._epoch)
+                with self._connected():
+                    self._probing.probe(self._epoch)
             self._turn(_SLICE if patience is None else patience.slice())
             if patience is not None and patience.over() and self._asked is None:
                 assert self._timeout is not None
@@ -223,14 +225,14 @@ class RayCrew(Crew):
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Around calls of Ray: that it was shut down is an error of its own, and no call is to begin it anew."""
-        if not ray.is_initialized():
+        if not self._there():
             raise _shut_down()
         try:
             yield
         except (WorkerError, Closed):
             raise
         except Exception as error:
-            if self._there():
+            if self._there() or is_interruption(error):
                 raise
             raise _shut_down() from error
 

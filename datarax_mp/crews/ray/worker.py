@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from datarax_mp.crews.base import Assignment
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.ray import actor
+from datarax_mp.crews.ray.cluster import session
 from datarax_mp.crews.ray.package import Package
 from datarax_mp.crews.ray.workers import RayWorkers
 from datarax_mp.recipe.layouts import Layouts
@@ -52,6 +53,7 @@ class Worker:
     def __init__(self, options: RayWorkers) -> None:
         more = {"resources": options.resources, "runtime_env": options.runtime_env}
         given = {name: dict(value) for name, value in more.items() if value is not None}
+        self._session = session()
         self._actor = actor.remote(num_cpus=options.num_cpus, **given)
         self.info = WorkerInfo(0, 1)
         self.recipe_id: int | None = None
@@ -95,7 +97,7 @@ class Worker:
     def leave(self) -> None:
         """Nobody waits for its answers any more; what it has not begun, it need not begin."""
         refs = [question.ref for question in self.pending]
-        if ray.is_initialized():  # any call would begin another Ray
+        if self._there():
             for ref in refs[1:]:
                 ray.cancel(ref)
         self.left = refs
@@ -105,6 +107,10 @@ class Worker:
         """End it, at once."""
         self.pending.clear()
         self.left = []
-        if ray.is_initialized():  # as above
-            with suppress(RayError, ValueError):  # it is gone, or its Ray is
+        if self._there():
+            with suppress(RayError, ValueError):  # it is gone
                 ray.kill(self._actor)
+
+    def _there(self) -> bool:
+        """Whether its Ray is: any call would begin another one, and another one may be ended by a call about it."""
+        return self._session == session()
