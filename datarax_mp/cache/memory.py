@@ -122,8 +122,8 @@ class MemoryStore:
         """Where so many bytes may be written; 0 if there is no room."""
         start, budget = self._memory.start, self._memory.budget
         with _taking:
-            fcntl.lockf(file, fcntl.LOCK_EX, _WORD.size, 0)
-            try:
+            try:  # around taking it, too: a signal that comes meanwhile is handled behind the call
+                fcntl.lockf(file, fcntl.LOCK_EX, _WORD.size, 0)
                 (place,) = _WORD.unpack(os.pread(file, _WORD.size, 0))
                 place = place or start
                 if place + size > start + budget:

@@ -178,22 +178,24 @@ def close_socket(end: socket.socket, known: Identity) -> None:
         end.detach()
 
 
-def close_known(
-    descriptor: int,
-    known: Identity,
-    _fstat: Callable[[int], os.stat_result] = os.fstat,
-    _close: Callable[[int], None] = os.close,
-    _bad: int = errno.EBADF,
-) -> None:
-    """Close a descriptor, unless other code has: some close all that they do not know, and open their own then."""
+def is_still(
+    descriptor: int, known: Identity, _fstat: Callable[[int], os.stat_result] = os.fstat, _bad: int = errno.EBADF
+) -> bool:
+    """Whether a descriptor is what it was: some code closes all that it does not know, and opens its own then."""
     # What is needed is bound above, because finalizers call this when the interpreter has taken ``os`` apart.
     try:
         status = _fstat(descriptor)
-        if known is None or known == (status.st_dev, status.st_ino):  # None: an interrupt came before it was noted
-            _close(descriptor)
     except OSError as error:
         if error.errno != _bad:
             raise
+        return False
+    return known is None or known == (status.st_dev, status.st_ino)  # None: an interrupt came before it was noted
+
+
+def close_known(descriptor: int, known: Identity, _close: Callable[[int], None] = os.close) -> None:
+    """Close a descriptor, unless other code has."""
+    if is_still(descriptor, known):
+        _close(descriptor)
 
 
 def _forget_connections() -> None:

@@ -21,6 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 from datarax_mp.core.origin import file_of, is_installed
@@ -169,13 +170,9 @@ def _stamp(file: str) -> Stamp | None:
 
 def _is_newer_than_import(spec: ModuleSpec | None, stamp: Stamp) -> bool:
     """Whether a source was changed after it had been imported: its compiled form then says of an earlier one."""
-    if spec is None or spec.cached is None:
+    if spec is None or (cached := spec.cached) is None:
         return False
-    try:
-        with open(spec.cached, "rb") as compiled:
-            head = compiled.read(16)
-    except OSError:
-        return False
+    head = unless_refused(lambda: Path(cached).read_bytes()[:16], b"")
     flags = head[4:8]
     current = (stamp[0] // 10**9 & 0xFFFFFFFF).to_bytes(4, "little") + (stamp[1] & 0xFFFFFFFF).to_bytes(4, "little")
     return len(head) == 16 and flags == bytes(4) and head[_PYC_STAMP] != current

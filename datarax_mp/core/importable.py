@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from datarax_mp.core.edits import is_edited, last_code_version
 from datarax_mp.core.origin import file_of, is_installed
+from datarax_mp.core.refusals import unless_refused
 
 _MAIN = ("__main__", "__mp_main__")  # the second is the main script's name in a process that multiprocessing spawned
 _OURS = __name__.partition(".")[0]
@@ -105,15 +107,8 @@ def _extends_its_path(name: str) -> bool:
     spec = _found(package) if package else None
     if spec is None or spec.origin is None:
         return False
-    try:
-        with open(spec.origin, "rb") as source:
-            return b"__path__" in source.read()
-    except OSError:
-        return False
+    return b"__path__" in unless_refused(Path(spec.origin).read_bytes, b"")
 
 
 def _same_file(one: str, other: str) -> bool:
-    try:
-        return one == other or os.path.samefile(one, other)
-    except OSError:  # inside an archive, say
-        return False
+    return one == other or unless_refused(lambda: os.path.samefile(one, other), False)  # inside an archive, say

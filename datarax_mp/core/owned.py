@@ -30,7 +30,7 @@ from collections.abc import Callable
 from functools import partial
 from os import getpid
 from threading import get_ident
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from datarax_mp.core.trying import if_free
 
@@ -86,18 +86,19 @@ class Owned:
                 "source calls it"
             )
 
-    def do(self, work: Callable[[], T], end: End) -> T:
+    def do(self, work: Callable[..., T], end: End, *given: Any) -> T:
         """Work with it, once no other thread does.
 
         Args:
             work: what is done.
+            given: what it is called with.
             end: what closes it, called when somebody wants that, or when an exception comes out of ``work``; it is told
                 whether what was begun is whole. It may be called any number of times.
         """
         with self._lock:
             try:
                 self.holder = get_ident()
-                result = work()
+                result = work(*given)
             except BaseException:
                 self._leave(end, whole=False)
                 raise

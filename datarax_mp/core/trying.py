@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
 
+from datarax_mp.core.strays import is_interruption
+
 
 def if_free(lock: Any, work: Callable[[], object], timeout: float = 0.0) -> bool:
     """Do some work under a lock, if that can be had.
@@ -35,8 +37,8 @@ def if_free(lock: Any, work: Callable[[], object], timeout: float = 0.0) -> bool
         with _taking(lock, timeout) as taken:
             if taken:
                 work()
-    except RuntimeError:  # what was not taken cannot be let go
-        if taken:
+    except RuntimeError as error:  # what was not taken cannot be let go
+        if taken or is_interruption(error):
             raise
     return taken
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import weakref
 from contextlib import nullcontext
 
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Crew, Job
@@ -93,6 +95,8 @@ class LocalCrew(Crew):
             try:
                 self._background = _Background(self._executor)
             except RuntimeError as error:  # there can be no further thread
+                if is_interruption(error):
+                    raise
                 log.info("batches are made in the calling thread: %s", error)
             else:
                 self.abilities = Abilities(concurrent=True)
@@ -132,6 +136,7 @@ class _Background:
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Job, Answer]] = queue.SimpleQueue()
         self.pending = 0
+        weakref.finalize(self, self._todo.put, None).atexit = False  # the thread knows nothing of this
         # A daemon, because Python waits for others before it lets anybody close what is open.
         self._thread = threading.Thread(
             target=_work, args=(executor, self._todo, self._done), name="datarax_mp gather", daemon=True

@@ -17,6 +17,7 @@ from typing import Any
 from datarax_mp.core.record import field_name
 from datarax_mp.core.spanning import spans_processes
 from datarax_mp.core.spec import FieldSpec, Layout
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.delivery.per_field import FieldShardings, all_of, of_field, resolve_tree
 from datarax_mp.order import Order
 
@@ -62,6 +63,8 @@ def _local_device(asked: Any, platform: str | None, number: str) -> Any:
     try:
         there = jax.local_devices(backend="?" if platform == "" else platform)  # "" would be the default
     except RuntimeError as error:
+        if is_interruption(error):
+            raise
         raise ValueError(f"device={asked!r}: JAX has no platform {platform!r} here ({error})") from None
     if not number.isdecimal() or int(number) >= len(there):
         raise ValueError(f"device={asked!r}: there is no such device; this process has {there}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.per_process import PerProcess
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.features import Features, Wish, about
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.pieces import Stamp
@@ -58,6 +59,8 @@ class _Reader:
                 self._reader.read([0])  # says why
                 why = "it says no more"
             except RuntimeError as error:
+                if is_interruption(error):
+                    raise
                 why = str(error)
             raise ValueError(f"{path}: expected an ArrayRecord file, found something else or a damaged one: {why}")
 
@@ -237,6 +240,8 @@ class ArrayRecordSource(SaysFacts):
         try:
             return reader.read(places)
         except RuntimeError as error:
+            if is_interruption(error):
+                raise
             if len(places) > 1:  # which of them it is shows one by one
                 return [data for place in places for data in self._read(file, [place])]
             raise OSError(f"{self.files[file]}, record {places[0]:,}: it cannot be read: {error}") from error

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.integers import integer
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.pieces import Stamp
 from datarax_mp.formats.wanted import check_columns, wanted_columns
@@ -135,6 +136,8 @@ class ArrowSource(BlockSource):
             table = pa.Table.from_batches(found)
             return table if self._columns is None else table.select(self._columns)
         except (pa.ArrowException, OSError) as error:
+            if is_interruption(error):
+                raise
             raise OSError(f"{self.block_name(number)}: it cannot be read: {error}") from error
 
     def _check(self, found: Sequence[_Batches]) -> None:
@@ -169,6 +172,8 @@ def _batches_of(path: str) -> _Batches:
                 return _Batches(schema, np.array(rows, np.int64), np.empty(0, np.int64))
             return _batches_of_stream(path, mapped)
     except (pa.ArrowException, OSError) as error:
+        if is_interruption(error):
+            raise
         raise ValueError(
             f"{path}: expected an Arrow file, found something else or a damaged or truncated one: {error}"
         ) from error

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datarax_mp.core.integers import integer
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.pieces import Stamp
 from datarax_mp.formats.row_ranges import BLOCK_BYTES, RowRanges, check_alike, chosen, one_length, rows_of_block
@@ -86,7 +87,7 @@ class HDF5Source(RowRanges):
             with here(path) as name:
                 file = h5py.File(name, "r")
         except OSError as error:
-            if isinstance(error, PermissionError):
+            if isinstance(error, PermissionError) or is_interruption(error):
                 raise
             raise ValueError(
                 f"{path}: expected an HDF5 file, found something else or a damaged one: {error}"

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from datarax_mp.core.places import user_cache
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath
 from datarax_mp.formats.pieces import Stamp
 
@@ -73,6 +74,8 @@ def _read(place: str, stamp: Stamp) -> Arrays | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if is_interruption(error):
+            raise
         log.info("%s: this index is of no use, and is made anew: %r", place, error)
         return None
 
@@ -91,4 +94,6 @@ def _write(place: str, stamp: Stamp, index: Arrays) -> None:
                 os.unlink(name)
             raise
     except OSError as error:
+        if is_interruption(error):
+            raise
         log.info("%s: the index cannot be kept, and will be made anew by others: %s", place, error)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.sources.config import MemorySourceConfig
 from datarax_mp.sources.memory_source import MemorySource
@@ -54,6 +55,8 @@ def _mapped(path: str, name: str) -> np.ndarray:
     try:
         return np.load(name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (ValueError, EOFError, OSError) as error:
+        if is_interruption(error):
+            raise
         raise ValueError(f"{path}: it cannot be read as an array: {error}") from error
 
 
@@ -65,6 +68,8 @@ def _columns_of_zip(path: str, name: str) -> dict[str, np.ndarray]:
             try:
                 columns[column] = _stored(name, archive, entry)
             except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+                if is_interruption(error):
+                    raise
                 raise ValueError(f"{path}, array {column!r}: it cannot be read: {error}") from error
     return columns
 

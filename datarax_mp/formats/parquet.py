@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.per_process import PerProcess
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.indexes import Arrays, indexed
 from datarax_mp.formats.pieces import Stamp
@@ -136,6 +137,8 @@ class ParquetSource(BlockSource):
                 coming.wanted = self._bring(path, opened, place) or bool(came)
             return opened.read_row_group(place, columns=self._columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
+            if is_interruption(error):
+                raise
             raise OSError(f"{self.block_name(number)}: it cannot be read: {error}") from error
 
     def expect_blocks(self, numbers: Sequence[int]) -> None:
@@ -183,6 +186,8 @@ class ParquetSource(BlockSource):
         try:
             rows = [_row_group(path, place).count_rows(filter=expression) for place in range(groups)]
         except (pa.ArrowException, OSError) as error:
+            if is_interruption(error):
+                raise
             raise ValueError(f"{path}: the rows with {expression} cannot be counted: {error}") from error
         return {"rows": np.array(rows, np.int64)}
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.record import VALUE_FIELD
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath
 from datarax_mp.formats.row_ranges import BLOCK_BYTES, RowRanges, chosen, one_length, rows_of_block
 from datarax_mp.formats.wanted import wanted_columns
@@ -86,6 +87,8 @@ class ZarrSource(RowRanges):
         try:
             store = zarr.open(path, mode="r", storage_options=options)
         except Exception as error:  # several kinds, of which none is documented
+            if is_interruption(error):
+                raise
             raise ValueError(
                 f"{path}: expected a Zarr store, found something else or a damaged one: {error}"
             ) from error

@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Sequence
 
+from datarax_mp.core.refusals import is_refusal
 from datarax_mp.core.spec import Layout
 from datarax_mp.ledger.entries import TORN, Begin, Entry
 from datarax_mp.order import Order
@@ -59,6 +60,8 @@ class Ledger:
                 "Give each pipeline a file of its own (with several hosts each host), or close() the other one first"
             ) from None
         except OSError as error:  # a file system without locks
+            if not is_refusal(error):
+                raise
             log.warning("ledger %s: cannot be locked, so nothing keeps other pipelines from it: %s", self._path, error)
 
     def begin(self, order: Order, epoch: int, step: int, layout: Layout) -> None:

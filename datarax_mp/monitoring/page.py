@@ -48,16 +48,12 @@ class Page:
         if not hasattr(os, "memfd_create"):
             raise OSError(errno.ENOSYS, "no memfd_create")
         self._known: Identity = None
-        self._fd = above_standard(os.memfd_create(NAME, os.MFD_CLOEXEC))
-        try:
-            self._known = identity(self._fd)
-            os.fchmod(self._fd, 0o600)
-            os.ftruncate(self._fd, SIZE)
-            with standard_occupied():  # a mapping has a copy of the descriptor
-                self._memory = mmap.mmap(self._fd, SIZE)
-        except BaseException:
-            close_known(self._fd, self._known)
-            raise
+        self._fd = above_standard(os.memfd_create(NAME, os.MFD_CLOEXEC))  # whatever follows, ``__del__`` closes it
+        self._known = identity(self._fd)
+        os.fchmod(self._fd, 0o600)
+        os.ftruncate(self._fd, SIZE)
+        with standard_occupied():  # a mapping has a copy of the descriptor
+            self._memory = mmap.mmap(self._fd, SIZE)
         self._cells = memoryview(self._memory)[: 8 * _CELLS].cast("q")
         self.pid = os.getpid()
         self._cells[_PID], self._cells[_STARTED] = self.pid, int(start_time(self.pid) or 0)

@@ -129,20 +129,21 @@ class Course:
         began = time.perf_counter()
         found = survivors(self._blueprint.source, self._blueprint.config, last=self._survivors)
         self.timings.start.setdefault("filters", time.perf_counter() - began)
-        before, self._survivors = self._survivors, found
-        if before is not None and before.same(found):
+        before = self._survivors
+        if self._session is not None and before is not None and before.same(found):
+            self._survivors = found
             return
         order, epoch = self.all, 0
         if self._session is not None:
             order, epoch, step = self.next
             if step or order.first(epoch):
-                self._survivors = before
                 raise ValueError(
                     "the source or a stage before the last Filter or FlatMap was changed in the middle of an epoch "
                     "that a state goes on with: its place means other records now. Change them between epochs"
                 )
             self._net()  # closes the session; iterators that still use it free it when they end
         self._begin(dataclasses.replace(self._blueprint.among(self.all, found), seed=order.seed), epoch)
+        self._survivors = found  # not before: what comes into the middle of this is followed by doing it again
 
     def _begin(self, order: Order, epoch: int = 0) -> None:
         """Set up everything that depends on how many records there are."""
@@ -153,10 +154,10 @@ class Course:
         self._open(order)
 
     def _open(self, order: Order) -> Session:
-        self._session = session = self._blueprint.open(order)
-        self._order = order
-        self._net = weakref.finalize(self, Session.close, session)
-        self._net.atexit = False
+        session = self._blueprint.open(order)
+        net = weakref.finalize(self, Session.close, session)
+        net.atexit = False
+        self._session, self._order, self._net = session, order, net  # without a call in between
         return session
 
     def _print(self, order: Order) -> dict[str, Any]:

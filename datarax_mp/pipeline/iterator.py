@@ -190,23 +190,24 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             owned.check()
         if self._clocked.away:
             self._clocked.back()
-        before = self._cursor.at
+        turn: list[Position] = []
         told: Told = ()
         entries: tuple[Entry, ...] = ()
         try:
-            item, after, told, entries = owned.do(self._next, self._end)
+            item, after, told, entries = owned.do(self._next, self._end, turn)
             if entries and self._ledger is not None:
                 self._ledger.enter(entries)
             if told and self._skips is not None:
                 self._skips.received(told)
             # The very last thing: no signal handler comes between this and the caller, so that a state taken in one
             # never counts a batch that the caller has not received.
-            if self._cursor.at is before or _is_later(after, self._cursor.at):
+            if self._cursor.at is turn[0] or _is_later(after, self._cursor.at):
                 self._cursor.at = after
             if item is not _END:
                 return item
         except BaseException:
-            self._interrupted(before, told, entries)
+            if turn:  # otherwise another thread has it, and is not disturbed
+                self._interrupted(turn[0], told, entries)
             raise
         error, self._error = self._error, None
         if error is not None and not owned.closing:
@@ -216,9 +217,14 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
 
-    def _next(self) -> tuple[Any, Position, Told, tuple[Entry, ...]]:
-        """What the caller gets, or ``_END``; the position after it; what was skipped on the way; what is entered."""
+    def _next(self, turn: list[Position]) -> tuple[Any, Position, Told, tuple[Entry, ...]]:
+        """What the caller gets, or ``_END``; the position after it; what was skipped on the way; what is entered.
+
+        Args:
+            turn: gets the position before it, when it is the caller's turn.
+        """
         after = self._cursor.at
+        turn.append(after)
         skipped: Told = ()
         while True:
             if self._work is not None:
@@ -240,11 +246,17 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
     def _do(self, work: Callable[[], None]) -> None:
         self._owned.check()
-        before = self._cursor.at
+        turn: list[Position] = []
+
+        def in_turn() -> None:
+            turn.append(self._cursor.at)
+            work()
+
         try:
-            self._owned.do(work, self._end)
+            self._owned.do(in_turn, self._end)
         except BaseException:
-            self._interrupted(before)
+            if turn:  # as above
+                self._interrupted(turn[0])
             raise
 
     def _interrupted(self, before: Position, told: Told = (), entries: tuple[Entry, ...] = ()) -> None:

@@ -181,8 +181,13 @@ class Onward(Generic[Yielded]):
         [[1.0, 2.0], [3.0], [1.0, 2.0]]
         """
         self._batches_wanted("step")
-        batch = self._following(lambda *_: None)
-        data: dict[str, Any] = batch.get_data()
+        self._course.prepare()
+        before = self._course.cursor.at
+        try:
+            data: dict[str, Any] = self._following(lambda *_: None).get_data()
+        except BaseException:  # also one that comes when the batch is there, and the caller has not got it
+            self._course.cursor = Cursor(before)
+            raise
         return data
 
     def scan(

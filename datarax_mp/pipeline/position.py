@@ -53,5 +53,6 @@ class Position(TorchNames):
         >>> [batch["x"].tolist() for batch in after]
         [[3, 4, 5, 6], [7, 8, 9]]
         """
-        _, self._course.next = self._course.resume(state, elastic)
-        self._course.cursor = Cursor(self._course.next)
+        _, position = self._course.resume(state, elastic)
+        cursor = Cursor(position)
+        self._course.next, self._course.cursor = position, cursor  # without a call in between

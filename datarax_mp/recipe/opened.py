@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.foreign import is_of
-from datarax_mp.core.strays import claim
+from datarax_mp.core.strays import claim, is_interruption
 from datarax_mp.sources.facts import SaysFacts
 from datarax_mp.sources.memory_source import MemorySource
 
@@ -60,8 +60,9 @@ class Opened:
                             f"{type(source).__name__}.__enter__ returned an object of type {type(given).__name__}: "
                             "records are read from the source itself, so that it must return that"
                         )
-            except Exception as error:
-                claim(error, "while the source was entered")
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    claim(error, "while the source was entered")
                 _leave(entered)
                 raise
             finally:
@@ -92,8 +93,14 @@ def _has(value: Any, *names: str) -> bool:
 
 
 def _leave(entered: list[Any]) -> None:
+    interruption: Exception | None = None
     for source in reversed(entered):
         try:
             source.__exit__(None, None, None)
         except Exception as error:
+            if is_interruption(error):  # when the others have been left
+                interruption = error
+                continue
             log.error("%s.__exit__ raised %r", type(source).__name__, error, exc_info=True)
+    if interruption is not None:
+        raise interruption

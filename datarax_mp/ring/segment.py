@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 
-from datarax_mp.core.descriptors import close_known, identity, standard_occupied
+from datarax_mp.core.descriptors import identity, is_still, standard_occupied
 from datarax_mp.core.refusals import in_words, is_refusal
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
@@ -168,12 +168,14 @@ class Segment:
             )
         return self.fd
 
-    def close(self) -> None:
+    def close(self, _close: Callable[[int], None] = os.close) -> None:
         """Give the descriptor back and let go of the mapping. Calling it again does nothing."""
         self._map = None
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            close_known(fd, self._identity)
+        while self.fd >= 0:
+            ours = is_still(self.fd, self._identity)
+            fd, self.fd = self.fd, -1  # from here to the end no handler comes: otherwise nobody would know the number
+            if ours:
+                _close(fd)
 
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _ending():  # then the system frees it, and half of what this calls may be gone

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from datarax_mp.core.strays import is_from_handler
 from datarax_mp.ring.mapped import MappedFile, Mappings, Place, is_mapped
 
 Reducer: TypeAlias = Callable[[Any], Any]
@@ -232,6 +233,8 @@ def _reduce_polars(frame: Any) -> Any:
         arrow = frame.to_arrow(compat_level=polars.CompatLevel.newest())
         again = polars.from_arrow(arrow)
     except Exception:  # no pyarrow, or a type that Arrow does not have
+        if is_from_handler():
+            raise
         return NotImplemented
     if isinstance(frame, polars.Series):
         return (_series, (arrow, frame.name)) if again.dtype == frame.dtype else NotImplemented  # type: ignore[union-attr]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from datarax_mp.core.strays import is_interruption
+
 Found = TypeVar("Found")
 
 log = logging.getLogger("datarax_mp")
@@ -35,20 +37,21 @@ class ReadAhead(Generic[Found]):
 
     def begin(self, what: Hashable, bring: Callable[[], Found]) -> None:
         """Have it brought, unless it is, or there are too many already."""
-        with self._lock:
-            if what in self._begun:
-                return
-            if len(self._begun) >= self._most and not self._forget_one():
-                return
-            begun = self._begun[what] = Future[Found]()
+        begun = Future[Found]()
         try:
+            with self._lock:
+                if what in self._begun:
+                    return
+                if len(self._begun) >= self._most and not self._forget_one():
+                    return
+                self._begun[what] = begun
             threading.Thread(target=_carry_out, args=(bring, begun), name="datarax_mp reads ahead", daemon=True).start()
-        except RuntimeError as error:  # there can be no further thread
-            log.info("nothing is read ahead: %s", error)
-            self._begun.pop(what, None)
-        except BaseException:  # out of a signal handler: whoever needs it brings it
-            self._begun.pop(what, None)
-            raise
+        except BaseException as error:  # whoever needs it brings it
+            if self._begun.get(what) is begun:
+                del self._begun[what]
+            if not isinstance(error, RuntimeError) or is_interruption(error):
+                raise
+            log.info("nothing is read ahead, for there can be no further thread: %s", error)
 
     def finish(self, what: Hashable) -> Found | None:
         """Wait until it is there: what bringing it has given, or None if it was not begun.

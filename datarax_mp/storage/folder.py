@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import FileIO
 
 from datarax_mp.core.descriptors import above_standard
+from datarax_mp.core.refusals import is_refusal, unless_refused
 from datarax_mp.storage.entry import Entry, create
 from datarax_mp.storage.remote import Remote
 
@@ -71,6 +72,8 @@ def _opened(folder: str, file: Remote) -> Entry:
             except FileNotFoundError:
                 _make(folder, place, file.size)
     except OSError as error:
+        if not is_refusal(error):
+            raise
         raise OSError(
             error.errno,
             f"{file}: the cache folder {folder} cannot be used: {error.strerror or error}. Say another one: "
@@ -119,7 +122,9 @@ def _made_room(folder: str, most: int, wanted: int, keep: Container[str]) -> int
         elif name != _LOCK:
             try:
                 data, have = (os.stat(os.path.join(place, part)) for part in ("data", "have"))
-            except OSError:  # nothing of ours
+            except OSError as error:  # nothing of ours
+                if not is_refusal(error):
+                    raise
                 continue
             entries.append((have.st_mtime_ns, data.st_blocks * _BLOCK, name))
     taken = wanted + sum(size for _, size, _ in entries)
@@ -135,9 +140,8 @@ def _take_out(place: str) -> bool:
     """Take out an entry, unless somebody holds it."""
     import fcntl
 
-    try:
-        file = above_standard(os.open(os.path.join(place, "data"), os.O_RDONLY | os.O_CLOEXEC))
-    except OSError:
+    file = unless_refused(lambda: above_standard(os.open(os.path.join(place, "data"), os.O_RDONLY | os.O_CLOEXEC)), -1)
+    if file < 0:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

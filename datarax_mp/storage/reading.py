@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from datarax_mp.core.refusals import is_refusal
 from datarax_mp.storage.asking import fetch
 from datarax_mp.storage.entry import PART, Entry, parts_of
 from datarax_mp.storage.folder import alone, entry_of, held, make_room
@@ -150,6 +151,8 @@ def _keep(group: Sequence[Span], answers: Sequence[bytes], brought: Brought, *, 
         for key, parts in written.items():
             brought.entries[key].mark(parts)
     except OSError as error:
+        if not is_refusal(error):
+            raise
         if needed or error.errno not in _FULL:
             raise OSError(
                 error.errno,

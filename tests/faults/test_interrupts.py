@@ -9,6 +9,7 @@ lines; all of them, with every kind of exception, which takes hours:
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import itertools
@@ -31,7 +32,7 @@ import pytest
 from flax import nnx
 
 import datarax_mp
-from datarax_mp import IterableSource, Pad, Pipeline
+from datarax_mp import Filter, IterableSource, Pad, Pipeline
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.delivery import grouped
 from datarax_mp.sources.blocks import BlockSource
@@ -59,7 +60,11 @@ class OwnBase(BaseException):
     """And some derive this."""
 
 
-KINDS = (KeyboardInterrupt, Own, TimeoutError, OwnBase)
+class OwnRuntime(RuntimeError):
+    """And some this, which Python raises where there can be no further thread."""
+
+
+KINDS = (KeyboardInterrupt, Own, TimeoutError, OwnBase, OwnRuntime)
 
 
 def is_spared(frame: FrameType | None) -> bool:
@@ -81,9 +86,12 @@ LINES = Lines(
 
 
 def raiser(error: BaseException) -> Callable[[], None]:
-    def act() -> None:
+    """What raises it as a signal handler does: it is the handler of a signal."""
+
+    def act(*_: object) -> None:
         raise error
 
+    signal.signal(signal.SIGUSR2, act)
     return act
 
 
@@ -99,6 +107,10 @@ def fails(record: Any) -> Any:
     if record % 8 == 3:
         raise ValueError("no")
     return {"n": record, "text": f"record {record}"}
+
+
+def is_kept(record: Any) -> bool:
+    return bool(record % 5 > 0)
 
 
 Workers: TypeAlias = int | str
@@ -119,6 +131,7 @@ def make(mode: str, workers: Workers) -> Pipeline:
         "grouped": {},
         "blocks": {"output": "numpy"},
         "lanes": {"output": "numpy"},
+        "filtered": {"stages": [Filter(is_kept)], "output": "numpy"},
     }[mode]
     source: Any = np.arange(25 if mode != "grouped" else 65)
     if mode in ("blocks", "lanes"):
@@ -140,7 +153,7 @@ class InBlocks(BlockSource):
         return {"n": np.arange(end - self.blocks[number], end)}
 
 
-MODES = ("arrays", "metadata", "pad", "skip", "grouped", "blocks", "lanes")
+MODES = ("arrays", "metadata", "pad", "skip", "grouped", "blocks", "lanes", "filtered")
 
 
 def content(batch: Any) -> tuple[Any, ...]:
@@ -156,7 +169,9 @@ def numbers(batches: Any) -> list[Any]:
 @pytest.fixture(autouse=True)
 def groups_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(grouped, "PATIENCE", 0)
+    before = signal.getsignal(signal.SIGUSR2)
     yield
+    signal.signal(signal.SIGUSR2, before)
     assert others_get_in()  # or the tests that come after this one would fail
 
 
@@ -328,6 +343,68 @@ def test_a_scan_leaves_its_modules_where_its_state_is(workers: int) -> None:
             state = pipeline.get_state()
             done = state["step"] + 33 * state["epoch"]
             assert (int(steps.count[...]), int(steps.total[...])) == (done, sum(sums[:done])), injection.where
+
+
+def test_a_step_that_the_caller_does_not_get_comes_again() -> None:
+    with make("metadata", 0) as pipeline:
+        expected = [pipeline.step()["n"].tolist() for _ in range(20)]
+    with make("metadata", 0) as pipeline:
+        total = lines_of(lambda: [pipeline.step() for _ in range(20)])
+    for line in some(total):
+        found, error = list[Any](), Own("from a handler")
+        with make("metadata", 0) as pipeline:
+            with contextlib.suppress(Own), AtLine(line, raiser(error), LINES) as injection:
+                for _ in range(20):
+                    found.append(pipeline.step()["n"].tolist())
+            while len(found) < 20:
+                found.append(pipeline.step()["n"].tolist())
+        assert found == expected, injection.where
+
+
+def test_who_is_interrupted_while_another_thread_has_the_iterator_leaves_at_once_and_disturbs_nobody() -> None:
+    inside, go_on, left = threading.Event(), threading.Event(), threading.Event()
+
+    class Waits:
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, number: int) -> dict[str, int]:
+            if number == 10:
+                inside.set()
+                go_on.wait(20)
+            return {"n": number}
+
+    def leave(*_: object) -> None:
+        left.set()
+        raise Own
+
+    def take() -> None:
+        while not go_on.is_set():
+            found.append(next(iterator)["n"].tolist())
+
+    def ring() -> None:
+        while not left.wait(0.05):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    try:
+        with Pipeline(source=Waits(), batch_size=2, output="numpy") as pipeline:
+            iterator = iter(pipeline)
+            found = [next(iterator)["n"].tolist()]
+            other, bell = threading.Thread(target=take), threading.Thread(target=ring)
+            other.start()
+            assert inside.wait(20)
+            with pytest.raises(Own):
+                bell.start()
+                next(iterator)
+            assert not go_on.is_set()  # it did not wait for the other thread
+            go_on.set()
+            other.join()
+            assert iterator.get_state()["step"] == len(found)
+            found += [batch["n"].tolist() for batch in iterator]
+        assert found == [[number, number + 1] for number in range(0, 20, 2)]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 CALLS: dict[str, Callable[[Epoch], Any]] = {

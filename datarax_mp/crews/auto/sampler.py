@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from datarax_mp.core.undisturbed import undisturbed
+from datarax_mp.crews.processes.launch import has_ended
 
 _PROGRAM = Path(__file__).with_name("look.py")
 _END_SECONDS = 2.0  # to tell what it has seen; it takes milliseconds
@@ -70,7 +71,7 @@ class Sampler:
 
     def lost(self) -> bool:
         """Whether it has ended of itself: the system says nothing of threads."""
-        return self._process.poll() is not None
+        return has_ended(self._process)  # ``poll`` takes a lock, which a signal handler that raises would leave taken
 
     def seen(self) -> list[Seen]:
         """Make it stop, and say what it has seen; nothing if it could not look."""

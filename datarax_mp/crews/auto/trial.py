@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
+from datarax_mp.core.refusals import is_refusal
 from datarax_mp.core.strays import claimed
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.auto.kept import Kept
@@ -102,6 +103,8 @@ class _Trial:
         try:
             sampler = Sampler()
         except OSError as error:
+            if not is_refusal(error):
+                raise
             return Verdict("processes", f"nobody can look at threads here ({error})")
         with sampler:
             crew = engine.crew(self._epoch, size=1, probe=True, waker=waker)

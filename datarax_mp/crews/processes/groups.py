@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from datarax_mp.core.patience import Patience
+from datarax_mp.core.refusals import unless_refused
 
 _GRACE_SECONDS = 1.0
 LOOK_SECONDS = 0.02  # between two looks whether they have ended
@@ -58,10 +60,10 @@ def end_session(session: int, leaders: set[int]) -> None:
     The nursery must not have been reaped, so that nobody else can have its number. Only Linux says who is in a session.
     """
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile, or there is nothing to be seen
-            group, its_session = map(int, (entry / "stat").read_text().rpartition(")")[2].split()[2:4])
-            if its_session == session and group in leaders:
-                os.kill(int(entry.name), signal.SIGKILL)
+        # It may have ended meanwhile, or there is nothing to be seen. Bytes, as its name stands in it.
+        fields = unless_refused((entry / "stat").read_bytes, b"").rpartition(b")")[2].split()[2:4]
+        if len(fields) == 2 and int(fields[1]) == session and int(fields[0]) in leaders:
+            unless_refused(partial(os.kill, int(entry.name), signal.SIGKILL), None)
 
 
 def _signal(group: int, number: int) -> bool:

@@ -98,13 +98,13 @@ class Spawner:
         workers: list[Worker] = []
         try:
             for _ in range(count):
-                workers.append(self._request())
+                self._request(workers)
         except BaseException:
             _close(workers)
             raise
         return workers
 
-    def _request(self) -> Worker:
+    def _request(self, workers: list[Worker]) -> None:
         try:
             ours, theirs = connection()
         except OSError as error:
@@ -113,7 +113,9 @@ class Spawner:
             raise _refusal(error) from error
         line = heapq.heappop(self._lines)
         self._board.clear(line)
-        worker = self._starting[line] = Worker(Channel(ours), self._board, line, self._give_back, self.signal)
+        worker = Worker(Channel(ours), self._board, line, self._give_back, self.signal)
+        workers.append(worker)  # whoever has these closes it, whether the nursery has heard of it or not
+        self._starting[line] = worker
         with theirs:
             try:
                 self._ask(Fork(line), theirs.fileno())
@@ -123,7 +125,6 @@ class Spawner:
                 if not is_gone(error):
                     raise
                 raise self._no_start() from error
-        return worker
 
     def finish(self, workers: list[Worker]) -> None:
         """Wait until the processes of these workers are known.

@@ -20,12 +20,13 @@ recipes for themselves. It leaves when it has had no worker for a while.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from datarax_mp.core.descriptors import connection, identity
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.errors import WorkerError
+from datarax_mp.core.refusals import unless_refused
 from datarax_mp.crews.processes.nursery_protocol import Unload
 from datarax_mp.crews.processes.protocol import BecomeTemplate, Fitness
 from datarax_mp.crews.processes.spawner import NurseryLostError, Spawner
@@ -81,8 +82,7 @@ class Template(Spawner):
         """Have it forget its recipe."""
         recipe_id, self.recipe_id = self.recipe_id, None
         if recipe_id is not None:
-            with suppress(OSError):  # it has left, or does not react
-                self._ask(Unload(recipe_id))
+            unless_refused(partial(self._ask, Unload(recipe_id)), None)  # it has left, or does not react
 
     def alive(self) -> bool:
         """Whether its process lives."""

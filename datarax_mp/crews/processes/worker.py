@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from datarax_mp.core.descriptors import Identity, close_known, identity, is_gone, readable
+from datarax_mp.core.descriptors import Identity, identity, is_gone, is_still, readable
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.processes.board import Board
@@ -238,7 +238,7 @@ class Worker:
             seconds = min(seconds, _STACK_PAUSE_SECONDS)
         return data.decode(errors="replace").strip()
 
-    def close(self) -> None:
+    def close(self, _close: Callable[[int], None] = os.close) -> None:
         """Let go of everything, once the process is dead or in a process forked from the one it belongs to."""
         self.closed = True
         for number in list(self.pending):
@@ -246,11 +246,15 @@ class Worker:
         self.channel.close()
         self.pid = -1
         while self.sentinel >= 0:
-            descriptor, self.sentinel = self.sentinel, -1
-            close_known(descriptor, self._sentinel_known)
+            ours = is_still(self.sentinel, self._sentinel_known)
+            descriptor, self.sentinel = self.sentinel, -1  # no handler comes between this and the end of closing it
+            if ours:
+                _close(descriptor)
         while self.stack_fd >= 0:
+            ours = is_still(self.stack_fd, self._stack_known)
             descriptor, self.stack_fd = self.stack_fd, -1
-            close_known(descriptor, self._stack_known)
+            if ours:
+                _close(descriptor)
         if self.line >= 0:
             line, self.line = self.line, -1
             self._on_close(line)
@@ -295,7 +299,8 @@ class Worker:
             if not (is_gone(error) or isinstance(error, BlockingIOError)):
                 raise
             with suppress(ProcessLookupError):  # the nursery has died, or does not react
-                os.kill(self.pid, number)
+                if (pid := self.pid) > 0:  # not closed meanwhile: -1 would be everybody
+                    os.kill(pid, number)
 
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # The net under an interrupt at an unlucky line: a process that nobody can reach any more is of no use. When the
@@ -310,12 +315,11 @@ class Worker:
 
 def reap_dying() -> None:
     """Free what those had in hand who were killed a while ago."""
-    for _ in range(len(_dying)):
-        worker = _dying.pop(0)
+    for worker in list(_dying):
         if worker.ended():
-            worker.close()
-        else:
-            _dying.append(worker)
+            worker.close()  # which may be done again, after an interrupt
+            with suppress(ValueError):  # another thread, or a handler, was quicker
+                _dying.remove(worker)
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:

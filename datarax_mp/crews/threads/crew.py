@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
+from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Closed, Crew, Job, Member
 from datarax_mp.crews.info import WorkerInfo
@@ -147,6 +148,8 @@ class ThreadCrew(Crew):
             try:
                 worker = self._lease()
             except RuntimeError as error:
+                if is_interruption(error):
+                    raise
                 log.warning("no more threads than %d: %s", len(self._workers), error)
                 return
             worker.join(self._desk, WorkerInfo(len(self._workers), self._most))

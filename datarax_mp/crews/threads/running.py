@@ -63,16 +63,17 @@ class Running:
             return not any(recipe in (None, one.recipe) and not one.job.wanted for one in self._runs)
 
         told: queue.SimpleQueue[None] = queue.SimpleQueue()
-        with self._lock:
-            self._waiting.append(told)
         try:
+            with self._lock:
+                self._waiting.append(told)
             while not over():
                 told.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             pass
         finally:
             with self._lock:
-                self._waiting.remove(told)
+                if told in self._waiting:
+                    self._waiting.remove(told)
 
 
 running = Running()
