@@ -20,8 +20,8 @@ what is printed is the median of three.
 
 The copy into the slot is a fourth of it: with that left out, so that batches hold anything, four runs that took turns
 made 98 to 106 batches/s instead of 81 to 99, for 3.0 to 3.4 ms instead of 3.9 to 4.7 (2026-11-28, an idle machine). To
-lend Ray's own memory instead would gain less than that, as its pages would be mapped when the user reads them, and would
-keep the store full for as long as he keeps a batch. The rest is Ray's, which fetches and maps the object.
+lend Ray's own memory instead would gain less, as its pages would be mapped when the user reads them, and would keep the
+store full for as long as he keeps a batch. The rest is Ray's, which fetches and maps the object.
 
 What it is not worth using for: batches that this machine's cores can make. Processes put them into their slot at once.
 """
