@@ -148,14 +148,16 @@ def test_blocks_of_dead_runs_are_removed_and_nobody_elses(
     try:
         for path in blocks:
             path.touch()
-        assert names.reclaim() == []  # the child lives
+        names.reclaim()
+        assert all(path.exists() for path in blocks)  # the child lives
         child.communicate(b"\n", timeout=60)
         told = ""
         for _ in range(5):  # another run on this machine may be quicker to remove it
             left_by_child.touch()
             if told := run_script(NEXT_RUN, check=False).stderr:
                 break
-        assert told == f"removed from /dev/shm what killed runs had left: {left_by_child.name}\n"
+        assert told.startswith("removed from /dev/shm what killed runs had left: ")
+        assert left_by_child.name in told  # other tests' runs may have been killed just now, too
         assert [path for path in blocks if path.exists()] == [live, in_a_container, of_others]
     finally:
         for path in blocks:
@@ -197,7 +199,7 @@ def test_another_users_file_or_a_link_under_a_dead_runs_name_is_not_touched(
         planted.touch()
         os.chown(planted, 65534, 65534)
         link.symlink_to(tmp_path)
-        assert names.reclaim() == []
+        assert not {planted.name, link.name} & set(names.reclaim())
         assert planted.exists()
         assert link.is_symlink()
     finally:
@@ -212,7 +214,8 @@ def test_a_number_that_another_process_has_got_since_does_not_protect_a_block(
     stale = Path("/dev/shm", names.new_name())
     monkeypatch.undo()
     stale.touch()
-    assert names.reclaim() == [stale.name]
+    names.reclaim()  # or any other process that begins just now has done it
+    assert not stale.exists()
 
 
 def test_a_limit_on_the_size_of_files_is_an_error_that_says_so(run_script: Callable[..., Any]) -> None:
