@@ -109,7 +109,8 @@ class RayEngine:
             self._stay = None
 
     def _hire(self) -> Worker:
-        return self._idle.popleft() if self._idle else Worker(self._options)
+        assert self._stay is not None  # as long as a crew works
+        return self._idle.popleft() if self._idle else Worker(self._options, self._stay.there)
 
     def _park(self, workers: list[Worker]) -> None:
         """A crew has come to its end, and gives back those that live."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from ray.exceptions import RayError
 from datarax_mp.crews.base import Assignment
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.ray import actor
-from datarax_mp.crews.ray.cluster import session
 from datarax_mp.crews.ray.package import Package
 from datarax_mp.crews.ray.workers import RayWorkers
 from datarax_mp.recipe.layouts import Layouts
@@ -40,6 +40,8 @@ class Worker:
 
     Args:
         options: where it is to be.
+        there: whether its Ray still is: any call would begin another one, and another one may be ended by a call about
+            an actor of this.
 
     Attributes:
         info: which one it is.
@@ -50,10 +52,10 @@ class Worker:
         where: where it is.
     """
 
-    def __init__(self, options: RayWorkers) -> None:
+    def __init__(self, options: RayWorkers, there: Callable[[], bool]) -> None:
         more = {"resources": options.resources, "runtime_env": options.runtime_env}
         given = {name: dict(value) for name, value in more.items() if value is not None}
-        self._session = session()
+        self._there = there
         self._actor = actor.remote(num_cpus=options.num_cpus, **given)
         self.info = WorkerInfo(0, 1)
         self.recipe_id: int | None = None
@@ -110,7 +112,3 @@ class Worker:
         if self._there():
             with suppress(RayError, ValueError):  # it is gone
                 ray.kill(self._actor)
-
-    def _there(self) -> bool:
-        """Whether its Ray is: any call would begin another one, and another one may be ended by a call about it."""
-        return self._session == session()
