@@ -20,8 +20,8 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 
 from datarax_mp.core.origin import file_of, is_installed
@@ -168,11 +168,16 @@ def _stamp(file: str) -> Stamp | None:
     return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
+def _beginning(compiled: str) -> bytes:
+    with open(compiled, "rb") as file:
+        return file.read(16)
+
+
 def _is_newer_than_import(spec: ModuleSpec | None, stamp: Stamp) -> bool:
     """Whether a source was changed after it had been imported: its compiled form then says of an earlier one."""
     if spec is None or (cached := spec.cached) is None:
         return False
-    head = unless_refused(lambda: Path(cached).read_bytes()[:16], b"")
+    head = unless_refused(partial(_beginning, cached), b"")
     flags = head[4:8]
     current = (stamp[0] // 10**9 & 0xFFFFFFFF).to_bytes(4, "little") + (stamp[1] & 0xFFFFFFFF).to_bytes(4, "little")
     return len(head) == 16 and flags == bytes(4) and head[_PYC_STAMP] != current
