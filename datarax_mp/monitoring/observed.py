@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from datarax_mp.core.proc_stat import stat_fields
 from datarax_mp.monitoring.page import NAME, PageView
 from datarax_mp.monitoring.stats import part_names
 from datarax_mp.recipe.recorder import CELL_BYTES, CELLS, Phase, sighting
@@ -192,20 +193,12 @@ def memory(pid: int) -> int | None:
     return None
 
 
-def _stat(path: str) -> list[str]:
-    """The fields of proc_pid_stat(5) from the third on."""
-    try:
-        return (_PROC / path).read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
 def _state(pid: int) -> str:
-    return next(iter(_stat(f"{pid}/stat")), "")
+    return next(iter(stat_fields(_PROC / f"{pid}/stat")), "")
 
 
 def _cpu_seconds(path: str) -> float | None:
-    fields = _stat(path)
+    fields = stat_fields(_PROC / path)
     return (int(fields[11]) + int(fields[12])) / _TICK if len(fields) > 12 else None
 
 

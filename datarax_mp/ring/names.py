@@ -16,6 +16,7 @@ import re
 import stat
 from pathlib import Path
 
+from datarax_mp.core.proc_stat import stat_fields
 from datarax_mp.core.refusals import unless_refused
 
 _PREFIX = "datarax_mp"
@@ -80,6 +81,5 @@ def _namespace() -> str:
 
 def start_time(pid: int) -> str:
     """Clock ticks since boot, field 22 of proc_pid_stat(5); empty if nobody tells."""
-    # Bytes: the process's name stands in it, which may end in the middle of a character.
-    fields = unless_refused(Path(f"/proc/{pid}/stat").read_bytes, b"").rpartition(b")")[2].split()
-    return fields[19].decode() if len(fields) > 19 else ""
+    fields = stat_fields(Path(f"/proc/{pid}/stat"))
+    return fields[19] if len(fields) > 19 else ""

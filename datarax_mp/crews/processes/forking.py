@@ -97,7 +97,7 @@ def _some(names: list[str]) -> str:
 
 
 def _first_line(path: str) -> str:
-    with open(path) as file:
+    with open(path, errors="replace") as file:  # a name may end in the middle of a character
         return file.readline().rstrip()
 
 

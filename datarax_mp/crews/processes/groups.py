@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from datarax_mp.core.patience import Patience
+from datarax_mp.core.proc_stat import stat_fields
 from datarax_mp.core.refusals import unless_refused
 
 _GRACE_SECONDS = 1.0
@@ -60,8 +61,7 @@ def end_session(session: int, leaders: set[int]) -> None:
     The nursery must not have been reaped, so that nobody else can have its number. Only Linux says who is in a session.
     """
     for entry in Path("/proc").glob("[0-9]*"):
-        # It may have ended meanwhile, or there is nothing to be seen. Bytes, as its name stands in it.
-        fields = unless_refused((entry / "stat").read_bytes, b"").rpartition(b")")[2].split()[2:4]
+        fields = stat_fields(entry / "stat")[2:4]  # none where it has ended meanwhile, or there is nothing to be seen
         if len(fields) == 2 and int(fields[1]) == session and int(fields[0]) in leaders:
             unless_refused(partial(os.kill, int(entry.name), signal.SIGKILL), None)
 

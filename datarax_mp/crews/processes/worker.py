@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from datarax_mp.core.descriptors import Identity, identity, is_gone, is_still, readable
 from datarax_mp.core.edits import last_code_version
+from datarax_mp.core.proc_stat import stat_fields
 from datarax_mp.crews.info import WorkerInfo
 from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.environment import Environment
@@ -152,13 +154,7 @@ class Worker:
             os.kill(self.pid, 0)
         except (ProcessLookupError, PermissionError):  # with such a permission lacking, it is another user's by now
             return False
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as stat:
-                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # dead, but not reaped
-        except OSError as error:
-            if error.errno is None:  # out of a signal handler
-                raise
-            return True  # nobody tells
+        return stat_fields(Path(f"/proc/{self.pid}/stat"))[:1] not in (["Z"], ["X"])  # dead, but not reaped
 
     def configure(self, environment: Environment, index: int, count: int, logs: Inbox) -> None:
         """Tell it where it works and who it is, unless it knows."""
