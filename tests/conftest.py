@@ -80,7 +80,9 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )
         if check:
             assert done.returncode == 0, done.stderr
-            assert done.stderr == ""
+            # A test of what killed runs leave behind may run beside this one.
+            lines = [line for line in done.stderr.splitlines() if not line.startswith("removed from /dev/shm what")]
+            assert not lines
         return done
 
     return run

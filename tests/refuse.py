@@ -2,6 +2,7 @@
 
     pidfd_open, pidfd_send_signal, memfd_create, fallocate, prctl     fail with ENOSYS or EPERM, by a seccomp filter
     tmpfile                                                           O_TMPFILE is not known (EOPNOTSUPP), likewise
+    collapse                                                          MADV_COLLAPSE is not known (EINVAL), likewise
     proc                                                              the environment says where /proc is to be hidden
 
 The filter holds for all processes that the command starts. Hiding /proc takes a mount namespace, hence root; the test
@@ -27,13 +28,13 @@ CALLS = {
     "prctl": (157, 167),
 }
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-OPENAT = (257, 56)
-ALL = [*CALLS, "tmpfile", "proc"]
+OPENAT, MADVISE = (257, 56), (28, 233)
+ALL = [*CALLS, "tmpfile", "collapse", "proc"]
 CANNOT = 77
 
 _LOAD, _EQUAL, _ANY_OF, _RETURN = 0x20, 0x15, 0x45, 0x06  # classic BPF, as seccomp takes it
 _ERRNO, _ALLOW = 0x00050000, 0x7FFF0000
-_TMPFILE = 0o20000000
+_TMPFILE, _COLLAPSE = 0o20000000, 25
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
 
@@ -50,6 +51,15 @@ def filter_of(names: list[str], number: int) -> bytes:
     if "tmpfile" in names:
         refused = (_RETURN, 0, 0, _ERRNO | errno.EOPNOTSUPP)
         lines += [(_EQUAL, 0, 3, OPENAT[index]), (_LOAD, 0, 0, 32), (_ANY_OF, 0, 1, _TMPFILE), refused]
+    if "collapse" in names:
+        unknown = (_RETURN, 0, 0, _ERRNO | errno.EINVAL)
+        lines += [
+            (_LOAD, 0, 0, 0),
+            (_EQUAL, 0, 3, MADVISE[index]),
+            (_LOAD, 0, 0, 32),
+            (_EQUAL, 0, 1, _COLLAPSE),
+            unknown,
+        ]
     lines.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("HBBI", *line) for line in lines)
 

@@ -12,7 +12,7 @@ from datarax_mp.ring.segment import megabytes
 log = logging.getLogger("datarax_mp")
 
 _MOST_STEPS = 64
-_RUN_BYTES = 13 << 18  # smaller batches share a slot, and with it a message: four of 0.8 MB, 28 MB in nine slots
+_RUN_BYTES = 13 << 19  # smaller batches share a slot, and with it a message: eight of 0.8 MB, 57 MB in nine slots
 _RING_BYTES = 1 << 27  # runs are shorter where the ring would be larger: the kernel clears it before the first batch
 CHUNK_BYTES = 1 << 22  # of steps that come in one array, where their number is ours to choose
 _SPARE_SLOTS = 3  # the caller's batch, the one before (still bound to a name), and one that JAX lets go of late

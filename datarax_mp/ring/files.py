@@ -21,6 +21,7 @@ from collections.abc import Callable
 from datarax_mp.core.descriptors import above_standard
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.whole import write_at
+from datarax_mp.ring.huge_pages import PIECE, HugePages
 from datarax_mp.ring.names import new_name, reclaim
 
 log = logging.getLogger("datarax_mp")
@@ -140,6 +141,16 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS has none and none is needed: its memory is swap-backed
+    huge, place = HugePages(descriptor, start, stop), start
+    while place < stop:
+        end = min(stop, (place // PIECE + 1) * PIECE)
+        low, high = huge.give(place, end)
+        _reserve_small(descriptor, place, low)
+        _reserve_small(descriptor, high, end)
+        place = end
+
+
+def _reserve_small(descriptor: int, start: int, stop: int) -> None:
     for place in range(start, stop, _CHUNK):
         size = min(stop - place, _CHUNK)
         try:

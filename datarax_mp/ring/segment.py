@@ -22,6 +22,7 @@ from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import files, limits
+from datarax_mp.ring.huge_pages import map_aligned
 
 log = logging.getLogger("datarax_mp")
 
@@ -132,7 +133,7 @@ class Segment:
         self._left -= size
 
     def map(self, *, writable: bool = True, private: bool = False, kind: type[mmap.mmap] | None = None) -> mmap.mmap:
-        """Map the whole segment into this process.
+        """Map the whole segment into this process, where its huge pages are such, if it has any.
 
         Args:
             writable: whether the mapping may be written to.
@@ -142,9 +143,10 @@ class Segment:
         if self._map is None:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
+            make = partial(kind or mmap.mmap, self.fd, self.size, flags=flags, prot=protection)
             try:
                 with standard_occupied():  # a mapping has a copy of the descriptor
-                    self._map = (kind or mmap.mmap)(self.fd, self.size, flags=flags, prot=protection)
+                    self._map = map_aligned(make)
             except OSError as error:
                 if not is_refusal(error):
                     raise

@@ -53,6 +53,7 @@ LEAST = {
     ),
     "measure_ledger": (["--rounds", "1", "--steps", "2", "--megabytes", "2"], "photographs"),
     "measure_order": (["--records", "20000", "--batches", "20"], "Grain"),
+    "measure_pages": (["--megabytes", "9", "--processes", "1", "--rounds", "1", "--seconds", "0.05"], "gather"),
     "measure_parts": (
         ["--workers", "1", "--outputs", "numpy", "--rounds", "2", "--batches", "64"],
         "gather alone",
