@@ -141,24 +141,22 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS has none and none is needed: its memory is swap-backed
-    huge, place = HugePages(descriptor, start, stop), start
-    while place < stop:
-        end = min(stop, (place // PIECE + 1) * PIECE)
-        low, high = huge.give(place, end)
-        _reserve_small(descriptor, place, low)
-        _reserve_small(descriptor, high, end)
-        place = end
+    huge = HugePages(descriptor, start, stop)
+    for piece in range(start // PIECE * PIECE, stop, PIECE):
+        low, high = max(piece, start), min(piece + PIECE, stop)
+        huge.give(low, high)
+        for place in range(low, high, _CHUNK):
+            _reserve_small(descriptor, place, min(high - place, _CHUNK))
 
 
-def _reserve_small(descriptor: int, start: int, stop: int) -> None:
-    for place in range(start, stop, _CHUNK):
-        size = min(stop - place, _CHUNK)
-        try:
-            os.posix_fallocate(descriptor, place, size)
-        except OSError as error:
-            if error.errno not in _REFUSED or is_interruption(error):
-                raise
-            write_at(descriptor, place, memoryview(bytes(size)))
+def _reserve_small(descriptor: int, start: int, size: int) -> None:
+    """Give small pages to what has none; where there is too little memory, that shows here."""
+    try:
+        os.posix_fallocate(descriptor, start, size)
+    except OSError as error:
+        if error.errno not in _REFUSED or is_interruption(error):
+            raise
+        write_at(descriptor, start, memoryview(bytes(size)))
 
 
 @functools.cache

@@ -31,7 +31,7 @@ from datarax_mp.core.refusals import is_refusal
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
 
-HUGE = 1 << 21  # bytes; where the kernel has another size, it refuses
+HUGE = 1 << 21  # bytes; where the kernel has another size, it gives none
 PIECE = 4 * HUGE  # what is asked for in one call, which keeps signals waiting, and other threads
 
 _MADV_COLLAPSE = 25  # unknown to ``mmap``, as is the next one
@@ -116,8 +116,8 @@ class HugePages:
             return None
         return None if address_of(memory) % HUGE else memory
 
-    def give(self, start: int, stop: int) -> tuple[int, int]:
-        """Give huge pages to a piece of the part; what begins and ends with them, which is nothing if they are refused.
+    def give(self, start: int, stop: int) -> None:
+        """Give huge pages to a piece of the part, as far as there are any. Small ones are still to be given to it.
 
         Args:
             start: where the piece begins.
@@ -125,7 +125,7 @@ class HugePages:
         """
         low, high = max(start // HUGE * HUGE, self._low), min(align(stop, HUGE), self._high)
         if self._memory is None or low >= high:
-            return start, start
+            return
         began = time.thread_time()
         try:
             for page in range(low, high, HUGE):  # of nothing at all the kernel makes none
@@ -136,9 +136,7 @@ class HugePages:
                 raise
             if error.errno != errno.EAGAIN:  # which is about this piece alone
                 self._memory = None
-            return start, start
         spent = time.thread_time() - began
         self._slow += spent if spent > _SLOW else 0.0
         if self._slow > _MOST_SLOW:
             self._memory = None
-        return max(low, start), min(high, stop)

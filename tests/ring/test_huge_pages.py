@@ -136,8 +136,9 @@ def test_a_kernel_that_has_to_look_for_huge_pages_is_not_asked_for_all(monkeypat
 
     monkeypatch.setattr(mmap, "mmap", Patient)
     monkeypatch.setattr(time, "thread_time", lambda: float(next(seconds)))
-    Segment.create(20 * PIECE, "a test", "-")
+    segment = Segment.create(20 * PIECE, "a test", "-")
     assert 1 <= len(asked) <= 4
+    assert allocated(segment) == segment.size  # nor is it believed to have given any
 
 
 @pytest.mark.needs("proc")
