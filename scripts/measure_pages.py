@@ -44,7 +44,7 @@ def made(kind: str, size: int) -> tuple[mmap.mmap, float, float]:
         os.ftruncate(descriptor, size)
         os.posix_fallocate(descriptor, 0, size)
     paged = time.perf_counter()
-    memory = map_aligned(lambda: mmap.mmap(descriptor, size)) if kind == "huge" else mmap.mmap(descriptor, size)
+    memory = map_aligned(lambda: mmap.mmap(descriptor, size), size) if kind == "huge" else mmap.mmap(descriptor, size)
     os.close(descriptor)
     part = bytes(range(256)) * (FILLED_AT_ONCE // 256)
     for start in range(0, size, FILLED_AT_ONCE):

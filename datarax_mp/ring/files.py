@@ -21,7 +21,7 @@ from collections.abc import Callable
 from datarax_mp.core.descriptors import above_standard
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.whole import write_at
-from datarax_mp.ring.huge_pages import PIECE, HugePages
+from datarax_mp.ring.huge_pages import HUGE, HugePages, huge_pages
 from datarax_mp.ring.names import new_name, reclaim
 
 log = logging.getLogger("datarax_mp")
@@ -114,7 +114,7 @@ def _allocated(descriptor: int, size: int, first: int, *, mounted: bool) -> int:
     """The descriptor, with its first pages; closed if there are not enough, or there will not be."""
     try:
         os.ftruncate(descriptor, size)
-        if mounted and first < size:
+        if mounted:  # asked beforehand, so that nothing is filled in vain
             room = os.fstatvfs(descriptor)
             if room.f_blocks and room.f_bavail * room.f_frsize < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -141,22 +141,30 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS has none and none is needed: its memory is swap-backed
-    huge = HugePages(descriptor, start, stop)
-    for piece in range(start // PIECE * PIECE, stop, PIECE):
-        low, high = max(piece, start), min(piece + PIECE, stop)
-        huge.give(low, high)
-        for place in range(low, high, _CHUNK):
-            _reserve_small(descriptor, place, min(high - place, _CHUNK))
+    huge_pages.give(descriptor, start, stop)
+    for place in range(start, stop, _CHUNK):
+        size = min(stop - place, _CHUNK)
+        try:
+            os.posix_fallocate(descriptor, place, size)  # which finds those, and shows where there is too little memory
+        except OSError as error:
+            if error.errno not in _REFUSED or is_interruption(error):
+                raise
+            write_at(descriptor, place, memoryview(bytes(size)))
 
 
-def _reserve_small(descriptor: int, start: int, size: int) -> None:
-    """Give small pages to what has none; where there is too little memory, that shows here."""
+def has_huge_pages() -> bool:
+    """Whether the kernel gives any just now.
+
+    Raises:
+        OSError: no file can be had to try it with.
+    """
+    descriptor = create_empty()
     try:
-        os.posix_fallocate(descriptor, start, size)
-    except OSError as error:
-        if error.errno not in _REFUSED or is_interruption(error):
-            raise
-        write_at(descriptor, start, memoryview(bytes(size)))
+        os.ftruncate(descriptor, HUGE)
+        HugePages().give(descriptor, 0, HUGE)
+        return os.fstat(descriptor).st_blocks * 512 == HUGE
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache

@@ -5,13 +5,13 @@ every process, and of whose addresses a processor remembers some thousands. Two 
 (``scripts/measure_pages.py``):
 
                                                   small pages    huge ones
-    giving pages to a file, and filling it        180 ms         32 ms
-    gathering 256 rows of 3 kB, two processes     75 - 78 us     62 - 66 us
+    giving pages to a file, and filling it        168 ms         33 ms
+    gathering 256 rows of 3 kB, two processes     65 - 76 us     59 - 61 us
 
 The kernel makes them when it is asked to (``MADV_COLLAPSE``, Linux 6.1), also where ``shmem_enabled`` is "never", as it
-is on most machines; and from a single page that has been touched, so that nothing is cleared twice. A process has them
-as such where its mapping lies as the file does. Nothing but speed depends on it: what is refused is done with small
-pages.
+is on most machines; and from a single page that is there, so that nothing is cleared twice. A process has them as such
+where its mapping lies as the file does. Nothing but speed depends on it: what is refused stays in small pages, and what
+takes long is not asked for again for a while.
 """
 
 from __future__ import annotations
@@ -32,111 +32,158 @@ from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
 
 HUGE = 1 << 21  # bytes; where the kernel has another size, it gives none
-PIECE = 4 * HUGE  # what is asked for in one call, which keeps signals waiting, and other threads
+PIECE = (
+    16 * HUGE
+)  # what is asked for in one call: no handler of a signal runs meanwhile, and each has to wait for all cores
 
-_MADV_COLLAPSE = 25  # unknown to ``mmap``, as is the next one
-_MAP_FIXED_NOREPLACE = 0x100000
-_TRIES = 16  # each fills a gap
-_SLOW = 0.012  # seconds for a piece; five times as long as it takes where the kernel need not make room
-_MOST_SLOW = 2.0  # seconds for slow ones altogether: then memory is so fragmented that it is not worth it
+# A piece takes 2 ms, or 80 where a virtual machine has never used the memory, which small pages would wait for as well.
+_LONG_SECONDS = 0.25
+_BYTES_PER_SECOND = 200e6
+_ALLOWED_SECONDS = 1.0  # beyond that
+_PAUSE_SECONDS = 30.0
+_TRIES = 8
 
-_libc: Any = ctypes.CDLL(None)
+_MADV_POPULATE_WRITE, _MADV_COLLAPSE = 23, 25  # unknown to ``mmap``, as are the next ones
+_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
+_NOTHING = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | _MAP_NORESERVE
+
+_libc: Any = ctypes.CDLL(None, use_errno=True)  # whose calls let other threads run, unlike those of ``mmap``
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
-def map_aligned(make: Callable[[], mmap.mmap]) -> mmap.mmap:
+def map_aligned(make: Callable[[], mmap.mmap], size: int) -> mmap.mmap:
     """A mapping that begins at a multiple of ``HUGE`` in memory, if that can be had; else one that does not.
 
-    The kernel puts a mapping right below another one, or into a gap. So the first one shows where the next one will be,
-    and what has to be taken beforehand for that to be the right place.
-
     Args:
-        make: maps from a multiple of ``HUGE`` in a file on.
+        make: maps from a multiple of ``HUGE`` in a file on, wherever the kernel has a gap.
+        size: bytes that it maps.
     """
-    made = [make()]
-    size = align(len(made[0]), mmap.PAGESIZE)
     if sys.platform != "linux" or size < HUGE:
-        return made[0]
-    for _ in range(_TRIES):  # those that lie elsewhere are kept meanwhile, for they fill the gaps
-        address = address_of(made[-1])
-        if not address % HUGE:
-            return made[-1]
-        between = (address - size) % HUGE
+        return make()
+    made = []
+    for _ in range(_TRIES):  # those that lie elsewhere are kept meanwhile, for they fill the gaps that come first
         try:
-            with _taken(address - between, between):
+            with _gap(align(size, mmap.PAGESIZE)):
                 made.append(make())
         except OSError as error:  # there is no room for two, say
-            if not is_refusal(error) or is_interruption(error):
+            if not made or not is_refusal(error) or is_interruption(error):
                 raise
             break
+        if not address_of(made[-1]) % HUGE:
+            return made[-1]
     return made[0]
 
 
 @contextlib.contextmanager
-def _taken(start: int, size: int) -> Iterator[None]:
-    """Keep addresses from being given out, if nobody has them."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
-    taken = size > 0 and _libc.mmap(start, size, 0, flags, -1, 0) == start
+def _gap(size: int) -> Iterator[None]:
+    """Leave a gap of so many bytes where a mapping should lie: what is around it is taken for a moment."""
+    start = low = high = stop = 0
     try:
+        if (around := _mapped(None, size + HUGE, 0, _NOTHING, -1, 0)) is not None:
+            start, stop = around, around + size + HUGE
+            low = align(start, HUGE)
+            high = low + size
+            _libc.munmap(low, size)
         yield
     finally:
-        if taken:
-            _libc.munmap(start, size)
+        for place, end in ((start, low), (high, stop)):
+            if place < end:
+                _libc.munmap(place, end - place)
+
+
+def _mapped(at: int | None, size: int, protection: int, flags: int, descriptor: int, offset: int) -> int | None:
+    """Where something was mapped, or None if it was refused."""
+    address: int | None = _libc.mmap(at, size, protection, flags, descriptor, offset)
+    return None if address == ctypes.c_void_p(-1).value else address
+
+
+def advise(address: int, size: int, advice: int) -> None:
+    """Tell the kernel something of some memory.
+
+    Raises:
+        OSError: it refuses.
+    """
+    if _libc.madvise(address, size, advice):
+        raise _refusal()
+
+
+def _refusal() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
 
 
 class HugePages:
-    """Gives huge pages to a part of a file of shared memory, for as long as the kernel has some.
-
-    A page of which the part has half or less is left to small ones. What else is in a huge page stays as it is, also
-    when others write to it just now.
+    """Asks the kernel for huge pages, as long as it gives them quickly.
 
     Args:
-        descriptor: of the file.
-        start: where the part begins, in bytes; nothing has been written there yet.
-        stop: where it ends.
+        tell: as ``advise``.
+        clock: seconds.
     """
 
-    def __init__(self, descriptor: int, start: int, stop: int) -> None:
-        self._descriptor, self._slow = descriptor, 0.0
-        self._memory: mmap.mmap | None = None
-        self._low, self._high = align(start - HUGE // 2 + 1, HUGE), (stop + HUGE // 2 - 1) // HUGE * HUGE
-        if sys.platform == "linux" and stop - start > HUGE // 2:
-            self._high = min(self._high, os.fstat(descriptor).st_size // HUGE * HUGE)
-            self._memory = self._mapped() if self._low < self._high else None
+    def __init__(
+        self, tell: Callable[[int, int, int], None] = advise, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._tell, self._clock = tell, clock
+        self._not_before = -1e9  # the time when it may be asked again
+        self._asked, self._seconds = 0, 0.0  # for how many bytes, and how long that took
 
-    def _mapped(self) -> mmap.mmap | None:
-        size = self._high - self._low
-        try:
-            memory = map_aligned(lambda: mmap.mmap(self._descriptor, size, offset=self._low))
-        except OSError as error:
-            if not is_refusal(error) or is_interruption(error):
-                raise
-            return None
-        return None if address_of(memory) % HUGE else memory
+    def give(self, descriptor: int, start: int, stop: int) -> None:
+        """Give huge pages to a part of a file of shared memory, as far as there are any.
 
-    def give(self, start: int, stop: int) -> None:
-        """Give huge pages to a piece of the part, as far as there are any. Small ones are still to be given to it.
+        A page of which the part has half or less is left out. What else is in one stays as it is, also when others
+        write to it just now.
 
         Args:
-            start: where the piece begins.
-            stop: where it ends, no further than the next multiple of ``PIECE``.
+            descriptor: of the file.
+            start: where the part begins, in bytes.
+            stop: where it ends.
         """
-        low, high = max(start // HUGE * HUGE, self._low), min(align(stop, HUGE), self._high)
-        if self._memory is None or low >= high:
+        if sys.platform != "linux" or stop - start <= HUGE // 2:
             return
-        began = time.thread_time()
+        low, high = align(start - HUGE // 2 + 1, HUGE), (stop + HUGE // 2 - 1) // HUGE * HUGE
+        high = min(high, os.fstat(descriptor).st_size // HUGE * HUGE)
+        for piece in range(low, high, PIECE):
+            if self._clock() < self._not_before:
+                return
+            self._give_piece(descriptor, piece, min(PIECE, high - piece))
+
+    def _give_piece(self, descriptor: int, start: int, size: int) -> None:
+        began = self._clock()
         try:
-            for page in range(low, high, HUGE):  # of nothing at all the kernel makes none
-                os.pwrite(self._descriptor, b"\0", max(page, start))
-            self._memory.madvise(_MADV_COLLAPSE, low - self._low, high - low)
+            self._collapse(descriptor, start, size)
         except OSError as error:
             if not is_refusal(error) or is_interruption(error):
                 raise
             if error.errno != errno.EAGAIN:  # which is about this piece alone
-                self._memory = None
-        spent = time.thread_time() - began
-        self._slow += spent if spent > _SLOW else 0.0
-        if self._slow > _MOST_SLOW:
-            self._memory = None
+                self._rest()
+            return
+        seconds = self._clock() - began
+        self._asked, self._seconds = self._asked + size, self._seconds + seconds
+        if seconds > _LONG_SECONDS or self._seconds > _ALLOWED_SECONDS + self._asked / _BYTES_PER_SECOND:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._not_before = self._clock() + _PAUSE_SECONDS
+        self._asked, self._seconds = 0, 0.0
+
+    def _collapse(self, descriptor: int, start: int, size: int) -> None:
+        """Through a mapping of its own, since only one that lies as the file does will do."""
+        around = _mapped(None, size + HUGE, 0, _NOTHING, -1, 0)
+        if around is None:
+            raise _refusal()
+        try:
+            address = align(around, HUGE)
+            protection = mmap.PROT_READ | mmap.PROT_WRITE
+            if _mapped(address, size, protection, mmap.MAP_SHARED | _MAP_FIXED, descriptor, start) is None:
+                raise _refusal()
+            for page in range(address, address + size, HUGE):  # of nothing at all the kernel makes none
+                self._tell(page, mmap.PAGESIZE, _MADV_POPULATE_WRITE)
+            self._tell(address, size, _MADV_COLLAPSE)
+        finally:
+            _libc.munmap(around, size + HUGE)
+
+
+huge_pages = HugePages()

@@ -22,7 +22,7 @@ from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.ring import files, limits
-from datarax_mp.ring.huge_pages import map_aligned
+from datarax_mp.ring.huge_pages import HUGE, map_aligned
 
 log = logging.getLogger("datarax_mp")
 
@@ -125,12 +125,13 @@ class Segment:
     def _make_sure_of(self, size: int) -> None:
         """Where a control group has no memory left, the kernel kills; so it is asked for now and then."""
         now = time.monotonic()
-        if size > self._left or now - self._looked > _LOOK_SECONDS:
+        most = min(size + HUGE, self.unreserved)  # with what huge pages take beyond its ends
+        if most > self._left or now - self._looked > _LOOK_SECONDS:
             room = limits.room()
             self._looked, self._left = now, math.inf if room is None else room.size
-            if room is not None and size > room.size:
+            if room is not None and most > room.size:
                 raise _too_small(size, *self._words, room)
-        self._left -= size
+        self._left -= most
 
     def map(self, *, writable: bool = True, private: bool = False, kind: type[mmap.mmap] | None = None) -> mmap.mmap:
         """Map the whole segment into this process, where its huge pages are such, if it has any.
@@ -146,9 +147,9 @@ class Segment:
             make = partial(kind or mmap.mmap, self.fd, self.size, flags=flags, prot=protection)
             try:
                 with standard_occupied():  # a mapping has a copy of the descriptor
-                    self._map = map_aligned(make)
+                    self._map = map_aligned(make, self.size)
             except OSError as error:
-                if not is_refusal(error):
+                if not is_refusal(error) or is_interruption(error):
                     raise
                 raise _unmapped(error, self.size) from error
         return self._map

@@ -8,8 +8,8 @@ import mmap
 import os
 import random
 import re
+import signal
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import pytest
 
 from datarax_mp import MapBatch, Pipeline
 from datarax_mp.core.compare import address_of
-from datarax_mp.ring import Ring, Segment
-from datarax_mp.ring.huge_pages import HUGE, PIECE, map_aligned
+from datarax_mp.ring import Ring, Segment, files
+from datarax_mp.ring.files import has_huge_pages
+from datarax_mp.ring.huge_pages import HUGE, PIECE, HugePages, map_aligned
 
 
 def in_huge_pages(start: int = 0, stop: int = 1 << 64) -> int:
@@ -48,15 +49,8 @@ def allocated(segment: Segment) -> int:
 @pytest.fixture
 def kernel_has_them() -> None:
     """Leave a test out where the kernel has no huge pages to give, or does not know how."""
-    with tempfile.TemporaryFile(dir="/dev/shm") as file:
-        file.truncate(HUGE)
-        file.write(b"1")
-        file.flush()
-        memory = map_aligned(lambda: mmap.mmap(file.fileno(), HUGE))
-        try:
-            memory.madvise(25)
-        except OSError as error:
-            pytest.skip(f"this kernel gives no huge pages: {error}")
+    if not has_huge_pages():
+        pytest.skip("this kernel gives no huge pages")
 
 
 @pytest.mark.needs("proc", "collapse")
@@ -65,12 +59,12 @@ def test_data_that_is_placed_lies_in_huge_pages_in_this_process_and_in_workers()
     def count(batch: dict[str, Any]) -> dict[str, Any]:
         return {"sum": batch["x"].sum(axis=1), "huge": np.full(len(batch["x"]), in_huge_pages())}
 
-    source = {"x": np.arange(4 * PIECE // 8).reshape(-1, 1024)}
+    source = {"x": np.arange(16 * HUGE // 8).reshape(-1, 1024)}
     expected = source["x"].sum(axis=1).tolist()
     with Pipeline(source=source, stages=[MapBatch(count)], batch_size=64, num_workers=2, output="numpy") as pipeline:
         batches = list(pipeline)
     assert [value for batch in batches for value in batch["sum"].tolist()] == expected
-    assert max(batch["huge"].max() for batch in batches) >= 4 * PIECE
+    assert max(batch["huge"].max() for batch in batches) >= 16 * HUGE
 
 
 @pytest.mark.needs("proc", "collapse", "fallocate")
@@ -108,37 +102,93 @@ def test_what_lies_beside_a_part_that_gets_its_pages_stays_as_it_is(seed: int) -
         assert memory[start:stop] == bytes([number]) * (stop - start)
 
 
+class Kernel:
+    """One that is asked for huge pages and gives none; each call takes some seconds.
+
+    Attributes:
+        now: the time.
+        pieces: bytes of what huge pages were asked for.
+    """
+
+    def __init__(self, number: int = 0, seconds: float = 0.0) -> None:
+        self.number, self.seconds = number, seconds
+        self.now = 0.0
+        self.pieces: list[int] = []
+
+    def tell(self, address: int, size: int, advice: int) -> None:
+        if size == mmap.PAGESIZE:
+            return  # that there is to be a page
+        self.pieces.append(size)
+        self.now += self.seconds
+        if self.number:
+            raise OSError(self.number, os.strerror(self.number))
+
+    def ask(self, pages: HugePages, size: int) -> list[int]:
+        """The bytes that are asked for when so many are wanted."""
+        self.pieces.clear()
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            pages.give(file.fileno(), 0, size)
+        return self.pieces
+
+
+def test_pages_are_asked_for_piece_by_piece_and_no_further_than_the_last_whole_one() -> None:
+    kernel = Kernel()
+    pages = HugePages(kernel.tell, lambda: kernel.now)
+    assert kernel.ask(pages, 2 * PIECE + 3 * HUGE + mmap.PAGESIZE) == [PIECE, PIECE, 3 * HUGE]
+    assert kernel.ask(pages, HUGE - mmap.PAGESIZE) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOMEM, errno.EPERM])
+def test_a_kernel_that_refuses_is_asked_again_after_a_while(number: int) -> None:
+    kernel = Kernel(number)
+    pages = HugePages(kernel.tell, lambda: kernel.now)
+    assert kernel.ask(pages, 3 * PIECE) == [PIECE]
+    assert kernel.ask(pages, 3 * PIECE) == []
+    kernel.now += 60
+    assert kernel.ask(pages, 3 * PIECE) == [PIECE]
+
+
+def test_what_is_refused_for_a_moment_is_asked_for_the_next_piece() -> None:
+    kernel = Kernel(errno.EAGAIN)
+    assert kernel.ask(HugePages(kernel.tell, lambda: kernel.now), 3 * PIECE) == [PIECE] * 3
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.002, 60), (0.08, 60), (0.2, 40), (0.5, 1)])
+def test_a_kernel_that_has_to_make_room_is_not_asked_for_all(seconds: float, most: int) -> None:
+    kernel = Kernel(seconds=seconds)
+    pages = HugePages(kernel.tell, lambda: kernel.now)
+    asked = len(kernel.ask(pages, 60 * PIECE))
+    assert asked <= most
+    assert (asked == 60) == (most == 60)
+    assert asked == 60 or not kernel.ask(pages, PIECE)
+
+
 @pytest.mark.needs("fallocate")
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOMEM, errno.EAGAIN, errno.EPERM])
-def test_what_the_kernel_refuses_is_done_with_small_pages(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    class Refusing(mmap.mmap):
-        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
-            asked.append(option)
-            raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(mmap, "mmap", Refusing)
+def test_no_kernels_word_is_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel()
+    monkeypatch.setattr(files, "huge_pages", HugePages(kernel.tell))
     segment = Segment.create(3 * PIECE, "a test", "-")
-    assert allocated(segment) == 3 * PIECE
-    assert len(asked) == (3 if number == errno.EAGAIN else 1)  # the one that is said of a moment is asked again
-    segment.map()[-1] = 1
+    assert kernel.pieces == [PIECE] * 3
+    assert allocated(segment) == segment.size
 
 
-@pytest.mark.needs("fallocate")
-def test_a_kernel_that_has_to_look_for_huge_pages_is_not_asked_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    seconds = itertools.count()
+@pytest.mark.needs("proc")
+def test_what_a_signal_handler_raises_comes_through_and_nothing_stays_mapped() -> None:
+    def too_late(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "not now")
 
-    class Patient(mmap.mmap):
-        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
-            asked.append(option)
+    def tell(*_: int) -> None:
+        signal.raise_signal(signal.SIGUSR2)
 
-    monkeypatch.setattr(mmap, "mmap", Patient)
-    monkeypatch.setattr(time, "thread_time", lambda: float(next(seconds)))
-    segment = Segment.create(20 * PIECE, "a test", "-")
-    assert 1 <= len(asked) <= 4
-    assert allocated(segment) == segment.size  # nor is it believed to have given any
+    before, handler = mapped(), signal.signal(signal.SIGUSR2, too_late)
+    try:
+        with tempfile.TemporaryFile() as file, pytest.raises(OSError, match="not now"):
+            file.truncate(HUGE)
+            HugePages(tell).give(file.fileno(), 0, HUGE)
+    finally:
+        signal.signal(signal.SIGUSR2, handler)
+    assert mapped() == before
 
 
 @pytest.mark.needs("proc")
@@ -148,7 +198,7 @@ def test_a_mapping_begins_where_a_huge_page_may_and_nothing_else_stays_mapped(si
     descriptors, before = psutil.Process().num_fds(), mapped()
     kept = []
     for number in range(12):
-        memory = map_aligned(lambda: mmap.mmap(segment.fd, segment.size))
+        memory = map_aligned(lambda: mmap.mmap(segment.fd, segment.size), segment.size)
         assert address_of(memory) % HUGE == 0
         if number % 3:  # otherwise there is a gap from here on
             kept.append(memory)
@@ -169,11 +219,14 @@ def mapped() -> int:
 
 def test_where_there_is_room_for_one_mapping_alone_it_is_taken_where_it_lies() -> None:
     made: list[mmap.mmap] = []
+    size = 3 * HUGE
 
     def make() -> mmap.mmap:
         if made:
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        made.append(mmap.mmap(-1, 3 * HUGE + mmap.PAGESIZE))
-        return made[0]
+        memory = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        made.append(memory)
+        return memory
 
-    assert map_aligned(make) is made[0]
+    found = map_aligned(make, size)  # which does not fit where it should lie
+    assert found is made[0]
