@@ -22,7 +22,7 @@ from datarax_mp.order.left_out import NOTHING, LeftOut
 from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline import state as states
 from datarax_mp.pipeline.blueprint import Blueprint
-from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.session import Resumed, Session
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.survivors import Survivors, survivors
 from datarax_mp.recipe.layouts import Layouts
@@ -114,17 +114,29 @@ class Course:
         assert self._session is not None
         return self._session
 
-    def renewed(self) -> Session:
-        """The same before an epoch: what filters depend on may have changed since the last one.
+    def renew(self, *, here: bool = False) -> None:
+        """Before an iterator begins: what filters depend on may have changed since the last one did.
+
+        Args:
+            here: whether it begins where the newest one is, instead of at the next epoch.
 
         Raises:
             ValueError: it has, in the middle of an epoch.
         """
         if self._survivors is not None:
-            self._filter()
-        return self.prepare()
+            self._filter(self.cursor.at if here else self.next)
+        self.prepare()
 
-    def _filter(self) -> None:
+    def session(self, order: Order) -> Session:
+        """What makes the batches of an order that somebody has a position in; it is the one in force from now on."""
+        session = self.prepare()
+        if order is not self._order and order != self._order:
+            self._net()  # closes the session; iterators that still use it free it when they end
+            session = self._open(order)
+            self._fingerprint = self._print(order)
+        return session
+
+    def _filter(self, at: Position | None = None) -> None:
         """Find out which records filters leave, unless that is known; what follows from it is set up anew."""
         began = time.perf_counter()
         found = survivors(self._blueprint.source, self._blueprint.config, last=self._survivors)
@@ -135,7 +147,7 @@ class Course:
             return
         order, epoch = self.all, 0
         if self._session is not None:
-            order, epoch, step = self.next
+            order, epoch, step = self.next if at is None else at
             if step or order.first(epoch):
                 raise ValueError(
                     "the source or a stage before the last Filter or FlatMap was changed in the middle of an epoch "
@@ -165,24 +177,48 @@ class Course:
 
     def dump(self, position: Position) -> dict[str, Any]:
         """A position, which there is only once it is known which records there are, as a state."""
-        return states.dump(position, self._fingerprint, self.left_out)
+        # An iterator may still follow an order that is not in force any more.
+        known = position.order is self._order or position.order == self._order
+        return states.dump(position, self._fingerprint if known else self._print(position.order), self.left_out)
 
-    def resume(self, state: Any, elastic: bool) -> tuple[Session, Position]:
-        """The position that a state names, and what makes the batches there; ``elastic`` as in ``set_state``.
+    def resume(self, state: Any, elastic: bool) -> None:
+        """Have the next iterator begin where a state was taken; ``elastic`` as in ``set_state``.
 
         Raises:
             TypeError: it is no state.
             ValueError: it belongs to another pipeline.
         """
-        session = self.prepare()
+        position = self._load(state, elastic)
+        cursor = Cursor(position)
+        self.next, self.cursor = position, cursor  # without a call in between
+
+    def resume_iterator(self, state: Any, elastic: bool, cursor: Cursor, reach: Reach) -> Resumed:
+        """The same for an iterator; if it is the newest one, the next one begins behind it.
+
+        Args:
+            state: the state.
+            elastic: as in ``set_state``.
+            cursor: the iterator's.
+            reach: how far it goes.
+
+        Raises:
+            TypeError: it is no state.
+            ValueError: it belongs to another pipeline.
+        """
+        position = self._load(state, elastic)
+        session, reach = self.session(position.order), dataclasses.replace(reach, left_out=self.left_out)
+        if self.cursor is cursor:
+            self.next = position.behind(reach)
+        return Resumed(session, position, reach)
+
+    def _load(self, state: Any, elastic: bool) -> Position:
+        self.prepare()
         position, left_out = states.load(state, self._fingerprint, self._order, elastic=elastic)
         if position.order != self._order:
             self._blueprint.check_rows(position.order)
-            self._net()  # closes the session; iterators that still use it free it when they end
-            session = self._open(position.order)
-            self._fingerprint = self._print(position.order)
+        self.session(position.order)
         self.left_out = left_out
-        return session, position
+        return position
 
     def close(self, deadline: float) -> None:
         """Free what no iterator uses, when workers have finished what they are at; at the deadline they are killed."""

@@ -24,7 +24,7 @@ from datarax_mp.ledger.book import Ledger
 from datarax_mp.ledger.entries import Entry
 from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.clocked import Clocked
-from datarax_mp.pipeline.session import Session, Work
+from datarax_mp.pipeline.session import Resumed, Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.pipeline.torch_names import TorchNames
@@ -92,7 +92,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         cursor: where to start; it is moved on as batches are received.
         prefetch_size: how many batches stand ready ahead of the user.
         dump_state: makes a state of a position.
-        resume: reads one, and says which session serves it.
+        resume: reads one, for the iterator with a cursor and a reach, and says how that goes on.
         skips: told of skipped records when the user gets the batch that lacks them; None if nobody is to know.
         reach: how far it goes.
         chunks: which of them come together, or None.
@@ -105,7 +105,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         cursor: Cursor,
         prefetch_size: int,
         dump_state: Callable[[Position], dict[str, Any]],
-        resume: Callable[[Any, bool], tuple[Session, Position]],
+        resume: Callable[[Any, bool, Cursor, Reach], Resumed],
         skips: Skips | None,
         *,
         reach: Reach = ONE_EPOCH,
@@ -384,11 +384,11 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             TypeError: it is no state.
             ValueError: it belongs to another pipeline; the message names what differs.
         """
-        session, position = self._resume(state, elastic)
+        session, position, reach = self._resume(state, elastic, self._cursor, self._reach)
 
         def begin_anew() -> None:
             self._end(True)
-            self._session, self._cursor.at = session, position
+            self._session, self._cursor.at, self._reach = session, position, reach
             self._reset()
             self._begin()
 

@@ -74,8 +74,8 @@ class Onward(Generic[Yielded]):
         >>> pipeline.at(epoch=0, step=1)["x"].tolist() == wanted
         True
         """
-        session = self._renewed()
-        order = self._course.order
+        self._renew()
+        session, order = self._course.prepare(), self._course.order
         epoch, step = check_step(order, epoch, step)
         cursor = Cursor(Position(order, epoch, step))
         iterator = self._iterator(session, cursor, 0, None, reach=Reach(steps=1))
@@ -167,6 +167,9 @@ class Onward(Generic[Yielded]):
         if len(wanted) and (min(wanted) < 0 or max(wanted) >= known):
             raise IndexError(f"steps {min(wanted)} to {max(wanted)}: epoch {number} has {known} steps, from 0")
         self._course.left_out = self._course.left_out.with_steps(number, wanted)
+        going, self._going = self._going, None  # ``step`` and ``scan`` begin an iterator anew
+        if going is not None:
+            going.iterator.close()
 
     def step(self) -> dict[str, Any]:
         """The next batch as a dict of arrays, where the newest iterator is; the next epoch follows by itself.
@@ -257,8 +260,9 @@ class Onward(Generic[Yielded]):
             iterator, began = self._at_hand(wanted)
             for item in iterator:
                 return item
-            if fresh and began:
-                raise ValueError(f"epoch {self._course.cursor.at.epoch - 1} has no batch, so there is no next one")
+            order, epoch, _ = self._course.cursor.at
+            if fresh and began and not order.steps(epoch - 1):
+                raise ValueError(f"epoch {epoch - 1} has no batch, so there is no next one")
             fresh = True
 
     def _at_hand(self, wanted: Callable[[int, int], Chunks | None]) -> tuple[Iterator[Any], bool]:
@@ -277,15 +281,14 @@ class Onward(Generic[Yielded]):
 
     def _begin(self, chunks: Chunks | None = None, *, here: bool = False) -> PipelineIterator[Yielded]:
         """An iterator for the next epoch, or from ``here`` on, where the newest one is."""
-        session, course = self._renewed(), self._course
+        self._renew(here=here)
+        course = self._course
         before = course.next
         # Where ``scan`` is to have a chunk's end is known of one epoch alone.
         epochs = self._config.num_epochs if chunks is None or chunks.every is None else 1
         reach = Reach(epochs, left_out=course.left_out)
         start = course.cursor.at if here else course.upcoming(reach)
-        end = reach.end(start.epoch)
-        following = Position(start.order, start.epoch + 1 if end is None else end, 0)
-        cursor = Cursor(start)
+        session, following, cursor = course.session(start.order), start.behind(reach), Cursor(start)
         prefetch_size, ledger = self._config.options.prefetch_size, self._ledger
         iterator = self._iterator(
             session, cursor, prefetch_size, self._skips, reach=reach, chunks=chunks, ledger=ledger
@@ -302,12 +305,12 @@ class Onward(Generic[Yielded]):
                 for_user(error)
             raise
 
-    def _renewed(self) -> Session:
+    def _renew(self, *, here: bool = False) -> None:
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
         if self._records is not None:
             arguments.check_length(self._blueprint.source, self._records)
-        return self._course.renewed()
+        self._course.renew(here=here)
 
     def _iterator(
         self,
@@ -326,7 +329,7 @@ class Onward(Generic[Yielded]):
             cursor,
             prefetch_size,
             course.dump,
-            course.resume,
+            course.resume_iterator,
             skips,
             reach=reach,
             chunks=chunks,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from datarax_mp.pipeline.course import Course
-from datarax_mp.pipeline.state import Cursor
 from datarax_mp.pipeline.torch_names import TorchNames
 
 
@@ -53,6 +52,4 @@ class Position(TorchNames):
         >>> [batch["x"].tolist() for batch in after]
         [[3, 4, 5, 6], [7, 8, 9]]
         """
-        _, position = self._course.resume(state, elastic)
-        cursor = Cursor(position)
-        self._course.next, self._course.cursor = position, cursor  # without a call in between
+        self._course.resume(state, elastic)

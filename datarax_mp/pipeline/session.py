@@ -11,7 +11,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.waker import Waker
@@ -290,3 +290,17 @@ class Work:
         ring, self.ring = self.ring, None
         if ring is not None:
             ring.close()
+
+
+class Resumed(NamedTuple):
+    """Where an iterator goes on.
+
+    Attributes:
+        session: what makes the batches there.
+        position: the place.
+        reach: how far it goes from there.
+    """
+
+    session: Session
+    position: Position
+    reach: Reach

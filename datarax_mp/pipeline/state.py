@@ -41,6 +41,7 @@ import numpy as np
 from datarax_mp.order import Order, Sequential
 from datarax_mp.order.lanes import LaneOrder
 from datarax_mp.order.left_out import LeftOut
+from datarax_mp.order.reach import Reach
 from datarax_mp.order.readings import dealt_as
 from datarax_mp.pipeline.lanes import dump_cursors, told
 
@@ -68,6 +69,11 @@ class Position(NamedTuple):
     order: Order
     epoch: int
     step: int
+
+    def behind(self, reach: Reach) -> Position:
+        """Where a stream ends that begins here; of one without end, the next epoch."""
+        end = reach.end(self.epoch)
+        return Position(self.order, self.epoch + 1 if end is None else end, 0)
 
 
 class Cursor:

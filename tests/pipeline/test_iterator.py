@@ -15,9 +15,10 @@ from datarax_mp.core.errors import WorkerError
 from datarax_mp.core.strays import claim
 from datarax_mp.core.waker import Waker
 from datarax_mp.order import Order, Sequential
+from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.iterator import PipelineIterator
 from datarax_mp.pipeline.options import Options
-from datarax_mp.pipeline.session import Session
+from datarax_mp.pipeline.session import Resumed, Session
 from datarax_mp.pipeline.skips import SkippedRecord, Skips
 from datarax_mp.pipeline.state import Cursor, Position
 from datarax_mp.recipe.recipe import Recipe
@@ -71,8 +72,8 @@ class Setting:
     def dump(position: Position) -> dict[str, Any]:
         return {"epoch": position.epoch, "step": position.step}
 
-    def resume(self, state: Mapping[str, Any], _: bool) -> tuple[Session, Position]:
-        return self.session, Position(ORDER, state["epoch"], state["step"])
+    def resume(self, state: Mapping[str, Any], _: bool, cursor: Cursor, reach: Reach) -> Resumed:
+        return Resumed(self.session, Position(ORDER, state["epoch"], state["step"]), reach)
 
     def tell(self, skipped: SkippedRecord) -> None:
         self.telling()

@@ -374,6 +374,74 @@ def test_an_iterator_resumes_elastically_too_and_others_stay_where_they_are() ->
         assert flat(numbers(other)) == flat(whole(1))[5:]
 
 
+def told_truly(batches: Any) -> list[list[int]]:
+    """The records of each batch, which are those that its metadata names."""
+    found = []
+    for batch in batches:
+        found.append(np.asarray(batch["n"]).tolist())
+        assert [one.index for one in batch.metadata] == found[-1]
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pipeline_goes_on_behind_its_newest_iterator_wherever_that_was_set_to(workers: int) -> None:
+    with make() as pipeline:
+        numbers(pipeline)
+        received, state = take(pipeline, 3)
+    with make(workers, batch_size=5) as pipeline:
+        iterator = iter(pipeline)
+        iterator.set_state(state, elastic=True)
+        rest = flat(told_truly(iterator))
+        assert flat(received) + rest == flat(whole(2)[7:])
+        assert pipeline.epoch == 2
+        assert flat(told_truly(pipeline)) == flat(whole(3)[14:])
+        assert pipeline.get_state()["epoch"] == 3
+    with make(workers) as pipeline:
+        iterator = iter(pipeline)
+        iterator.set_state(state)
+        assert told_truly(iterator) == whole(2)[7 + 3 :]
+        assert told_truly(pipeline) == whole(3)[14:]
+
+
+def test_a_state_for_an_older_iterator_leaves_the_pipeline_where_it_is() -> None:
+    with make(seed=1) as pipeline:
+        _, state = take(pipeline, 2)
+    with make(1) as other, make(1, batch_size=6) as pipeline:
+        expected = [told_truly(other) for _ in range(2)]
+        older, newest = iter(pipeline), iter(pipeline)
+        older.set_state(state, elastic=True)
+        with make(seed=1) as wanted:
+            assert flat(told_truly(older)) == flat(told_truly(wanted))[16:]
+        assert newest.get_state()["seed"] != state["seed"]
+        assert flat(told_truly(newest)) == flat(expected[1])
+        told_truly(pipeline)
+        pipeline.set_state(newest.get_state())
+
+
+def test_steps_that_a_state_leaves_out_are_left_out_by_the_iterator_that_it_is_set_for() -> None:
+    with make() as pipeline:
+        pipeline.skip(range(1, 4))
+        state = pipeline.get_state()
+        without = numbers(pipeline)
+    with make() as pipeline:
+        begun = pipeline.get_state()
+        iterator = iter(pipeline)
+        iterator.set_state(state)
+        assert numbers(iterator) == without
+        iterator = iter(pipeline)
+        iterator.set_state(begun)
+        assert numbers(iterator) == whole(1)
+
+
+def test_steps_are_left_out_of_what_step_goes_on_with_and_of_a_whole_epoch() -> None:
+    with make(0) as pipeline:
+        received = [np.asarray(pipeline.step()["n"]).tolist()]
+        pipeline.skip(range(2, 6), epoch=0)
+        pipeline.skip(range(7), epoch=1)
+        received += [np.asarray(pipeline.step()["n"]).tolist() for _ in range(3)]
+    assert received == [whole(1)[0], whole(1)[1], whole(1)[6], whole(3)[14]]
+
+
 def test_an_ordered_source_may_have_grown_and_a_shuffled_one_may_not() -> None:
     with make(shuffle=False) as pipeline:
         received, state = take(pipeline, 3)
