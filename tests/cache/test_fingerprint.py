@@ -15,9 +15,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import zarr
 
 from datarax_mp import MemorySource, MemorySourceConfig
 from datarax_mp.cache.fingerprint import FingerprintError, fingerprint
+from datarax_mp.formats.zarr import ZarrSource
 from datarax_mp.stages.map_element import MapElement
 from datarax_mp.storage.options import Storage
 from datarax_mp.storage.remote import Remote
@@ -196,6 +198,23 @@ def test_memory_counts_by_what_it_holds_wherever_it_lies_and_not_by_where_it_sta
     assert of(placed) == before
     assert of(MemorySource(MemorySourceConfig(), {"x": np.arange(1, 1001), "text": ["a"] * 1000})) != before
     assert of(MemorySource(MemorySourceConfig(), {"y": np.arange(1000), "text": ["a"] * 1000})) != before
+
+
+def test_a_path_of_a_folder_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    before = of(tmp_path)
+    assert before == of(tmp_path)
+    (tmp_path / "b").touch()
+    assert of(tmp_path) != before
+
+
+def test_a_zarr_store_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        zarr.save_group(str(tmp_path / "train.zarr"), x=np.arange(3))
+        found.append(of(ZarrSource(tmp_path / "train.zarr")))
+        assert of(ZarrSource(tmp_path / "train.zarr")) == found[-1]
+    assert found[0] != found[1]
 
 
 def test_handles_and_what_is_found_when_it_is_needed_do_not_count(tmp_path: Path) -> None:
