@@ -159,9 +159,11 @@ class _Walk:
             return _hashed(*parts, *(self.of(part, name) for part in data))
         if isinstance(value, MemorySource):
             value.refresh()
-            return _hashed(*parts, self.of(dict(value.columns_by_path), name))
+            parts.append(self.of(dict(value.columns_by_path), name))
+            if kind is MemorySource:
+                return _hashed(*parts)
         if callable(files := getattr(kind, "data_files", None)):
-            parts.append(stamps(map(os.fsencode, files(value))))
+            parts.append(stamps(map(os.fsencode, filter(_is_path, files(value)))))
         reduced = _reduced(value, name)
         if isinstance(reduced, str):
             return _hashed(*parts, reduced.encode())
@@ -173,10 +175,11 @@ class _Walk:
 
     def _attributes(self, value: Any, state: Mapping[str, Any], name: str) -> list[bytes]:
         found = []
+        known = _kept_by_memory_source() if isinstance(value, MemorySource) else ()
         for attribute, part in sorted(state.items(), key=lambda item: str(item[0])):
             if isinstance(getattr(type(value), str(attribute), None), functools.cached_property):
                 continue
-            if part is None or isinstance(part, _NOT_WHAT):
+            if attribute in known or part is None or type(part) in _NOT_WHAT:
                 continue
             if data_of(part, f"{name}.{attribute}") == []:
                 continue  # such a handle is not there before it is needed
@@ -201,6 +204,17 @@ def _reduced(value: Any, name: str) -> Any:
 
 def _listed(part: Any) -> Any:
     return list(part) if hasattr(part, "__next__") else part
+
+
+def _is_path(value: Any) -> bool:
+    """Whether it names a file: what a class that is derived from one of ours calls ``files`` may be something else."""
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
+@functools.cache
+def _kept_by_memory_source() -> frozenset[str]:
+    """The attributes that a MemorySource has by itself; a class that is derived from it may have others."""
+    return frozenset(vars(MemorySource(MemorySourceConfig(), np.zeros(1)))) - {"config"}  # it may be derived, too
 
 
 def surroundings() -> list[Any]:

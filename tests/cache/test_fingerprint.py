@@ -200,6 +200,27 @@ def test_memory_counts_by_what_it_holds_wherever_it_lies_and_not_by_where_it_sta
     assert of(MemorySource(MemorySourceConfig(), {"y": np.arange(1000), "text": ["a"] * 1000})) != before
 
 
+class Scaled(MemorySource):
+    """A source whose records depend on more than its columns."""
+
+    def __init__(self, scale: int, **config: Any) -> None:
+        super().__init__(MemorySourceConfig(**config), {"x": np.arange(10)}, rngs=np.random.default_rng(scale))
+        self.scale = scale
+        self.files: list[Any] = [scale]  # which is the name that sources of this package have for their files
+
+    def __getitem__(self, number: int) -> Any:
+        return {"x": super().__getitem__(number)["x"] * self.scale}
+
+
+def test_what_a_class_derived_from_memory_has_beside_its_columns_counts() -> None:
+    one, same = Scaled(2), Scaled(2, shuffle=True)
+    before = of(one)
+    assert before == of(same) != of(Scaled(3))
+    same.place()
+    next(iter(same))
+    assert of(same) == before
+
+
 def test_a_path_of_a_folder_counts_by_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     before = of(tmp_path)
