@@ -11,6 +11,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import os
+import pickle
 import sys
 import weakref
 from collections.abc import Iterable, Mapping
@@ -157,6 +158,8 @@ class _Walk:
         parts = [self.of(kind, name)]
         if (data := data_of(value, name)) is not None:
             return _hashed(*parts, *(self.of(part, name) for part in data))
+        if isinstance(value, pickle.PickleBuffer):
+            return _hashed(*parts, memoryview(value).tobytes())
         if isinstance(value, MemorySource):
             value.refresh()
             parts.append(self.of(dict(value.columns_by_path), name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import ml_dtypes
 import numpy as np
+import pyarrow.compute
 import pytest
 import zarr
 
@@ -132,6 +135,10 @@ def of(value: Any) -> str:
         (np.ones(3, ">i4"), np.full(3, 1 << 24, "<i4")),
         (np.zeros(3, ml_dtypes.float8_e4m3fn), np.zeros(3, ml_dtypes.float8_e5m2)),
         (len, max),
+        (pickle.PickleBuffer(b"a"), pickle.PickleBuffer(b"b")),
+        (pickle.PickleBuffer(np.arange(4)[::2]), pickle.PickleBuffer(np.arange(4)[1::2])),
+        (pyarrow.compute.field("a").isin(["x"]), pyarrow.compute.field("a").isin(["y"])),
+        (datasets.Dataset.from_dict({"a": [1, 2]}), datasets.Dataset.from_dict({"a": [1, 3]})),
     ],
 )
 def test_what_differs_has_another_one(one: Any, other: Any) -> None:
