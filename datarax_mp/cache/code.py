@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from datarax_mp.cache.imports import Unimported, find, imported_by
 from datarax_mp.core.origin import file_of, is_installed
+from datarax_mp.core.strays import is_from_handler
 
 _OURS = __name__.partition(".")[0]
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -184,6 +185,8 @@ def _of_source(content: bytes, file: str, package: str) -> tuple[Sequence[str], 
         try:
             code = compile(content, file, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
+            if is_from_handler():
+                raise
             return (), ()
     return tuple(dict.fromkeys(names_in(code))), tuple(dict.fromkeys(imported_by(code, package)))
 

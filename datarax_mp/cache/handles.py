@@ -17,6 +17,7 @@ import numpy as np
 from datarax_mp.cache.errors import FingerprintError
 from datarax_mp.cache.stamps import stamp
 from datarax_mp.core.refusals import unless_refused
+from datarax_mp.core.strays import is_from_handler
 
 Data: TypeAlias = list[Any] | None
 
@@ -61,6 +62,8 @@ def _of_stream(stream: Any, name: str) -> Data:
         if isinstance(stream, (io.BufferedReader, io.BufferedRandom)):
             return _through(stream.raw, name)
     except ValueError:  # another stream has taken over what it read from (``detach``)
+        if is_from_handler():
+            raise
         return []
     if isinstance(stream, io.BufferedWriter):
         return []

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from datarax_mp.core.origin import file_of, is_installed
 from datarax_mp.core.refusals import unless_refused
+from datarax_mp.core.strays import is_from_handler
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _KNOWN = (sys.stdlib_module_names - {"__main__"}) | {__name__.partition(".")[0]}
@@ -104,6 +105,8 @@ def _spec(name: str, folders: Any) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):
+        if is_from_handler():
+            raise
         return None
 
 

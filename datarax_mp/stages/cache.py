@@ -26,7 +26,7 @@ class Cache(Stage):
 
     **When it is computed anew.** Records are found by a fingerprint of the source, its content or its files (their
     sizes and times of change), the stages before this one, and all code of the user's that these refer to or import
-    when they run; it is taken when an epoch begins, at some 5 µs a file, arrays as quickly as memory is read. An edited
+    when they run; it is taken when an epoch begins, at 5 to 8 µs a file, arrays as quickly as memory is read. An edited
     function, another argument, a changed file, an upgraded package: the records are others' then, and are computed
     again. A source of the user's own says by a method ``data_files()`` which files it reads; those that it holds as
     ``pathlib.Path``, or open for reading, are looked at without that. Of a folder all files count, up to 100,000, but

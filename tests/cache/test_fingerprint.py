@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,23 @@ def test_what_a_class_derived_from_memory_has_beside_its_columns_counts() -> Non
     same.place()
     next(iter(same))
     assert of(same) == before
+
+
+@dataclass(frozen=True)
+class ScaledConfig(MemorySourceConfig):
+    scale: int = 1
+
+
+class Configured(MemorySource):
+    """A source whose records depend on its config."""
+
+    def __init__(self, config: ScaledConfig) -> None:
+        super().__init__(config, {"x": np.arange(10)})
+
+
+def test_a_config_of_a_derived_class_counts() -> None:
+    assert of(Configured(ScaledConfig(scale=2))) == of(Configured(ScaledConfig(scale=2)))
+    assert of(Configured(ScaledConfig(scale=2))) != of(Configured(ScaledConfig(scale=3)))
 
 
 def test_a_path_of_a_folder_counts_by_what_is_in_it(tmp_path: Path) -> None:
