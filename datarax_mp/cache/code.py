@@ -1,7 +1,7 @@
 """What of functions, classes and modules decides what they do, as values that can be hashed.
 
-The user's: their code, and whatever they refer to. What is installed: its name, and the package's version. This
-package's own: all of its code together.
+The user's: their code, and whatever they refer to or import when they run; of a module that nobody has imported yet,
+its file. What is installed: its name, and the package's version. This package's own: all of its code together.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from datarax_mp.cache.imports import Unimported, find, imported_by
 from datarax_mp.core.origin import file_of, is_installed
+from datarax_mp.core.strays import is_from_handler
 
 _OURS = __name__.partition(".")[0]
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -38,6 +41,8 @@ def parts_of(value: Any) -> Parts | None:
         return [("", _named(value.__name__))]
     if isinstance(value, Part):
         return list(_of_part(value))
+    if isinstance(value, Unimported):
+        return list(_of_unimported(value))
     if isinstance(value, types.MethodType):
         return [("", value.__func__), ("its object", value.__self__)]
     if isinstance(value, functools.partial):
@@ -137,6 +142,8 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             found = function.__globals__[variable]
             yield variable, ""
             yield f"{name}, global '{variable}'", _referred(found, names)
+    for module in _found(imported_by(code, function.__globals__.get("__package__") or ""), names):
+        yield f"{name}, import", module
     for attribute, found in sorted(vars(function).items()):
         yield f"{name}.{attribute}", found
 
@@ -158,6 +165,40 @@ def _of_part(part: Part) -> Iterator[tuple[str, Any]]:
         if name in vars(part.module):
             yield "", name
             yield f"{part.module.__name__}.{name}", _referred(vars(part.module)[name], part.names)
+
+
+def _of_unimported(module: Unimported) -> Iterator[tuple[str, Any]]:
+    content = module.content()
+    yield module.name, content
+    names, modules = _of_source(content, module.file, module.package)
+    for other in _found(modules, names):
+        yield f"{module.name}, import", other
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_source(content: bytes, file: str, package: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The names in a file, and the modules that it imports; none where it is not Python: importing it will say so."""
+    if not file.endswith(".py"):
+        return (), ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when it is imported
+        try:
+            code = compile(content, file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            if is_from_handler():
+                raise
+            return (), ()
+    return tuple(dict.fromkeys(names_in(code))), tuple(dict.fromkeys(imported_by(code, package)))
+
+
+def _found(modules: Iterable[str], names: Sequence[str]) -> Iterator[Part | Unimported]:
+    """The user's modules among some; of one that has been imported, what names in the same code take out of it."""
+    for name in modules:
+        for found in find(name):
+            if isinstance(found, Unimported):
+                yield found
+            elif not _is_installed(found):
+                yield _part(found, tuple(names))
 
 
 def _referred(found: Any, names: tuple[str, ...]) -> Any:

@@ -1,9 +1,9 @@
 """A fingerprint of a source and of stages: the same in every process and on every day, as long as they are the same.
 
-Values are hashed by what they hold, functions and classes by their code (``cache.code``), and each part by itself, so
-that it does not matter which objects are shared. What holds no data is left out: handles, locks, what a
-``cached_property`` has found, where a source stands. Hashes are XXH3's of 128 bits
-(https://github.com/Cyan4973/xxHash), which nobody is to be kept from forging.
+Values are hashed by what they hold, functions and classes by their code (``cache.code``), open handles by the data that
+they give (``cache.handles``), and each part by itself, so that it does not matter which objects are shared. What holds
+no data is left out: locks, handles that are only written to, what a ``cached_property`` has found, where a source
+stands. Hashes are XXH3's of 128 bits (https://github.com/Cyan4973/xxHash), which nobody is to be kept from forging.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import os
-import stat
+import pickle
 import sys
 import weakref
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,9 @@ except ImportError as error:
     raise ImportError('Cache needs xxhash: pip install "datarax-mp[cache]"', name=error.name) from error
 
 from datarax_mp.cache import code
+from datarax_mp.cache.errors import FingerprintError as FingerprintError
+from datarax_mp.cache.handles import data_of
+from datarax_mp.cache.stamps import stamp, stamps
 from datarax_mp.core.strays import is_from_handler
 from datarax_mp.ring.mapped import Mappings, is_mapped
 from datarax_mp.shipping.copied_generators import is_generator
@@ -37,16 +40,9 @@ from datarax_mp.storage.options import Storage
 from datarax_mp.storage.remote import Remote
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented)})
-_HANDLES = frozenset(
-    {"_io", "_thread", "threading", "mmap", "sqlite3", "socket", "select", "zipfile", "tarfile", "h5py"}
-)
 _NOT_WHAT = (Number, MemorySourceConfig, Storage)  # which record comes when, or how it is reached, and not what it is
 
 _of_objects: weakref.WeakKeyDictionary[ObjectColumn, bytes] = weakref.WeakKeyDictionary()
-
-
-class FingerprintError(TypeError):
-    """It cannot be known whether a source or a stage is what it was; the message says of what."""
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -128,7 +124,7 @@ class _Walk:
             where = None if value.tag else dict(value.storage.options)  # an ETag tells two servers' files apart
             return self._several("remote", (str(value), value.size, value.tag, where), name)
         if isinstance(value, os.PathLike):
-            return _hashed(b"path", os.fsencode(value), _stamp(os.fsencode(value)))
+            return _hashed(b"path", os.fsencode(value), stamp(os.fsencode(value)))
         return self._object(value, kind, name)
 
     def _several(self, kind: str, values: Iterable[Any], name: str) -> bytes:
@@ -148,7 +144,7 @@ class _Walk:
             if place is not None and place.file.mode != "c" and place.file.segment is None:
                 offset = place.offset + array.__array_interface__["data"][0] - low
                 where = f"{offset}{array.strides}".encode()
-                return _hashed(head, where, os.fsencode(place.file.path), _stamp(os.fsencode(place.file.path)))
+                return _hashed(head, where, os.fsencode(place.file.path), stamp(os.fsencode(place.file.path)))
         return _hashed(head, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def _objects(self, column: ObjectColumn, name: str) -> bytes:
@@ -160,11 +156,17 @@ class _Walk:
 
     def _object(self, value: Any, kind: type, name: str) -> bytes:
         parts = [self.of(kind, name)]
+        if (data := data_of(value, name)) is not None:
+            return _hashed(*parts, *(self.of(part, name) for part in data))
+        if isinstance(value, pickle.PickleBuffer):
+            return _hashed(*parts, memoryview(value).tobytes())
         if isinstance(value, MemorySource):
             value.refresh()
-            return _hashed(*parts, self.of(dict(value.columns_by_path), name))
+            parts.append(self.of(dict(value.columns_by_path), name))
+            if kind is MemorySource:
+                return _hashed(*parts)
         if callable(files := getattr(kind, "data_files", None)):
-            parts.append(_stamps(map(os.fsencode, files(value))))
+            parts.append(stamps(map(os.fsencode, filter(_is_path, files(value)))))
         reduced = _reduced(value, name)
         if isinstance(reduced, str):
             return _hashed(*parts, reduced.encode())
@@ -176,11 +178,14 @@ class _Walk:
 
     def _attributes(self, value: Any, state: Mapping[str, Any], name: str) -> list[bytes]:
         found = []
+        known = _kept_by_memory_source() if isinstance(value, MemorySource) else ()
         for attribute, part in sorted(state.items(), key=lambda item: str(item[0])):
             if isinstance(getattr(type(value), str(attribute), None), functools.cached_property):
                 continue
-            if part is None or type(part).__module__.partition(".")[0] in _HANDLES or isinstance(part, _NOT_WHAT):
-                continue  # a handle is not there before it is needed
+            if attribute in known or part is None or type(part) in _NOT_WHAT:
+                continue
+            if data_of(part, f"{name}.{attribute}") == []:
+                continue  # such a handle is not there before it is needed
             if attribute == "rngs" and isinstance(value, SaysFacts):
                 continue
             found += [str(attribute).encode(), self.of(part, f"{name}.{attribute}")]
@@ -188,8 +193,6 @@ class _Walk:
 
 
 def _reduced(value: Any, name: str) -> Any:
-    if type(value).__module__.partition(".")[0] in _HANDLES:
-        return ""
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         return value.__reduce_ex__(5) if reduce is None else reduce(value)
@@ -206,22 +209,15 @@ def _listed(part: Any) -> Any:
     return list(part) if hasattr(part, "__next__") else part
 
 
-def _stamp(path: bytes) -> bytes:
-    """Size and time of change of a file; nothing of a folder, or where there is none: reading it will say so."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        if is_from_handler():
-            raise
-        return b""
-    return f"{status.st_size} {status.st_mtime_ns}".encode() if stat.S_ISREG(status.st_mode) else b""
+def _is_path(value: Any) -> bool:
+    """Whether it names a file: what a class that is derived from one of ours calls ``files`` may be something else."""
+    return isinstance(value, (str, bytes, os.PathLike))
 
 
-def _stamps(paths: Iterable[bytes]) -> bytes:
-    hashed = xxh3_128()
-    for path in paths:
-        hashed.update(path + b"\0" + _stamp(path) + b"\0")
-    return hashed.digest()
+@functools.cache
+def _kept_by_memory_source() -> frozenset[str]:
+    """The attributes that a MemorySource has by itself; a class that is derived from it may have others."""
+    return frozenset(vars(MemorySource(MemorySourceConfig(), np.zeros(1)))) - {"config"}  # it may be derived, too
 
 
 def surroundings() -> list[Any]:

@@ -157,6 +157,14 @@ class Folder:
         return True
 
 
+def is_kept(path: bytes) -> bool:
+    """Whether a folder within another one is where a ``Cache`` keeps what belongs to a fingerprint."""
+    key, gone, _ = os.fsdecode(os.path.basename(path)).partition(_GONE)
+    if _KEY.fullmatch(key) is None:
+        return False
+    return bool(gone) or os.path.exists(os.path.join(path, LOCK.encode()))
+
+
 def opened(path: str, flags: int) -> int:
     """A descriptor of a file, which only this user may open.
 

@@ -25,11 +25,15 @@ class Cache(Stage):
     record for which something is raised is not kept.
 
     **When it is computed anew.** Records are found by a fingerprint of the source, its content or its files (their
-    sizes and times of change), the stages before this one, and all code of the user's that these refer to; it is
-    taken when an epoch begins, at some 5 µs a file, arrays as quickly as memory is read. An edited function, another
-    argument, a changed file, an upgraded package: the records are others' then, and are computed again. A source of
-    the user's own says by a method ``data_files()`` which files it reads; those that it holds as ``pathlib.Path`` are
-    looked at without that. What neither shows (a database, an address) is for the user: use another folder.
+    sizes and times of change), the stages before this one, and all code of the user's that these refer to or import
+    when they run; it is taken when an epoch begins, at 5 to 8 µs a file, arrays as quickly as memory is read. An edited
+    function, another argument, a changed file, an upgraded package: the records are others' then, and are computed
+    again. A source of the user's own says by a method ``data_files()`` which files it reads; those that it holds as
+    ``pathlib.Path``, or open for reading, are looked at without that. Of a folder all files count, up to 100,000, but
+    not those in hidden folders, so what a run writes is to lie elsewhere. A file that is opened when it is first needed
+    would count from then on: let a ``functools.cached_property`` open it, which does not count. What none of these
+    shows (a database on a server, an address, a module that is imported by ``importlib``) is for the user: use another
+    folder.
 
     **Budget.** When it is used up, further records are computed every time, and what is there stays. In a folder,
     what belongs to other fingerprints and is in use by nobody makes room first, the longest unused before others.

@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import ml_dtypes
 import numpy as np
+import pyarrow.compute
 import pytest
+import zarr
 
 from datarax_mp import MemorySource, MemorySourceConfig
 from datarax_mp.cache.fingerprint import FingerprintError, fingerprint
+from datarax_mp.formats.zarr import ZarrSource
 from datarax_mp.stages.map_element import MapElement
 from datarax_mp.storage.options import Storage
 from datarax_mp.storage.remote import Remote
@@ -130,6 +136,10 @@ def of(value: Any) -> str:
         (np.ones(3, ">i4"), np.full(3, 1 << 24, "<i4")),
         (np.zeros(3, ml_dtypes.float8_e4m3fn), np.zeros(3, ml_dtypes.float8_e5m2)),
         (len, max),
+        (pickle.PickleBuffer(b"a"), pickle.PickleBuffer(b"b")),
+        (pickle.PickleBuffer(np.arange(4)[::2]), pickle.PickleBuffer(np.arange(4)[1::2])),
+        (pyarrow.compute.field("a").isin(["x"]), pyarrow.compute.field("a").isin(["y"])),
+        (datasets.Dataset.from_dict({"a": [1, 2]}), datasets.Dataset.from_dict({"a": [1, 3]})),
     ],
 )
 def test_what_differs_has_another_one(one: Any, other: Any) -> None:
@@ -196,6 +206,61 @@ def test_memory_counts_by_what_it_holds_wherever_it_lies_and_not_by_where_it_sta
     assert of(placed) == before
     assert of(MemorySource(MemorySourceConfig(), {"x": np.arange(1, 1001), "text": ["a"] * 1000})) != before
     assert of(MemorySource(MemorySourceConfig(), {"y": np.arange(1000), "text": ["a"] * 1000})) != before
+
+
+class Scaled(MemorySource):
+    """A source whose records depend on more than its columns."""
+
+    def __init__(self, scale: int, **config: Any) -> None:
+        super().__init__(MemorySourceConfig(**config), {"x": np.arange(10)}, rngs=np.random.default_rng(scale))
+        self.scale = scale
+        self.files: list[Any] = [scale]  # which is the name that sources of this package have for their files
+
+    def __getitem__(self, number: int) -> Any:
+        return {"x": super().__getitem__(number)["x"] * self.scale}
+
+
+def test_what_a_class_derived_from_memory_has_beside_its_columns_counts() -> None:
+    one, same = Scaled(2), Scaled(2, shuffle=True)
+    before = of(one)
+    assert before == of(same) != of(Scaled(3))
+    same.place()
+    next(iter(same))
+    assert of(same) == before
+
+
+@dataclass(frozen=True)
+class ScaledConfig(MemorySourceConfig):
+    scale: int = 1
+
+
+class Configured(MemorySource):
+    """A source whose records depend on its config."""
+
+    def __init__(self, config: ScaledConfig) -> None:
+        super().__init__(config, {"x": np.arange(10)})
+
+
+def test_a_config_of_a_derived_class_counts() -> None:
+    assert of(Configured(ScaledConfig(scale=2))) == of(Configured(ScaledConfig(scale=2)))
+    assert of(Configured(ScaledConfig(scale=2))) != of(Configured(ScaledConfig(scale=3)))
+
+
+def test_a_path_of_a_folder_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    before = of(tmp_path)
+    assert before == of(tmp_path)
+    (tmp_path / "b").touch()
+    assert of(tmp_path) != before
+
+
+def test_a_zarr_store_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        zarr.save_group(str(tmp_path / "train.zarr"), x=np.arange(3))
+        found.append(of(ZarrSource(tmp_path / "train.zarr")))
+        assert of(ZarrSource(tmp_path / "train.zarr")) == found[-1]
+    assert found[0] != found[1]
 
 
 def test_handles_and_what_is_found_when_it_is_needed_do_not_count(tmp_path: Path) -> None:
