@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from datarax_mp.formats.compressed import is_compressed
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.indexes import Arrays
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ENDINGS = tuple(f"{ending}{packed}" for ending in (".csv", ".tsv") for packed in ("", ".gz", ".zst"))
-_INDEX = "csv 1"  # the version of what is kept
+_INDEX = "csv 2"  # the version of what is kept
 _EXTRA = "csv"
+_BEYOND = float(1 << 63)  # of integers, int64 holds what is less
 
 
 class CsvSource(RecordFiles):
@@ -27,7 +30,8 @@ class CsvSource(RecordFiles):
 
     The first row of each file names its columns. A record is a dict with a value for each: numbers are NumPy's, and
     text, dates and the like are what Arrow makes of them, in ``batch.info``. An empty field among numbers is an error
-    that names the record; text may be empty. Of what kind a column is, is seen in the first block, and holds for all.
+    that names the record; text may be empty. Of what kind a column is, is seen in the first block, and holds for all;
+    integers beyond int64 are uint64, or an error where that does not hold them.
 
     Where rows begin is found out once (a quoted field may have several lines), and kept in a small file. They are read
     and parsed in blocks of many, once an epoch, by one worker. A file compressed by gzip or zstd is one block.
@@ -48,7 +52,7 @@ class CsvSource(RecordFiles):
         ImportError: pyarrow is not installed: ``pip install "datarax-mp[csv]"``.
         TypeError: ``columns`` is a single name.
         ValueError: a file has no first row, or another one than the first file; it ends within quotes; a column is not
-            there.
+            there, or has integers that no type holds.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -97,7 +101,8 @@ class CsvSource(RecordFiles):
         check_columns(files[0], [*self._names, *(columns or ()), *(column_types or {})], self._names)
         self._types: dict[str, Any] = dict(column_types or {})
         if len(self):
-            kinds = {field.name: field.type for field in self._parsed(0).schema}
+            first = self._parsed(0)
+            kinds = {name: self._kind(name, first[name]) for name in first.schema.names}
             self._types = {name: "string" if str(kind) == "null" else kind for name, kind in kinds.items()}
 
     def read_block(self, number: int) -> Any:
@@ -109,7 +114,33 @@ class CsvSource(RecordFiles):
         """
         return self._parsed(number)
 
-    def _parsed(self, number: int) -> pa.Table:
+    def _kind(self, name: str, column: pa.ChunkedArray) -> pa.DataType:
+        """Of what kind a column is; Arrow makes floats of integers beyond int64, and of several of them the same one.
+
+        Raises:
+            ValueError: it has such integers, and uint64 does not hold them either.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if name in self._types or not _may_be_integers(column):
+            return column.type
+        table = self._parsed(0, column_types={name: "string"}, include_columns=[name], strings_can_be_null=True)
+        texts = pc.utf8_trim_whitespace(table[name].drop_null())
+        if not pc.all(pc.match_substring_regex(texts, "^-?[0-9]+$")).as_py():
+            return column.type
+        try:
+            texts.cast(pa.uint64())
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{self.block_name(0)}, column {name!r}: it has integers that neither int64 nor uint64 holds, and as "
+                f"floats several of them would be the same ({error}). Say what they are to be: "
+                f"column_types={{{name!r}: 'string'}}, or 'double' where that does not matter"
+            ) from error
+        return pa.uint64()
+
+    def _parsed(self, number: int, **convert: Any) -> pa.Table:
+        """Some rows; ``convert`` has what differs from how values are converted otherwise."""
         import pyarrow as pa
         from pyarrow import csv
 
@@ -121,7 +152,9 @@ class CsvSource(RecordFiles):
                     column_names=self._names, use_threads=False, block_size=max(len(raw.data), 1) + 1
                 ),
                 parse_options=csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
-                convert_options=csv.ConvertOptions(column_types=self._types, include_columns=self._columns),
+                convert_options=csv.ConvertOptions(
+                    **{"column_types": self._types, "include_columns": self._columns, **convert}
+                ),
             )
         except pa.ArrowException as error:
             line = line_number(raw.path, int(raw.begins[0]), _EXTRA)
@@ -143,6 +176,14 @@ class CsvSource(RecordFiles):
 
     def __repr__(self) -> str:
         return f"CsvSource({len(self.files)} files, {len(self)} rows)"
+
+
+def _may_be_integers(column: pa.ChunkedArray) -> bool:
+    """Whether a column of floats may be of integers that int64 does not hold."""
+    if str(column.type) != "double":
+        return False
+    values = column.drop_null().to_numpy()
+    return bool((values == np.trunc(values)).all() and (np.abs(values) >= _BEYOND).any())
 
 
 def _without_header(path: str) -> Arrays:

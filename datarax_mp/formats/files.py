@@ -51,7 +51,9 @@ def _files_of(path: AnyPath, suffix: str | tuple[str, ...]) -> list[str]:
     if os.path.isfile(name):
         return [name]
     if os.path.isdir(name):
-        found = sorted(file for file in glob.glob(f"{glob.escape(name)}/**/*", recursive=True) if file.endswith(suffix))
+        there = glob.glob(f"{glob.escape(name)}/**/*", recursive=True)
+        # A link that leads nowhere stays among them: it is missed when it is opened, and not passed over.
+        found = sorted(file for file in there if file.endswith(suffix) and not os.path.isdir(file))
         if not found:
             endings = suffix if isinstance(suffix, str) else " or ".join(suffix)
             raise FileNotFoundError(f"{name}: expected files that end in {endings} in this folder, found none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datarax_mp.core.integers import integer
@@ -24,7 +24,7 @@ class HDF5Source(RowRanges):
 
     A record is a dict with a row of each data set. Text is text, in ``batch.info``, and lists of unequal length are
     arrays, so that ``Pad`` is wanted. Blocks are ranges of rows that hold whole chunks. A file is opened in every
-    process that reads it, at its first block there.
+    process that reads it, at its first block there. A data set has a field for each of its names, links among them.
 
     Args:
         paths: files, patterns such as ``train-*.h5``, folders (then what ends in .h5 or .hdf5), or several of these.
@@ -63,6 +63,7 @@ class HDF5Source(RowRanges):
     ) -> None:
         files = find_files(paths, _ENDINGS, storage)
         self._datasets = wanted_columns(datasets)
+        stamps = [{path: Stamp.of(path)} for path in files]
         lengths, kinds, sizes = list[int](), list[dict[str, str]](), list[tuple[int, int]]()
         for path in files:
             found = self.open(path)
@@ -72,7 +73,7 @@ class HDF5Source(RowRanges):
             next(iter(found.values())).file.close()
         check_alike(files, kinds)
         super().__init__(
-            files, lengths, rows_of_block(sizes, integer("block_bytes", block_bytes, least=1)), cache_bytes
+            files, stamps, lengths, rows_of_block(sizes, integer("block_bytes", block_bytes, least=1)), cache_bytes
         )
 
     def open(self, path: str) -> Mapping[str, Any]:
@@ -92,20 +93,29 @@ class HDF5Source(RowRanges):
             raise ValueError(
                 f"{path}: expected an HDF5 file, found something else or a damaged one: {error}"
             ) from error
-        found: dict[str, Any] = {}
-
-        def see(name: str, one: Any) -> None:
-            if isinstance(one, h5py.Dataset) and one.ndim:
-                found[name] = one
-
-        file.visititems(see)
         try:
+            found = self._found(path, file)
             wanted = chosen(path, found, self._datasets)
             one_length(path, {name: len(one) for name, one in wanted.items()})
         except ValueError:
             file.close()
             raise
         return wanted
+
+    def _found(self, path: str, file: Any) -> dict[str, Any]:
+        """The data sets of a file by name.
+
+        Raises:
+            ValueError: one that is wanted is a link out of the file, or to nothing.
+        """
+        found = dict(_members(file["/"]))
+        for name, one in found.items():
+            if isinstance(one, str) and (self._datasets is None or name in self._datasets):
+                raise ValueError(
+                    f"{path}: {name!r} is a link to {one}, and only what is in the file itself is read. Say by "
+                    "datasets= which data sets are wanted, or copy this one into the file"
+                )
+        return {name: one for name, one in found.items() if not isinstance(one, str)}
 
     def read(self, array: Any, rows: slice) -> Any:
         """See ``RowRanges``."""
@@ -118,6 +128,23 @@ class HDF5Source(RowRanges):
 
     def __repr__(self) -> str:
         return f"HDF5Source({len(self.files)} files, {len(self)} rows)"
+
+
+def _members(group: Any, within: Sequence[Any] = ()) -> Iterator[tuple[str, Any]]:
+    """Data sets of a group and of groups in it, by name, by links, too; of one that leads out or nowhere, where to."""
+    import h5py
+
+    within = (*within, group)
+    for name in sorted(group):
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            yield name, f"{link.path} in {link.filename}"
+        elif isinstance(link, h5py.SoftLink) and group.get(name) is None:
+            yield name, f"{link.path}, where nothing is"
+        elif isinstance(one := group[name], h5py.Dataset) and one.ndim:
+            yield name, one
+        elif isinstance(one, h5py.Group) and one not in within:  # a link may lead back to a group that it is in
+            yield from ((f"{name}/{inner}", each) for inner, each in _members(one, within))
 
 
 def _sizes(path: str, name: str, one: Any) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from datarax_mp.formats.indexes import Arrays
 from datarax_mp.storage.reading import here
 
 _CHUNK = 1 << 24
-_NEWLINE, _QUOTE = ord("\n"), ord('"')
+_NEWLINE, _RETURN, _QUOTE = ord("\n"), ord("\r"), ord('"')
 _BLANK = np.isin(np.arange(256), list(b" \t\r\n\v\f"))
 _ENDING = np.isin(np.arange(256), list(b"\r\n"))
 
@@ -30,21 +30,23 @@ def lines_of(path: str, extra: str) -> Arrays:
 def rows_of(path: str, extra: str) -> Arrays:
     """The same of a CSV file's rows, which go on where a line ends within quotes; lines without anything are none.
 
-    As RFC 4180 has it, a quote within quotes is two of them, so that their number says where one is.
+    As RFC 4180 has it, a quote within quotes is two of them, so that their number says where one is. A return alone
+    ends a row, too, as in files of old Macs; where a newline follows it, that is a line without anything.
     """
 
     def ends(chunk: Bytes, quoted: bool) -> tuple[NDArray[np.bool_], bool]:
-        newlines = chunk == _NEWLINE
+        endings = (chunk == _NEWLINE) | (chunk == _RETURN)
         quotes = np.cumsum(chunk == _QUOTE, dtype=np.uint8)  # wraps around, and stays even or odd
         inside = (quotes & 1).astype(bool) ^ quoted
-        return newlines & ~inside, bool(inside[-1])
+        return endings & ~inside, bool(inside[-1])
 
     return _index(path, extra, ends, _ENDING)
 
 
 def line_number(path: str, at: int, extra: str) -> int:
     """Which line of a file it is that begins at a byte, from 1."""
-    return 1 + head_of(path, at, extra).count(b"\n")
+    head = head_of(path, at, extra)
+    return 1 + (head.count(b"\n") or head.count(b"\r"))
 
 
 def head_of(path: str, size: int, extra: str) -> bytes:

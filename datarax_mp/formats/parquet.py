@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -98,11 +99,11 @@ class ParquetSource(BlockSource):
         self.cache_bytes = integer("cache_bytes", cache_bytes, least=0)
         self._own = PerProcess(threading.local)  # an open file serves one thread
         self._coming = PerProcess(_Coming)
+        self._stamps = [Stamp.of(path) for path in self.files]
         bring_ends(self.files, _FOOTER_BYTES)
         groups = self._groups()
         if filters is not None:
-            kind = f"parquet rows 1: {_expression(filters)}"
-            groups = [indexed(path, kind, index_folder, self._counted)[1]["rows"] for path in self.files]
+            groups = self._wanted_rows(index_folder)
         # Of each row group its file, its place there, and its rows.
         self._file = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
         self._place = np.concatenate([np.arange(len(rows)) for rows in groups])
@@ -126,6 +127,7 @@ class ParquetSource(BlockSource):
         import pyarrow as pa  # delayed: workers import it when they read
 
         file, place = int(self._file[number]), int(self._place[number])
+        self._stamps[file].check(self.files[file])
         try:
             if self._filters is not None:
                 group, expression = _row_group(self.files[file], place), _expression(self._filters)
@@ -135,7 +137,9 @@ class ParquetSource(BlockSource):
                 coming = self._coming.value
                 came = coming.groups.finish(number)
                 coming.wanted = self._bring(path, opened, place) or bool(came)
-            return opened.read_row_group(place, columns=self._columns, use_threads=False)
+            group = opened.read_row_group(place, columns=self._columns, use_threads=False)
+            # By "a.b" Arrow means what is in "a", too; older versions mean by "a" a column "a.b", too.
+            return group if self._columns is None else group.select(self._columns)
         except (pa.ArrowException, OSError) as error:
             if is_interruption(error):
                 raise
@@ -175,6 +179,13 @@ class ParquetSource(BlockSource):
                 begins = [column.data_page_offset, column.dictionary_page_offset or column.data_page_offset]
                 spans.append(Span(path, min(begins), min(begins) + column.total_compressed_size))
         return spans
+
+    def _wanted_rows(self, index_folder: AnyPath | None) -> list[NDArray[np.int64]]:
+        """Of each file how many rows of each row group are wanted."""
+        if (written := _written(self._filters)) is None:
+            return [self._counted(path)["rows"] for path in self.files]
+        kind = f"parquet rows 2: {hashlib.blake2b(written, digest_size=16).hexdigest()}"
+        return [indexed(path, kind, index_folder, self._counted)[1]["rows"] for path in self.files]
 
     def _counted(self, path: str) -> Arrays:
         """How many rows of each row group are wanted."""
@@ -226,6 +237,20 @@ def _expression(filters: Any) -> Any:
     from pyarrow.parquet import filters_to_expression
 
     return filters if isinstance(filters, pc.Expression) else filters_to_expression(filters)
+
+
+def _written(filters: Any) -> bytes | None:
+    """Which rows are wanted, so that no two filters are written alike; None of what Arrow cannot write down.
+
+    As text, Arrow leaves out the middle of a long list.
+    """
+    import pyarrow as pa
+
+    try:
+        _, (written,) = _expression(filters).__reduce__()
+    except pa.ArrowException:
+        return None
+    return bytes(written)
 
 
 def _row_group(path: str, place: int) -> Any:

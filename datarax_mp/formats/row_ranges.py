@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from datarax_mp.core.integers import integer
 from datarax_mp.core.per_process import PerProcess
 from datarax_mp.core.record import nest
+from datarax_mp.core.strays import is_interruption
+from datarax_mp.formats.pieces import Stamp
 from datarax_mp.sources.blocks import BlockSource
 
 BLOCK_BYTES = 8 << 20
@@ -35,6 +37,7 @@ class RowRanges(BlockSource):
 
     Args:
         files: the files.
+        stamps: by what each file is known to be the one that it was: stamps by name, its own or those of files in it.
         lengths: how many rows each has.
         rows: how many rows a block has.
         cache_bytes: see ``BlockSource``.
@@ -43,8 +46,15 @@ class RowRanges(BlockSource):
         files: see above.
     """
 
-    def __init__(self, files: Sequence[str], lengths: Sequence[int], rows: int, cache_bytes: int) -> None:
-        self.files = list(files)
+    def __init__(
+        self,
+        files: Sequence[str],
+        stamps: Sequence[Mapping[str, Stamp]],
+        lengths: Sequence[int],
+        rows: int,
+        cache_bytes: int,
+    ) -> None:
+        self.files, self._stamps = list(files), list(stamps)
         self.cache_bytes = integer("cache_bytes", cache_bytes, least=0)
         begins = [np.arange(0, length, rows) for length in lengths]
         # Of each block its file, its first row there and the one behind its last.
@@ -66,9 +76,12 @@ class RowRanges(BlockSource):
         """Some rows of all arrays.
 
         Raises:
-            OSError: they cannot be read; file and rows are named.
+            ImportError: a library is not installed here.
+            OSError: they cannot be read, or the file was changed; it is named.
         """
         file, rows = int(self._file[number]), slice(int(self._first[number]), int(self._last[number]))
+        for name, stamp in self._stamps[file].items():
+            stamp.check(name)
         try:
             opened = self._own.value
             with opened.lock:
@@ -77,7 +90,11 @@ class RowRanges(BlockSource):
                     opened.last = process, file, self.open(self.files[file])
                 arrays = opened.last[2]
                 return nest({tuple(name.split("/")): self.read(array, rows) for name, array in arrays.items()})
+        except (ImportError, MemoryError):  # nothing is wrong with the file
+            raise
         except Exception as error:  # whatever a library's codecs raise
+            if is_interruption(error):
+                raise
             raise OSError(f"{self.block_name(number)}: it cannot be read: {error!r}") from error
 
     @abstractmethod

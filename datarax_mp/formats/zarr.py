@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from datarax_mp.core.integers import integer
 from datarax_mp.core.record import VALUE_FIELD
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.files import AnyPath
+from datarax_mp.formats.pieces import Stamp
 from datarax_mp.formats.row_ranges import BLOCK_BYTES, RowRanges, chosen, one_length, rows_of_block
 from datarax_mp.formats.wanted import wanted_columns
 from datarax_mp.sources.blocks import CACHE_BYTES
 from datarax_mp.storage.asking import system_of
 from datarax_mp.storage.options import Storage
 from datarax_mp.storage.remote import is_url, without_file_scheme
+
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 
 
 class ZarrSource(RowRanges):
@@ -26,6 +29,9 @@ class ZarrSource(RowRanges):
     A record is a dict with a row of each array; where the store is one array, it is called ``value``. Blocks are ranges
     of rows that hold whole chunks (or shards, where there are such). A store is opened in every process that reads it,
     at its first block there.
+
+    That a store was made anew is noticed by its zip file, or by the metadata of its arrays; what was written into their
+    chunks is not, nor is what was written behind a URL.
 
     Args:
         path: the store's folder or zip file; or a folder's URL (``s3://bucket/train.zarr``), of which Zarr reads chunk
@@ -73,7 +79,7 @@ class ZarrSource(RowRanges):
         found = self.open(store)
         length = one_length(store, {name: one.shape[0] for name, one in found.items()})
         rows = rows_of_block(map(_sizes, found.values()), integer("block_bytes", block_bytes, least=1))
-        super().__init__([store], [length], rows, cache_bytes)
+        super().__init__([store], [_stamps(store, found)], [length], rows, cache_bytes)
 
     def open(self, path: str) -> Mapping[str, Any]:
         """See ``RowRanges``."""
@@ -85,7 +91,8 @@ class ZarrSource(RowRanges):
         if options is None and not os.path.exists(path):
             raise FileNotFoundError(f"{path}: expected a Zarr store, found nothing there")
         try:
-            store = zarr.open(path, mode="r", storage_options=options)
+            packed = zarr.storage.ZipStore(path, mode="r") if os.path.isfile(path) else path  # which Zarr does not see
+            store = zarr.open(packed, mode="r", storage_options=options)
         except Exception as error:  # several kinds, of which none is documented
             if is_interruption(error):
                 raise
@@ -105,6 +112,15 @@ class ZarrSource(RowRanges):
 
     def __repr__(self) -> str:
         return f"ZarrSource({self.files[0]!r}, {len(self)} rows)"
+
+
+def _stamps(store: str, arrays: Iterable[str]) -> dict[str, Stamp]:
+    """By what a store is known to be the one that it was: a zip file by itself, a folder by its metadata."""
+    if is_url(store):
+        return {}
+    folders = [store, *(os.path.join(store, name) for name in arrays)]
+    files = [store, *(os.path.join(folder, name) for folder in folders for name in _METADATA)]
+    return {file: Stamp.of(file) for file in files if os.path.isfile(file)}
 
 
 def _sizes(array: Any) -> tuple[int, int]:

@@ -26,6 +26,8 @@ from datarax_mp.sources.together import Found
 Rows: TypeAlias = NDArray[np.int64]
 
 _UNCHANGING = frozenset({str, bytes, int, float, bool, complex, type(None)})
+OFFSETS_REACH = (1 << 31) - 1
+"""Bytes of text in one piece, with offsets of 32 bits."""
 
 
 class Records(ABC):
@@ -258,11 +260,22 @@ def _of_arrow(column: Any) -> Any:
     """Numbers as an array, over Arrow's memory where that can be; what may have nulls, and all else, in one piece."""
     import pyarrow as pa  # whoever has such a column has imported it
 
-    whole = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    whole = _in_one_piece(column) if isinstance(column, pa.ChunkedArray) else column
     kind = whole.type.value_type if pa.types.is_fixed_size_list(whole.type) else whole.type
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
     inside = whole.flatten() if pa.types.is_fixed_size_list(whole.type) else whole
     return as_plain(whole) if numbers and not whole.null_count and not inside.null_count else whole
+
+
+def _in_one_piece(column: Any) -> Any:
+    """An Arrow column without chunks; of text and bytes that are too many for their offsets, with longer ones."""
+    import pyarrow as pa
+
+    if column.nbytes > OFFSETS_REACH and pa.types.is_string(column.type):
+        column = column.cast(pa.large_string())
+    elif column.nbytes > OFFSETS_REACH and pa.types.is_binary(column.type):
+        column = column.cast(pa.large_binary())
+    return pa.concat_arrays(column.chunks)
 
 
 def _taken(column: Any, rows: Rows, path: Path, numbers: Sequence[int]) -> Any:

@@ -31,6 +31,14 @@ def test_what_is_named_comes_in_that_order_and_what_is_found_in_the_order_of_nam
     assert names(folder / "odd [1].x") == ["odd [1].x"]
 
 
+def test_a_folder_that_is_named_like_a_file_is_none_and_a_link_to_nothing_is_one(folder: Path) -> None:
+    (folder / "z.x").mkdir()
+    (folder / "z.x" / "part.x").touch()
+    (folder / "gone.x").symlink_to(folder / "nothing")
+    names = [os.path.relpath(file, folder) for file in find_files(folder, ".x")]
+    assert names == ["a.x", "b.x", "deep/d.x", "gone.x", "odd [1].x", "z.x/part.x"]
+
+
 def test_paths_are_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert find_files("a.x", ".x") == [str(folder / "a.x")]

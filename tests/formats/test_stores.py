@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import zarr
 
 from datarax_mp import HDF5Source, Pad, Pipeline, ShuffleWindow, ZarrSource
+from datarax_mp.formats.row_ranges import RowRanges
 from datarax_mp.testing import assert_same_stream, check_resume, check_source
 
 LENGTH = 57
@@ -177,3 +180,102 @@ def test_without_the_library_the_extra_is_named(library: str, tmp_path: Path, mo
     with pytest.raises(ImportError, match=r"datarax-mp\[(hdf5|zarr)\]"):
         HDF5Source(path) if library == "h5py" else ZarrSource(other)
     assert os.path.exists(path)
+
+
+def test_an_hdf5_file_that_was_replaced_while_a_reader_has_it_open_is_noticed(tmp_path: Path) -> None:
+    write_hdf5(tmp_path / "a.h5", 0, 20)
+    source = HDF5Source(tmp_path, block_bytes=1)
+    assert source[0]["n"] == 0
+    before = os.stat(tmp_path / "a.h5").st_mtime_ns
+    write_hdf5(tmp_path / "new", 100, 120)
+    os.replace(tmp_path / "new", tmp_path / "a.h5")
+    os.utime(tmp_path / "a.h5", ns=(before, before + 1))
+    with pytest.raises(OSError, match=r"a\.h5: expected the file of .* Make the source anew"):
+        source[1]
+    assert HDF5Source(tmp_path)[0]["n"] == 100
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("packed", [False, True], ids=["a folder", "a zip file"])
+def test_a_zarr_store_that_was_made_anew_while_a_reader_has_it_open_is_noticed(
+    form: int, packed: bool, tmp_path: Path
+) -> None:
+    path = write_zarr(tmp_path, form)
+    if packed:
+        path = Path(shutil.make_archive(str(tmp_path / "a"), "zip", path))
+    source = ZarrSource(path, arrays=["n"], block_bytes=1)
+    assert source[0]["n"] == 0
+    changed = path if packed else path / "n" / (".zarray" if form == 2 else "zarr.json")
+    before = os.stat(changed).st_mtime_ns
+    os.utime(changed, ns=(before, before + 1))  # as who writes the same again does
+    with pytest.raises(OSError, match=rf"{changed.name}: expected the file of .* Make the source anew"):
+        source[6]
+    assert ZarrSource(path)[0]["n"] == 0
+
+
+class Fails(RowRanges):
+    """Of what the reading of an array raises whatever is given."""
+
+    def __init__(self, fail: Callable[[], None]) -> None:
+        super().__init__(["a.rows"], [{}], lengths=[3], rows=3, cache_bytes=0)
+        self.fail = fail
+
+    def open(self, path: str) -> dict[str, Any]:
+        return {"n": np.arange(3)}
+
+    def read(self, array: Any, rows: slice) -> Any:
+        self.fail()
+
+
+def test_what_a_signal_handler_raises_while_rows_are_read_is_not_taken_for_the_file_s() -> None:
+    def time_is_over(*_: Any) -> None:
+        raise KeyError("time is over")
+
+    before = signal.signal(signal.SIGUSR1, time_is_over)
+    try:
+        with pytest.raises(KeyError, match="time is over"):
+            Fails(lambda: signal.raise_signal(signal.SIGUSR1))[0]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("error", [ImportError("no h5py"), MemoryError("no memory"), KeyError("no codec")], ids=repr)
+def test_only_what_may_be_wrong_with_a_file_is_said_of_it(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    told, words = (OSError, r"a\.rows, rows 0 to 3: .*no codec") if type(error) is KeyError else (type(error), "^no ")
+    with pytest.raises(told, match=words):
+        Fails(fail)[0]
+
+
+def test_a_data_set_is_there_under_each_of_its_names_and_groups_may_lie_in_themselves(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["deep/n"] = np.arange(3)
+        file["soft"] = h5py.SoftLink("/deep/n")
+        file["hard"] = file["deep/n"]
+        file["deep/self"], file["deep/root"] = h5py.SoftLink("/deep"), h5py.SoftLink("/")
+        file["group"] = h5py.SoftLink("/deep")
+    expected = {"deep": {"n": 2}, "group": {"n": 2}, "hard": 2, "soft": 2}
+    assert HDF5Source(tmp_path)[2] == expected
+    assert HDF5Source(tmp_path, datasets=["soft"])[2] == {"soft": 2}
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        (h5py.ExternalLink("b.hdf5", "/n"), r"a link to /n in b\.hdf5"),
+        (h5py.ExternalLink("none.hdf5", "/n"), r"a link to /n in none\.hdf5"),
+        (h5py.SoftLink("/none"), "a link to /none, where nothing is"),
+    ],
+    ids=["out of the file", "to no file", "to nothing"],
+)
+def test_a_link_that_is_not_followed_is_said_and_can_be_left_out(link: Any, words: str, tmp_path: Path) -> None:
+    for name in ("a.h5", "b.hdf5"):
+        write_hdf5(tmp_path / name, 0, 5)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["deep/other"] = link
+    for more in ({}, {"datasets": ["n", "deep/other"]}):
+        with pytest.raises(ValueError, match=rf"a\.h5: 'deep/other' is {words}.*datasets="):
+            HDF5Source(tmp_path / "a.h5", **more)
+    assert HDF5Source(tmp_path / "a.h5", datasets=["n"])[4] == {"n": 4}

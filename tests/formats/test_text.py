@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from datarax_mp import CsvSource, JsonLinesSource, Pipeline, RecordError, ShuffleWindow
 from datarax_mp.formats import line_index
+from datarax_mp.formats.indexes import indexed
 from datarax_mp.testing import assert_same_stream, check_resume, check_source
 
 ROWS = [17, 0, 9, 30]
@@ -127,15 +128,17 @@ def test_lines_are_found_however_a_file_is_cut_into_chunks(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     fields=st.lists(st.text('ab",\n\r', min_size=1, max_size=5), min_size=1, max_size=8),
+    ending=st.sampled_from(["\n", "\r\n", "\r"]),
     chunk=st.integers(1, 9),
     block=st.integers(1, 40),
 )
 def test_rows_are_found_however_a_file_is_cut_into_chunks(
-    fields: list[str], chunk: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fields: list[str], ending: str, chunk: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_index, "_CHUNK", chunk)
     text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["t"], *([field] for field in fields)])
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator=ending)
+    writer.writerows([["t"], *([field] for field in fields)])
     path = tmp_path / "a.csv"
     path.write_bytes(text.getvalue().encode())
     source = CsvSource(path, block_bytes=block, column_types={"t": "string"})
@@ -177,6 +180,53 @@ def test_a_value_of_another_kind_than_the_first_rows_names_its_row_and_what_to_s
     with pytest.raises(ValueError, match=r"records 2 to 3 \(row #1 is line 4.*'3\.5'.*column_types="):
         source[2]
     assert CsvSource(tmp_path / "a.csv", block_bytes=1, column_types={"n": "double"})[2]["n"] == 3.5
+
+
+def test_lines_may_end_with_a_return_alone_and_are_counted_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'n,text\r1,"one\rtwo"\r\r2,b\r3.5,c')
+    source = CsvSource(path, block_bytes=1, column_types={"n": "int64"})
+    assert len(source) == 3
+    assert [source[n] for n in range(2)] == [{"n": 1, "text": "one\rtwo"}, {"n": 2, "text": "b"}]
+    with pytest.raises(ValueError, match=r"records 2 to 3 \(row #1 is line 6, byte 24\).*'3\.5'"):
+        source[2]
+
+
+def test_an_index_of_rows_from_before_returns_were_known_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"n\r1\r2\r")
+    stale = {"begins": np.array([6])}
+    indexed(str(path), "csv 1", tmp_path / "kept", lambda _: stale)
+    assert len(CsvSource(path, index_folder=tmp_path / "kept")) == 2
+
+
+def test_integers_beyond_int64_are_kept_apart(tmp_path: Path) -> None:
+    numbers = [1 << 63, (1 << 63) + 1, 5]
+    path = tmp_path / "a.csv"
+    path.write_text("id,x\n" + "".join(f"{n}, {n / 2}\n" for n in numbers) + "NA,\n")
+    source = CsvSource(path)
+    assert [source[n]["id"] for n in range(3)] == numbers
+    assert source[0]["id"].dtype == np.uint64
+    assert source[0]["x"] == 2.0**62
+    assert CsvSource(path, column_types={"id": "double"})[0]["id"].dtype == np.float64
+
+
+@pytest.mark.parametrize("other", [1 << 64, -(1 << 63) - 1, -1])
+def test_integers_that_no_type_holds_are_an_error_that_says_what_to_say(other: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"n,id\n1,{1 << 63}\n2,{other}\n")
+    with pytest.raises(ValueError, match=rf"a\.csv, records 0 to 2, column 'id': .*'{other}'.*column_types=\{{'id': "):
+        CsvSource(path)
+    assert CsvSource(path, column_types={"id": "string"})[1]["id"] == str(other)
+    assert CsvSource(path, columns=["n"])[1] == {"n": 2}
+
+
+def test_large_floats_stay_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y,z\n1e20,inf,9223372036854775808.0\n2e30,3,4\n")
+    source = CsvSource(path)
+    assert source[0] == {"x": 1e20, "y": float("inf"), "z": 2.0**63}
+    assert {value.dtype for value in source[1].values()} == {np.dtype(np.float64)}
 
 
 def test_files_with_other_columns_are_an_error_and_tabs_are_known_by_the_name(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from datarax_mp import Pipeline, RecordError
 from datarax_mp.ring import Segment
+from datarax_mp.sources import block as one_block
 from datarax_mp.sources.block import Block, Records
 from datarax_mp.sources.blocks import BlockCache, BlockSource
 from datarax_mp.testing import assert_same_stream, check_source
@@ -304,3 +305,13 @@ def test_kept_blocks_are_bounded_by_their_bytes_and_the_newest_stays() -> None:
     cache.get(2, again)
     cache.get(2, again)
     assert len(read) == 1
+
+
+def test_text_that_is_too_much_for_offsets_of_32_bits_gets_longer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"text": pa.chunked_array([["a", None], ["bc"]]), "raw": pa.chunked_array([[b"a"], [b"b", b"c"]])})
+    monkeypatch.setattr(one_block, "OFFSETS_REACH", 1)
+    found = Block.of(table, 3, "block 0")
+    assert found.columns is not None
+    assert [found.columns[name,].type for name in ("text", "raw")] == [pa.large_string(), pa.large_binary()]
+    records = [{"text": "a", "raw": b"a"}, {"text": None, "raw": b"b"}, {"text": "bc", "raw": b"c"}]
+    assert found.records(np.arange(3)) == records
