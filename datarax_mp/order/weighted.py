@@ -106,8 +106,8 @@ class _Weighted:
         weights = _checked(self.by_epoch(epoch))
         if len(weights) != self.records:
             raise ValueError(
-                f"the sampler's function has returned {len(weights)} weights for epoch {epoch}: expected one for each of "
-                f"the source's {self.records} records, as for epoch 0"
+                f"the sampler's function has returned {len(weights)} weights for epoch {epoch}: expected one for each "
+                f"of the source's {self.records} records, as for epoch 0"
             )
         return weights if self.numbers is None else weights[self.numbers]
 
