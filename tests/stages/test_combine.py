@@ -308,7 +308,8 @@ def test_nor_by_a_node_of_a_graph() -> None:
     mix = RandomDeviceStage(MixUp(classes=8))
     inner = graph_stage({"mix": mix}, {}, "mix")
     for node in (mix, sometimes(mix, 0.5), inner, Mixing(), graph_stage({"mix": Mixing()}, {}, "mix")):
-        graph: dict[str, Any] = {"nodes": {"first": unchanged, "then": node}, "edges": {"then": ["first"]}, "sink": "then"}
+        nodes = {"first": unchanged, "then": node}
+        graph: dict[str, Any] = {"nodes": nodes, "edges": {"then": ["first"]}, "sink": "then"}
         with pytest.raises(ValueError, match="pad_last=True adds rows of zeros"):
             Pipeline.from_dag(source=photos(), batch_size=3, pad_last=True, seed=0, **graph)
         Pipeline.from_dag(source=photos(), batch_size=3, drop_last=True, seed=0, **graph).close()
