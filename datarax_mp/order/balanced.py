@@ -31,9 +31,9 @@ _MOST = 1 << 61  # turns are counted in 64 bits; after so many the count begins 
 class ClassBalancedSampler(Sampler):
     """Every class equally often, whatever its size: ``Pipeline(sampler=ClassBalancedSampler(labels))``.
 
-    Of each class the records come in a random order, all of them before one comes again, and the next epoch goes on with
-    it. But where ``num_samples`` is no multiple of the number of classes, the classes that have no place in the last turn
-    of an epoch pass over one record each, which then comes once less.
+    Of each class the records come in a random order, all of them before one comes again, and the next epoch goes on
+    with it. But where ``num_samples`` is no multiple of the number of classes, the classes that have no place in the
+    last turn of an epoch pass over one record each, which then comes once less.
 
     Args:
         labels: ``(records,)``, the class of each: numbers or text.
