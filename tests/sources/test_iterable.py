@@ -105,6 +105,24 @@ def test_a_hugging_face_stream_goes_on_by_its_own_state() -> None:
             assert [batch["n"].tolist() for batch in pipeline] == found[step:]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_hugging_face_stream_with_a_shuffle_buffer_is_told_once_what_it_loses(
+    workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    plain = datasets.Dataset.from_dict({"n": list(range(30))}).to_iterable_dataset(num_shards=6)
+    shuffled = plain.shuffle(seed=0, buffer_size=5)
+    several = datasets.concatenate_datasets([shuffled, plain])
+    for stream, told in ((plain, 0), (shuffled, 1), (shuffled.map(lambda record: record), 1), (several, 1)):
+        caplog.clear()
+        source = IterableSource(lambda lane, lanes, stream=stream: stream.shard(lanes, lane), lanes=2)  # type: ignore[misc]
+        with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
+            assert sum(len(batch["n"]) for batch in pipeline) % 30 == 0
+        said = [record.getMessage() for record in caplog.records if "has a shuffle buffer" in record.getMessage()]
+        assert len(said) == told
+        assert all("ShuffleWindow(records=n)" in message for message in said)
+
+
 def test_a_stream_from_a_stateful_iterator_of_grain_goes_on_by_its_state() -> None:
     grain = pytest.importorskip("grain")
     data = grain.MapDataset.range(20).map(lambda n: {"n": n})
