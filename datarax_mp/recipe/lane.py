@@ -276,8 +276,8 @@ def _first_items(recipe: Recipe, epoch: int) -> Iterator[Item]:
         if number == 0 and lane.loses:
             log.warning(
                 "%s: the stream has a shuffle buffer, .shuffle(buffer_size=), whose records are in no state: they are "
-                "lost wherever a lane goes on from one, after set_state or in another worker. Leave it out, and let the "
-                "pipeline shuffle, which is exact: shuffle=ShuffleWindow(records=n)",
+                "lost wherever a lane goes on from one, after set_state or in another worker. Leave it out, and let "
+                "the pipeline shuffle, which is exact: shuffle=ShuffleWindow(records=n)",
                 type(recipe.source).__name__,
             )
         while items := lane.batch(1):
