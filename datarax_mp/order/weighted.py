@@ -169,9 +169,7 @@ class DrawnOnce(_Weighted):
     """Drawn without replacement; ``table`` is the weights."""
 
     @classmethod
-    def of(
-        cls, weights: Floats, by_epoch: Callable[[int], ArrayLike] | None, length: int, records: int
-    ) -> DrawnOnce:
+    def of(cls, weights: Floats, by_epoch: Callable[[int], ArrayLike] | None, length: int, records: int) -> DrawnOnce:
         """The choice by these weights."""
         _check_enough(weights, length)
         return cls(weights, by_epoch, length, records)

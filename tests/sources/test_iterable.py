@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -112,13 +112,20 @@ def test_a_hugging_face_stream_with_a_shuffle_buffer_is_told_once_what_it_loses(
 ) -> None:
     datasets = pytest.importorskip("datasets")
     plain = datasets.Dataset.from_dict({"n": list(range(30))}).to_iterable_dataset(num_shards=6)
-    shuffled = plain.shuffle(seed=0, buffer_size=5)
-    several = datasets.concatenate_datasets([shuffled, plain])
 
-    def part(stream: Any, lane: int, lanes: int) -> Any:
-        return stream.shard(num_shards=lanes, index=lane)
+    def shuffled() -> Any:
+        return plain.shuffle(seed=0, buffer_size=5)
 
-    for stream, told in ((plain, 0), (shuffled, 1), (shuffled.map(lambda record: record), 1), (several, 1)):
+    def mapped() -> Any:
+        return shuffled().map(lambda record: record)
+
+    def several() -> Any:
+        return datasets.concatenate_datasets([shuffled(), plain])
+
+    def part(stream: Callable[[], Any], lane: int, lanes: int) -> Any:
+        return stream().shard(num_shards=lanes, index=lane)
+
+    for stream, told in ((lambda: plain, 0), (shuffled, 1), (mapped, 1), (several, 1)):
         caplog.clear()
         source = IterableSource(partial(part, stream), lanes=2)
         with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,8 @@ def make() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    yield Storage(cache_folder=tmp_path, retries=0)
+def storage(tmp_path: Path) -> Storage:
+    return Storage(cache_folder=tmp_path, retries=0)
 
 
 def found(system: Any, storage: Storage) -> Remote:
