@@ -67,6 +67,8 @@ def _next_step(pipeline: Pipeline[Any], state: Any) -> tuple[int, int]:
             pipeline.records(epoch, step)
         except IndexError:  # the epoch ends here
             epoch, step = epoch + 1, 0
+        except ValueError as error:  # nobody knows the records of a step that come out of iterators
+            raise Refused(str(error)) from None
         else:
             return epoch, step
 

@@ -59,7 +59,6 @@ class BatchDelivery:
         self.masked = place.padded or place.output == "torch"
         self._place = place
         self._split = row_sharding(sharding) if hasattr(sharding, "spec") else None
-        self._all_valid: dict[Any, Any] = {}  # by the number of rows, or of each of several batches
 
     def check(self, layout: Layout, order: Order) -> None:
         """See ``Delivery``."""
@@ -105,21 +104,15 @@ class BatchDelivery:
         return batch_words(batch.epoch, batch.step, apart=self.spanning is None)
 
     def mask(self, rows: int, size: int, shards: int) -> Any:
-        """Which of a batch's rows are there."""
-        if rows < size:
-            return self._placed(np.arange(size) < rows, shards)
-        if size not in self._all_valid:
-            self._all_valid[size] = self._placed(np.ones(size, bool), shards)
-        return self._all_valid[size]
+        """Which of a batch's rows are there.
+
+        Every batch has a mask of its own, full ones, too: whoever has it may write into it, or donate it.
+        """
+        return self._placed(np.arange(size) < rows, shards)
 
     def stacked_mask(self, rows: tuple[int, ...], size: int, shards: int) -> Any:
-        """Which rows are there of several batches, ``(len(rows), size)``."""
-        if (known := self._all_valid.get((rows, size))) is not None:
-            return known
-        mask = self._placed(np.arange(size) < np.array(rows)[:, None], shards, axis=1)
-        if min(rows) == size:
-            self._all_valid[rows, size] = mask
-        return mask
+        """Which rows are there of several batches, ``(len(rows), size)``; see ``mask``."""
+        return self._placed(np.arange(size) < np.array(rows)[:, None], shards, axis=1)
 
     def _placed(self, rows: np.ndarray, shards: int, axis: int = 0) -> Any:
         """An array with something for each row, along an axis of it, beside the batch's arrays."""
@@ -130,9 +123,7 @@ class BatchDelivery:
         if self.spanning is not None:
             split = row_sharding(self.spanning)
             return global_array(rows, steps_first(split) if axis else split, shards, axis)
-        import jax  # delayed: other outputs never need it
-
-        return jax.device_put(rows)
+        return make_put(None)(rows)
 
 
 def _records(batch: HostBatch) -> np.ndarray:

@@ -85,7 +85,8 @@ class BoundStacks:
         if delivery.stages is not None and delivery.stages.random:
             draws = delivery.stacked_draws(delivery.stages, chunk.parts, self._shards, chunk.room)
         rows = [part.rows for part in chunk.parts] + [0] * (chunk.room - len(chunk.parts))
-        mask = delivery.stacked_mask(tuple(rows), chunk.size, self._shards)
+        wanted = delivery.padded or not self._bare
+        mask = delivery.stacked_mask(tuple(rows), chunk.size, self._shards) if wanted else None
         # Not the parts, whose arrays are to die with the caller's.
         about = [(part.epoch, part.step, part.skips, part.size, part.info, delivery.track_name) for part in chunk.parts]
         waiting = data, draws, mask, about
@@ -97,7 +98,7 @@ class BoundStacks:
         if delivery.stages is not None:
             data = delivery.stages.several(data, draws, steps)
         if self._bare:
-            return Chunk(data, mask if delivery.padded else None, steps)
+            return Chunk(data, mask, steps)
         info = None if about[0][4] is None else partial(_infos, about)
         return delivery.make_batch(data, steps, partial(_metadata, about), mask, info)
 

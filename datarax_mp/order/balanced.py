@@ -4,7 +4,8 @@
     classes    b a c | c b a | a c b | ...
     records    class c's are read through, shuffled anew, before one comes again
 
-So the number of records that two classes have had never differs by more than one, whatever their sizes.
+So the number of records that two classes have had in an epoch never differs by more than one, whatever their sizes. An
+epoch begins with a new turn: what its last turn may lack does not come later.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _MOST = 1 << 61  # turns are counted in 64 bits; after so many the count begins 
 class ClassBalancedSampler(Sampler):
     """Every class equally often, whatever its size: ``Pipeline(sampler=ClassBalancedSampler(labels))``.
 
-    Of each class the records come in a random order, all of them before one comes again, over the epochs.
+    Of each class the records come in a random order, all of them before one comes again, and the next epoch goes on
+    with it. But where ``num_samples`` is no multiple of the number of classes, the classes that have no place in the
+    last turn of an epoch pass over one record each, which then comes once less.
 
     Args:
         labels: ``(records,)``, the class of each: numbers or text.

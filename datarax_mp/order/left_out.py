@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 _MOST = 40  # ranges; with them a state stays below 2 kB
 
@@ -79,15 +82,22 @@ class LeftOut:
         """
         made = cls()
         try:
-            for epoch, first, stop in value:
-                if not all(type(number) is int and 0 <= number < 1 << 62 for number in (epoch, first, stop)):
-                    raise ValueError
+            for epoch, first, stop in (map(_number, one) for one in value):
                 if not first < stop:
                     raise ValueError
                 made = made.with_steps(epoch, range(first, stop))
         except (TypeError, ValueError):
             raise ValueError(f"a state's left_out must be a list of [epoch, first, stop], found {value!r}") from None
         return made
+
+
+def _number(value: Any) -> int:
+    """A number of a state as an int; checkpoint libraries make NumPy's of them, and arrays without an axis."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError
+    if not 0 <= (number := operator.index(value)) < 1 << 62:
+        raise ValueError
+    return number
 
 
 NOTHING = LeftOut()

@@ -39,7 +39,8 @@ class WeightedSampler(Sampler):
 
     Args:
         weights: float ``(records,)``, at least 0, in proportion to each other; or a function of the epoch that returns
-            them. It is called in every process, must return the same in each, and what it returns is kept for an epoch.
+            them, always one for each record. It is called in every process, must return the same in each, and what it
+            returns is kept for an epoch.
         replacement: whether a record may come more than once in an epoch.
         num_samples: how many records an epoch has; None is as many as there are weights, or without replacement as many
             as have a weight above 0.
@@ -68,7 +69,7 @@ class WeightedSampler(Sampler):
         """See ``Sampler``."""
         check_count("weights", len(self.weights), length)
         kind = Drawn if self.replacement else DrawnOnce
-        return kind.of(self.weights, self.by_epoch, self.num_samples)
+        return kind.of(self.weights, self.by_epoch, self.num_samples, length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +80,14 @@ class _Weighted:
         table: of epoch 0's weights, or of all epochs'.
         by_epoch: gives the weights of an epoch; None where they are always the same.
         length: records drawn in an epoch.
+        records: how many records the source has, each with a weight.
         numbers: of which records the weights count, where filters have left some; None is all.
     """
 
     table: Floats = field(repr=False)
     by_epoch: Callable[[int], ArrayLike] | None
     length: int
+    records: int
     numbers: Numbers | None = field(default=None, repr=False)
     _newest: Newest[Any] = field(default_factory=lambda: Newest(2), repr=False)
 
@@ -94,8 +97,18 @@ class _Weighted:
         return True
 
     def _weights_of(self, epoch: int) -> Floats:
+        """Those of an epoch, of the records that count.
+
+        Raises:
+            ValueError: the function has returned more or fewer than there are records.
+        """
         assert self.by_epoch is not None
         weights = _checked(self.by_epoch(epoch))
+        if len(weights) != self.records:
+            raise ValueError(
+                f"the sampler's function has returned {len(weights)} weights for epoch {epoch}: expected one for each "
+                f"of the source's {self.records} records, as for epoch 0"
+            )
         return weights if self.numbers is None else weights[self.numbers]
 
     def facts(self) -> dict[str, Any]:
@@ -117,11 +130,12 @@ class Drawn(_Weighted):
         weights: Floats,
         by_epoch: Callable[[int], ArrayLike] | None,
         length: int,
+        records: int,
         numbers: Numbers | None = None,
     ) -> Drawn:
         """The choice by these weights."""
         sums, begins = _sums(weights)
-        return cls(sums, by_epoch, length, numbers, begins=begins)
+        return cls(sums, by_epoch, length, records, numbers, begins=begins)
 
     def at(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         """See ``Choice``."""
@@ -147,7 +161,7 @@ class Drawn(_Weighted):
     def narrowed(self, numbers: Numbers) -> Drawn:
         """See ``Choice``: as many are drawn as before."""
         weights = np.diff(self.table, prepend=0)[numbers]
-        return Drawn.of(_some(weights), self.by_epoch, self.length, numbers)
+        return Drawn.of(_some(weights), self.by_epoch, self.length, self.records, numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +169,10 @@ class DrawnOnce(_Weighted):
     """Drawn without replacement; ``table`` is the weights."""
 
     @classmethod
-    def of(cls, weights: Floats, by_epoch: Callable[[int], ArrayLike] | None, length: int) -> DrawnOnce:
+    def of(cls, weights: Floats, by_epoch: Callable[[int], ArrayLike] | None, length: int, records: int) -> DrawnOnce:
         """The choice by these weights."""
         _check_enough(weights, length)
-        return cls(weights, by_epoch, length)
+        return cls(weights, by_epoch, length, records)
 
     def at(self, seed: int, epoch: int, positions: Numbers) -> Numbers:
         """See ``Choice``."""
@@ -185,7 +199,7 @@ class DrawnOnce(_Weighted):
         Raises:
             ValueError: fewer are left.
         """
-        narrowed = DrawnOnce(self.table[numbers], self.by_epoch, self.length, numbers)
+        narrowed = DrawnOnce(self.table[numbers], self.by_epoch, self.length, self.records, numbers)
         _check_enough(narrowed.table, self.length)
         return narrowed
 

@@ -44,9 +44,9 @@ class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
     Args:
         source: a ``MemorySource``; a list of records, a dict of columns or an array; or anything with ``__len__`` and
             ``__getitem__(int)``, such as a ``torch.utils.data.Dataset`` or a Hugging Face dataset; or an
-            ``IterableSource`` of iterators, which have neither. What is changed in it, or in a stage, between two
-            epochs holds from the next epoch on. If it, a stage or anything in them has a method ``set_epoch(epoch)``,
-            that is called where records are read, before the first one of an epoch.
+            ``IterableSource`` of iterators, which have neither. What is changed in it, or in a host stage,
+            between two epochs holds from the next epoch on. If it, a stage or anything in them has a method
+            ``set_epoch(epoch)``, that is called where records are read, before the first one of an epoch.
         batch_size: records in a batch. A source with fewer records gives one short batch.
         stages: first host stages, which run in the workers: callables, ``MapElement``, ``RandomMapElement``,
             ``Filter``, ``FlatMap`` and Grain transforms, then ``Pad``, then ``MapBatch`` and ``RandomMapBatch``; then

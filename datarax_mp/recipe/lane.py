@@ -8,6 +8,7 @@ where it was when the window began, and how much of the window is used up.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,7 +23,10 @@ from datarax_mp.recipe.lane_view import Broken, LaneView
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import here
 from datarax_mp.sources.cursors import Stream
+from datarax_mp.sources.hugging_face import has_shuffle_buffer
 from datarax_mp.sources.iterable import IterableSource
+
+log = logging.getLogger("datarax_mp")
 
 _FRUITLESS = 64  # with on_error="skip": an iterator that raises so many times in a row will not stop
 
@@ -117,6 +121,11 @@ class Lane:
         for passed in range(records):
             if self._read(passed) is None:
                 raise self._differs(records)
+
+    @property
+    def loses(self) -> bool:
+        """Whether records are lost where another one goes on from its cursor."""
+        return has_shuffle_buffer(self._stream.keeper)
 
     @property
     def _name(self) -> str:
@@ -264,5 +273,12 @@ def _first_items(recipe: Recipe, epoch: int) -> Iterator[Item]:
     assert isinstance(recipe.order, LaneOrder)
     for number in range(recipe.order.lines.lanes):
         lane = Lane(recipe, epoch, number, LaneCursor())
+        if number == 0 and lane.loses:
+            log.warning(
+                "%s: the stream has a shuffle buffer, .shuffle(buffer_size=), whose records are in no state: they are "
+                "lost wherever a lane goes on from one, after set_state or in another worker. Leave it out, and let "
+                "the pipeline shuffle, which is exact: shuffle=ShuffleWindow(records=n)",
+                type(recipe.source).__name__,
+            )
         while items := lane.batch(1):
             yield from items

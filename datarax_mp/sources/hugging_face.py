@@ -1,4 +1,7 @@
-"""Hugging Face data sets that give Arrow tables: one of one row is a record, and one of several is columns."""
+"""Hugging Face data sets that give Arrow tables, of which one of one row is a record and one of several is columns.
+
+And streaming ones with a shuffle buffer, which are told from others.
+"""
 
 from __future__ import annotations
 
@@ -41,3 +44,21 @@ class ArrowDataset(SaysFacts):
 def gives_tables(source: Any) -> bool:
     """Whether a source is such a data set."""
     return is_of(source, "datasets", "Dataset") and source.format["type"] == "arrow"
+
+
+def has_shuffle_buffer(stream: Any) -> bool:
+    """Whether it is a streaming data set with ``.shuffle(buffer_size=)``, whose state lacks the records in the buffer.
+
+    No public name says so; where its parts are called otherwise, it is taken for one without.
+    """
+    left = [getattr(stream, "_ex_iterable", None)] if is_of(stream, "datasets", "IterableDataset") else []
+    while left:
+        part = left.pop()
+        if type(part).__name__ == "BufferShuffledExamplesIterable":
+            return True
+        left += [inner for name in ("ex_iterable", "ex_iterables") for inner in _listed(getattr(part, name, ()))]
+    return False
+
+
+def _listed(parts: Any) -> list[Any]:
+    return list(parts) if isinstance(parts, (list, tuple)) else [parts]

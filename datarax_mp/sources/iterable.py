@@ -29,9 +29,12 @@ class IterableSource(SaysFacts):
     A record must not be changed after it was given: a batch's records are taken before the first of them is written.
 
     ``shuffle=ShuffleWindow(records=n)`` shuffles within windows of n records of a lane, of which each worker holds one
-    for every lane that it is at. ``Filter`` and ``FlatMap`` work as the records come, without a pass over the source.
-    With ``on_error="skip"`` an iterator that raises is asked again, which ends a generator, and with it the lane; after
-    64 times in a row it is an error.
+    for every lane that it is at, and goes on exactly. A Hugging Face stream with ``.shuffle(buffer_size=)`` does not:
+    its state lacks the records in the buffer, which are lost wherever a lane is opened from a state. A warning says so.
+
+    ``Filter`` and ``FlatMap`` work as the records come, without a pass over the source. With ``on_error="skip"`` an
+    iterator that raises is asked again, which ends a generator, and with it the lane; after 64 times in a row it is an
+    error.
 
     Attributes:
         make: see above; it must pickle, or be a function that can be sent to workers.

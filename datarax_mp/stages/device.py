@@ -27,6 +27,10 @@ class DeviceStage(Stage):
     An array that goes in is donated where one of the same shape and dtype comes out, so that the device need not hold
     both. (Where host memory is aliased, as on the CPU backend, JAX copies all the same.)
 
+    What the function reads of objects, closures and globals is constant once it has been compiled: a change of it
+    afterwards counts in no later epoch either. What is to change can be a field of the records, a variable of an
+    ``nnx.Module``, or another function in a new pipeline.
+
     Attributes:
         fn: ``dict of jax.Array (rows, ...) -> dict of jax.Array (rows, ...)``.
 

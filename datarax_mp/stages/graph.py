@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
+from datarax_mp.stages.base import mixes_rows
 from datarax_mp.stages.device import Data, DeviceStage, RandomDeviceStage
 
 
@@ -121,6 +122,11 @@ class Graph:
     nodes: tuple[_Node, ...]
     sink: str
 
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a node does; see the function of that name."""
+        return any(map(mixes_rows, self.nodes))
+
     def __call__(self, data: Data, key: Any = None) -> Data:
         """Evaluate it."""
         return _evaluate(self.nodes, self.sink, data, key, None)
@@ -138,6 +144,12 @@ class GraphModule(nnx.Module):
     def __init__(self, nodes: tuple[_Node, ...], sink: str, modules: Mapping[str, nnx.Module]) -> None:
         self._turns, self._sink = nodes, sink
         self._held = nnx.Dict(modules)
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a node does; see the function of that name."""
+        nodes = (node if node.fn is not None else node._replace(fn=self._held[node.name]) for node in self._turns)
+        return any(map(mixes_rows, nodes))
 
     def __call__(self, data: Data) -> Data:
         """Evaluate it."""

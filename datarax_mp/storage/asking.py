@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from datarax_mp.core.backoff import pause
@@ -37,6 +38,11 @@ _OURS = (Changed, ImportError, TypeError, ValueError, NotImplementedError, Memor
 _LOOK_SECONDS = 0.002  # a request takes longer
 _looking = threading.RLock()
 _under_way: dict[tuple[int, int], int] = {}  # requests, by thread and by process: one that was forked has none
+
+_HASHES = ("ETag", "etag", "blob_id", "xet_hash", "sha", "hex", "md5", "md5Hash", "content_md5", "checksum")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "modify", "last_write_time")
+_TAGS = (*_HASHES, *_TIMES, "modifiedTime", "modificationTime", "uploaded_at", "updated", "created")
+"""By which names file systems tell a hash of a file, or when it was written; not when it was read, as ``time`` does."""
 
 _draws = random.Random()  # the user's own generator stays as it is
 _systems: dict[tuple[int, str, str], Any] = {}
@@ -151,7 +157,7 @@ def fetch(spans: Sequence[Span], storage: Storage) -> list[bytes]:
     found = again(asked, list(map(str, spans)), storage)
     files = list(unsure.values())
     for file, (size, tag) in zip(files, sizes_and_tags(files, storage), strict=True):
-        if (size, tag) != (file.size, file.tag):
+        if size != file.size or (file.told and tag != file.tag):
             raise _changed(file, f"{size:,}", tag)
     return found
 
@@ -182,7 +188,7 @@ def _looked_at(span: Span, answer: Answer | BaseException, unsure: dict[str, Rem
     """The bytes that were wanted; files of which the answer does not say whether they are the same are noted."""
     if isinstance(answer, BaseException):
         return answer
-    if answer.tag is None:
+    if answer.tag is None or not span.file.told:
         unsure[span.file.key] = span.file
     elif answer.tag != span.file.tag:
         return _changed(span.file, "another one", answer.tag)
@@ -202,12 +208,12 @@ def _changed(file: Remote, size: str, tag: str) -> Changed:
 
 
 def sizes_and_tags(urls: Sequence[str], storage: Storage) -> list[tuple[int, str]]:
-    """Those of files; see ``infos``."""
-    return [size_and_tag(url, info) for url, info in zip(urls, infos(urls, storage), strict=True)]
+    """Those that files have now; see ``infos``."""
+    return [size_and_tag(url, info) for url, info in zip(urls, infos(urls, storage, now=True), strict=True)]
 
 
-def infos(urls: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
-    """What fsspec tells of files, asked about several at a time.
+def infos(urls: Sequence[str], storage: Storage, *, now: bool = False) -> list[dict[str, Any]]:
+    """What fsspec tells of files, asked about several at a time; ``now`` as in ``about``.
 
     Raises:
         OSError: see ``again``.
@@ -218,7 +224,7 @@ def infos(urls: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
 
         def asked(places: list[int], group: Sequence[str] = group) -> list[Any]:
             wanted = [group[place] for place in places]
-            return _apart(wanted, wanted, storage, about)
+            return _apart(wanted, wanted, storage, partial(about, now=now))
 
         found += again(asked, group, storage)
     return found
@@ -240,7 +246,7 @@ def _apart(
 
 
 def size_and_tag(url: str, info: dict[str, Any]) -> tuple[int, str]:
-    """The same, out of what fsspec tells of a file.
+    """The same, out of what fsspec tells of a file; the tag is "" where that is nothing that changes with the file.
 
     Raises:
         ValueError: the server does not say how long it is.
@@ -248,8 +254,7 @@ def size_and_tag(url: str, info: dict[str, Any]) -> tuple[int, str]:
     size = info.get("size")
     if size is None:
         raise ValueError(f"{url}: the server does not say how long the file is, so it cannot be read in parts")
-    tags = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime", "updated", "created")
-    return int(size), next((plain_tag(info[name]) for name in tags if info.get(name)), "")
+    return int(size), next((plain_tag(info[name]) for name in _TAGS if info.get(name)), "")
 
 
 def _in_vain(error: Exception, what: str) -> Exception | None:

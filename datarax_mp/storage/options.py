@@ -18,8 +18,9 @@ class Storage:
     """How a source of files reads URLs: ``ParquetSource("s3://bucket/train/*.parquet", storage=Storage(...))``.
 
     What was read of a file is kept in a cache folder, which any number of processes and runs share: a later epoch, or a
-    later run, asks the server for nothing that is there. Files are told apart by URL, size and ETag (or time), so that
-    one that was written anew is read anew. One that is written while it is being read is an error.
+    later run, asks the server for nothing that is there. Files are told apart by URL, size and ETag (or hash, or time),
+    so that one that was written anew is read anew; where a server tells none of these, every source reads anew.
+    One that is written while it is being read is an error.
 
     Args:
         options: for fsspec's file system: ``{"anon": True}`` or ``{"endpoint_url": ...}`` for s3, say.

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.storage.remote import Remote
 
+_NOW: dict[str, dict[str, Any]] = {"hf": {"refresh": True, "expand_info": True}}
+"""What makes a file system tell how a file is now, of those that keep listings whatever ``use_listings_cache`` says."""
+
 
 class Span(NamedTuple):
     """Some bytes of a file.
@@ -58,18 +61,20 @@ def ask(system: Any, spans: Sequence[Span], timeout: float) -> list[Answer | Bas
     return _together(system, partial(one, system), spans, timeout)
 
 
-def about(system: Any, urls: Sequence[str], timeout: float) -> list[Any]:
+def about(system: Any, urls: Sequence[str], timeout: float, *, now: bool = False) -> list[Any]:
     """What a file system tells of files, asked about all at the same time, or what was raised instead.
 
     Args:
         system: see ``ask``.
         urls: the files.
         timeout: see ``ask``.
+        now: whether it may have told the same before, and is to look anew.
     """
     names = [system._strip_protocol(url) for url in urls]
+    options = _NOW.get(_protocol(system), {}) if now else {}
     if not is_asynchronous(system):
-        return [_tried(system.info, name) for name in names]
-    return _together(system, system._info, names, timeout)
+        return [_tried(partial(system.info, **options), name) for name in names]
+    return _together(system, partial(system._info, **options), names, timeout)
 
 
 def _together(system: Any, call: Callable[[Any], Any], questions: Sequence[Any], timeout: float) -> list[Any]:
@@ -88,8 +93,11 @@ def is_asynchronous(system: Any) -> bool:
 
 
 def plain_tag(tag: Any) -> str:
-    """A tag as it is told by whatever call: some give a time as an object, some as a number; some quote."""
-    return str(tag.timestamp() if hasattr(tag, "timestamp") else tag).strip('"')
+    """A tag as it is told by whatever call: some give a time as an object, some as a number; some quote.
+
+    A weak ETag counts as the strong one: a server that compresses calls the same file by either.
+    """
+    return str(tag.timestamp() if hasattr(tag, "timestamp") else tag).removeprefix("W/").strip('"')
 
 
 def _protocol(system: Any) -> str:
@@ -115,7 +123,9 @@ async def _by_any(system: Any, span: Span) -> Answer:
 
 async def _by_http(system: Any, span: Span) -> Answer:
     options = dict(system.kwargs)
-    headers = {**options.pop("headers", {}), "Range": f"bytes={span.begin}-{span.end - 1}"}
+    # Compressed on the way, a file has another ETag, and its ranges are those of what was compressed.
+    own = {"Accept-Encoding": "identity", "Range": f"bytes={span.begin}-{span.end - 1}"}
+    headers = {**options.pop("headers", {}), **own}
     session = await system.set_session()
     async with session.get(system.encode_url(str(span.file)), headers=headers, **options) as answer:
         data = await answer.read()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from typing import Any
 
 from datarax_mp.storage.options import Storage
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _LOCAL = ("file://", "local://")
+
+_MADE_UP = "made up: "
 
 
 def is_url(path: str) -> bool:
@@ -33,12 +36,17 @@ def without_file_scheme(path: str) -> str:
     return path
 
 
+def made_up() -> str:
+    """A tag that no other file has had: whatever was kept of one is not taken for this one's."""
+    return _MADE_UP + secrets.token_hex(16)
+
+
 class Remote(str):
     """The URL of a file that lies elsewhere: a path, wherever one is only told, with what has to be known to read it.
 
     Attributes:
         size: in bytes.
-        tag: its ETag, or when it was written; "" where the server tells neither, and a change is not noticed.
+        tag: its ETag, another hash, or when it was written; where the server tells none of them, one that is made up.
         storage: how it is reached.
     """
 
@@ -54,6 +62,11 @@ class Remote(str):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return str(self), self.size, self.tag, self.storage
+
+    @property
+    def told(self) -> bool:
+        """Whether the server has told the tag, so that a change is noticed."""
+        return not self.tag.startswith(_MADE_UP)
 
     @property
     def key(self) -> str:

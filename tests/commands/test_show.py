@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp import MapElement, Pipeline
+from datarax_mp import IterableSource, MapElement, Pipeline
 from datarax_mp.commands import main
 from datarax_mp.commands.described import Shown, described
 from datarax_mp.commands.sheet import draw
@@ -31,6 +31,11 @@ def elements() -> Pipeline[Any]:
     return Pipeline(
         source=[{"x": np.arange(2), "name": "a"}, {"x": np.arange(2), "name": "b"}], batch_size=1, enforce_batch=False
     )
+
+
+def streamed() -> Pipeline[Any]:
+    source = IterableSource(lambda lane, lanes: ({"x": n} for n in range(lane, 10, lanes)), lanes=2)
+    return Pipeline(source=source, batch_size=2)
 
 
 def failing() -> Pipeline[Any]:
@@ -145,6 +150,15 @@ def test_a_state_of_another_pipeline_is_refused(tmp_path: Path, capsys: pytest.C
     (tmp_path / "state.json").write_text(json.dumps(elements().get_state()))
     assert main(["show", str(tmp_path / "state.json"), f"{HERE}:images"]) == 2
     assert "belongs to another pipeline" in capsys.readouterr().err
+
+
+def test_a_state_of_what_comes_out_of_iterators_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.json").write_text(json.dumps(streamed().get_state()))
+    assert main(["show", str(tmp_path / "state.json"), f"{HERE}:streamed"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("python -m datarax_mp show: ") and "iterators" in error and error.count("\n") == 1
 
 
 def test_what_the_users_code_raises_comes_out_unchanged() -> None:

@@ -54,6 +54,27 @@ def test_padding_is_masked_and_has_neither_record_nor_info(output: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_whoever_writes_into_a_mask_changes_that_of_no_other_batch(output: str) -> None:
+    if output == "torch":
+        pytest.importorskip("torch")
+    made = HandMade(COLUMNS, 4, padded=True)
+    bound = opened(delivery(output=output, padded=True), made)
+    first, second = bound.take(made.batch(0)), bound.take(made.batch(1))
+    first.valid_mask[:] = False
+    assert second.valid_mask.tolist() == bound.take(made.batch(1)).valid_mask.tolist() == [True] * 4
+
+
+def test_a_mask_that_is_donated_is_that_of_no_other_batch() -> None:
+    made = HandMade(COLUMNS, 4, padded=True)
+    bound = opened(delivery(padded=True), made)
+    first, second = bound.take(made.batch(0)), bound.take(made.batch(1))
+    turned = jax.jit(lambda mask: ~mask, donate_argnums=0)(first.valid_mask)
+    assert turned.tolist() == [False] * 4
+    assert first.valid_mask.is_deleted()
+    assert second.valid_mask.tolist() == bound.take(made.batch(1)).valid_mask.tolist() == [True] * 4
+
+
 def test_a_record_that_was_skipped_is_not_among_the_metadata() -> None:
     made = HandMade(COLUMNS, 4)
     batch = opened(delivery(track_name="mine"), made).take(made.batch(1, skips=(Skip(5, 1, "no good"),)))

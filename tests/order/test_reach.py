@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +58,15 @@ def test_what_is_left_out_survives_json_and_is_the_same_in_any_order(steps: dict
     assert made.since(3) == left_out({epoch: numbers for epoch, numbers in steps.items() if epoch >= 3})
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint64, np.array])
+def test_a_state_may_have_been_through_numpy(kind: Callable[[int], Any]) -> None:
+    made = left_out({1: {2, 3}, 4: {0}})
+    found = LeftOut.of_json([[kind(number) for number in one] for one in made.as_json()])
+    assert found == made
+    assert json.dumps(found.as_json()) == "[[1, 2, 4], [4, 0, 1]]"
+    assert LeftOut.of_json(np.array(made.as_json())) == made
+
+
 def test_ranges_that_touch_become_one_in_either_direction() -> None:
     assert LeftOut().with_steps(1, range(9, 3, -1)).with_steps(1, range(10, 20)).ranges == ((1, 4, 20),)
 
@@ -64,7 +77,8 @@ def test_a_state_has_room_for_so_many_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [3, [3], [[1, 2]], [[0, 3, 3]], [[0, -1, 2]], [[0, 1.0, 2]], [["a", 1, 2]], [[1 << 63, 1, 2]]]
+    "wrong",
+    [3, [3], [[1, 2]], [[0, 3, 3]], [[0, -1, 2]], [[0, 1.0, 2]], [["a", 1, 2]], [[1 << 63, 1, 2]], [[True, 1, 2]]],
 )
 def test_what_is_no_list_of_ranges_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"must be a list of \[epoch, first, stop\]"):

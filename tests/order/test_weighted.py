@@ -61,6 +61,22 @@ def test_weights_of_an_epoch_are_those_that_the_function_says() -> None:
         assert [set(drawn(choice, epoch).tolist()) for epoch in (0, 1, 2, 1)] == [{0}, {1}, {2}, {1}]
 
 
+@pytest.mark.parametrize("returned", [2, 4])
+@pytest.mark.parametrize("replacement", [True, False])
+def test_an_epoch_with_more_or_fewer_weights_than_records_is_an_error_that_says_which(
+    returned: int, replacement: bool
+) -> None:
+    sampler = WeightedSampler(
+        lambda epoch: np.ones(returned if epoch == 5 else 3), replacement=replacement, num_samples=2
+    )
+    message = f"has returned {returned} weights for epoch 5: expected one for each of the source's 3 records"
+    for choice in (sampler.over(3), sampler.over(3).narrowed(np.array([0, 1]))):
+        drawn(choice, 4)
+        with pytest.raises(ValueError, match=message):
+            drawn(choice, 5)
+        drawn(choice, 6)
+
+
 def test_filters_leave_the_proportions_of_the_weights() -> None:
     given_ = np.array([1.0, 100.0, 3.0])
     narrowed = WeightedSampler(given_, num_samples=40_000).over(3).narrowed(np.array([0, 2]))

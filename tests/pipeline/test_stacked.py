@@ -84,6 +84,18 @@ def test_a_group_says_of_each_step_what_a_batch_says() -> None:
     assert groups[0].valid_mask.shape == (4, ROWS)
 
 
+def test_every_group_has_a_mask_of_its_own() -> None:
+    with make(output="numpy") as pipeline:
+        first, second, *_ = pipeline.stacked(7)
+    first.valid_mask[:] = False
+    assert second.valid_mask.tolist() == [[True] * ROWS] * 7
+    with make(pad_last=True) as padded:
+        first, second = padded.stacked(8)
+        assert int(second.valid_mask.sum()) == 29
+        jax.jit(lambda mask: ~mask, donate_argnums=0)(first.valid_mask)
+        assert int(next(padded.stacked(8)).valid_mask.sum()) == 32
+
+
 def test_numpy_arrays_are_views_of_the_slot_in_every_whole_group(monkeypatch: pytest.MonkeyPatch) -> None:
     leased: list[Any] = []
     lease = Ring.lease

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,6 +104,35 @@ def test_a_hugging_face_stream_goes_on_by_its_own_state() -> None:
         for step in (1, 4, 8):
             pipeline.set_state(states[step])
             assert [batch["n"].tolist() for batch in pipeline] == found[step:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_hugging_face_stream_with_a_shuffle_buffer_is_told_once_what_it_loses(
+    workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    plain = datasets.Dataset.from_dict({"n": list(range(30))}).to_iterable_dataset(num_shards=6)
+
+    def shuffled() -> Any:
+        return plain.shuffle(seed=0, buffer_size=5)
+
+    def mapped() -> Any:
+        return shuffled().map(lambda record: record)
+
+    def several() -> Any:
+        return datasets.concatenate_datasets([shuffled(), plain])
+
+    def part(stream: Callable[[], Any], lane: int, lanes: int) -> Any:
+        return stream().shard(num_shards=lanes, index=lane)
+
+    for stream, told in ((lambda: plain, 0), (shuffled, 1), (mapped, 1), (several, 1)):
+        caplog.clear()
+        source = IterableSource(partial(part, stream), lanes=2)
+        with Pipeline(source=source, batch_size=4, num_workers=workers, output="numpy") as pipeline:
+            assert list(pipeline)
+        said = [record.getMessage() for record in caplog.records if "has a shuffle buffer" in record.getMessage()]
+        assert len(said) == told
+        assert all("ShuffleWindow(records=n)" in message for message in said)
 
 
 def test_a_stream_from_a_stateful_iterator_of_grain_goes_on_by_its_state() -> None:

@@ -29,6 +29,7 @@ from datarax_mp import (
     one_of,
     sometimes,
 )
+from datarax_mp.stages.graph import graph_stage
 from datarax_mp.testing import assert_same_stream
 from tests.shown import shown
 
@@ -292,3 +293,25 @@ def test_padding_is_not_mixed_in() -> None:
     with make(RandomMapBatch(MixUp(1.0)), source={**photos(), "label": np.eye(8)}, batch_size=3, pad_last=True) as host:
         *_, last = host
     assert np.asarray(last["label"]).sum(1).round(5).tolist() == [1, 1, 0]
+
+
+def test_nor_by_a_node_of_a_graph() -> None:
+    class Mixing(nnx.Module):
+        mixes_rows = True
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return batch
+
+    def unchanged(batch: dict[str, Any]) -> dict[str, Any]:
+        return batch
+
+    mix = RandomDeviceStage(MixUp(classes=8))
+    inner = graph_stage({"mix": mix}, {}, "mix")
+    for node in (mix, sometimes(mix, 0.5), inner, Mixing(), graph_stage({"mix": Mixing()}, {}, "mix")):
+        nodes = {"first": unchanged, "then": node}
+        graph: dict[str, Any] = {"nodes": nodes, "edges": {"then": ["first"]}, "sink": "then"}
+        with pytest.raises(ValueError, match="pad_last=True adds rows of zeros"):
+            Pipeline.from_dag(source=photos(), batch_size=3, pad_last=True, seed=0, **graph)
+        Pipeline.from_dag(source=photos(), batch_size=3, drop_last=True, seed=0, **graph).close()
+    plain: dict[str, Any] = {"nodes": {"first": unchanged}, "edges": {}, "sink": "first"}
+    Pipeline.from_dag(source=photos(), batch_size=3, pad_last=True, **plain).close()

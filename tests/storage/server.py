@@ -51,13 +51,13 @@ class Request(BaseHTTPRequestHandler):
             return
         self.give(content, body=body)
 
-    def give(self, content: bytes, *, body: bool = True, cut: int = 0) -> None:
-        """Answer with the bytes that are wanted; the last ``cut`` ones never come."""
+    def give(self, content: bytes, *, body: bool = True, cut: int = 0, tag: str = '"{hash}"') -> None:
+        """Answer with the bytes that are wanted, the ETag written as ``tag``; the last ``cut`` bytes never come."""
         data = content if self.asked is None else content[self.asked.start : self.asked.stop]
         self.send_response(200 if self.asked is None else 206)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
+        self.send_header("ETag", tag.format(hash=hashlib.md5(content).hexdigest()))
         if self.asked is not None:
             end = self.asked.start + len(data) - 1
             self.send_header("Content-Range", f"bytes {self.asked.start}-{end}/{len(content)}")

@@ -349,6 +349,36 @@ def test_redirects_are_followed_and_servers_without_ranges_are_understood(
     assert ParquetSource(f"{files.url}/b.parquet", storage=storage())[7]["n"] == 7
 
 
+@pytest.mark.parametrize("compressed", ['W/"{hash}"', '"{hash}-gzip"'])
+def test_a_server_that_compresses_for_whoever_lets_it_is_asked_not_to(
+    compressed: str, files: Files, storage: Callable[..., Storage]
+) -> None:
+    accepted = list[str]()
+
+    def tagged(request: Request) -> bool:
+        accepted.append(how := request.headers.get("Accept-Encoding", ""))
+        body = request.command == "GET"
+        request.give(content, body=body, tag=compressed if "gzip" in how else '"{hash}"')
+        return True
+
+    url = files.put("/a.parquet", content := parquet(width=2000))
+    files.fault = tagged
+    assert ParquetSource(url, storage=storage())[7]["n"] == 7
+    assert set(accepted) == {"identity"}
+
+
+def test_a_weak_etag_is_that_of_the_same_file(files: Files, storage: Callable[..., Storage]) -> None:
+    url = files.put("/a.parquet", content := parquet(width=2000))
+
+    def weak(request: Request) -> bool:
+        whole = request.command == "HEAD"
+        request.give(content, body=not whole, tag='"{hash}"' if whole else 'W/"{hash}"')
+        return True
+
+    files.fault = weak
+    assert ParquetSource(url, storage=storage())[7]["n"] == 7
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_worker_that_is_killed_while_it_reads_changes_nothing(
     kept: bool, files: Files, storage: Callable[..., Storage], tmp_path: Path
