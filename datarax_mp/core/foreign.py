@@ -4,7 +4,8 @@ None of these libraries is imported here: whoever has such a value has imported 
 
     torch tensor            array over its memory; bfloat16 and the 8-bit floats by ml_dtypes
     pandas, polars, Arrow   numeric columns as arrays, over their memory where there are no nulls and one chunk; text,
-                            categories and the like as lists; lists of numbers as lists of arrays
+                            categories and the like as lists; lists of numbers as lists of arrays, and in structs, too,
+                            numbers keep their dtype
     what has __array__, or  whatever NumPy makes of it (jax.Array, PIL image, h5py and zarr)
     __array_interface__
 
@@ -13,11 +14,13 @@ Nulls are errors in numeric columns: their libraries would make NaN of them, and
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datarax_mp.core.strays import is_chance
 
@@ -155,40 +158,132 @@ def _from_pandas(series: Any) -> Any:
 
 
 def _from_polars(series: Any) -> Any:
-    dtype = series.dtype
-    base = str(dtype.base_type())
-    if (dtype.is_numeric() and base != "Decimal") or base == "Boolean":
-        if series.null_count():
-            null = series.is_null().to_numpy()
-            raise _nulls(null, "polars", "Say what is to stand there: .fill_null(value), or drop them: .drop_nulls()")
-        return series.to_numpy()
+    if _is_number_of_polars(series.dtype) and series.null_count():
+        null = series.is_null().to_numpy()
+        raise _nulls(null, "polars", "Say what is to stand there: .fill_null(value), or drop them: .drop_nulls()")
+    return _items_of_polars(series)
+
+
+def _items_of_polars(series: Any) -> Any:
+    """What each row is, with the dtypes that numbers have there; None where there is nothing."""
+    dtype, base = series.dtype, str(series.dtype.base_type())
+    if _is_number_of_polars(dtype):
+        if not series.null_count():
+            return series.to_numpy()
+        there = iter(series.drop_nulls().to_numpy())
+        return [next(there) if valid else None for valid in series.is_not_null().to_list()]
     if base == "Array" and not series.null_count() and not series.explode().null_count():
         return series.to_numpy()
-    if base == "List" and dtype.inner.is_numeric():
-        return [None if item is None else _from_polars(item) for item in series]
+    if base == "List":
+        inner = dtype.inner
+        while str(inner.base_type()) == "List":
+            inner = inner.inner
+        if _is_number_of_polars(inner):
+            return [None if item is None else _list_of_polars(item) for item in series]
+    if base == "Struct" and dtype.fields:
+        names = [field.name for field in dtype.fields]
+        children = [_items_of_polars(series.struct.field(name)) for name in names]
+        records = [dict(zip(names, row, strict=True)) for row in zip(*children, strict=True)]
+        return [one if valid else None for one, valid in zip(records, series.is_not_null().to_list(), strict=True)]
     return series.to_list()
+
+
+def _list_of_polars(item: Any) -> Any:
+    """One list as an array; lists in it that are null or of unequal length stay Python's."""
+    found = _from_polars(item)
+    if isinstance(found, np.ndarray):
+        return found
+    arrays = [one for one in found if isinstance(one, np.ndarray)]
+    even = len(arrays) == len(found) and len({one.shape for one in arrays}) == 1
+    return np.stack(arrays) if even else item.to_list()
+
+
+def _is_number_of_polars(dtype: Any) -> bool:
+    base = str(dtype.base_type())
+    return (dtype.is_numeric() and base != "Decimal") or base == "Boolean"
 
 
 def _from_arrow(values: Any) -> Any:
     types = sys.modules["pyarrow"].types
     if isinstance(values, sys.modules["pyarrow"].Scalar):
         return values.as_py()
-    if types.is_dictionary(values.type):
-        return values.to_pylist()
     if _is_number(types, values.type):
         if values.null_count:
             null = values.is_null().to_numpy(zero_copy_only=False)
             raise _nulls(null, "Arrow", "Say what is to stand there: pyarrow.compute.fill_null(column, value)")
         return _numbers_of_arrow(values)
-    if types.is_fixed_size_list(values.type) and _is_number(types, values.type.value_type) and not values.null_count:
-        return np.asarray(_from_arrow(_one_chunk(values).flatten())).reshape(len(values), values.type.list_size)
-    if (types.is_list(values.type) or types.is_large_list(values.type)) and _is_number(types, values.type.value_type):
-        return [item for chunk in getattr(values, "chunks", [values]) for item in _lists_of_arrow(chunk)]
-    return values.to_pylist()
+    if types.is_fixed_size_list(values.type) or _is_tensor(values.type):
+        values = _one_chunk(values)
+        if (rows := rows_of_arrow(values)) is not None:
+            return rows
+    items: list[Any] = []
+    for chunk in getattr(values, "chunks", [values]):
+        try:
+            items.extend(_items_of_arrow(chunk))
+        except Unreadable as error:
+            place = None if error.position is None else error.position + len(items)
+            raise Unreadable(error.found, error.remedy, place) from None
+    return items
+
+
+def rows_of_arrow(values: Any) -> np.ndarray | None:
+    """An Arrow array as an array ``(rows, ...)``, over its memory where that can be.
+
+    Returns:
+        None where its type does not say that all rows are numbers of one shape, or where there are nulls.
+    """
+    types, kind = sys.modules["pyarrow"].types, values.type
+    if _is_tensor(kind):
+        flat = rows_of_arrow(values.storage)
+        if flat is None:
+            return None
+        axes = kind.permutation or range(len(kind.shape))
+        return flat.reshape(len(values), *kind.shape).transpose(0, *(1 + axis for axis in axes))
+    shape, within = [len(values)], values
+    while types.is_fixed_size_list(within.type) and not within.null_count:
+        shape.append(within.type.list_size)
+        within = within.flatten()
+    if within.null_count or not _is_number(types, within.type):
+        return None
+    return _numbers_of_arrow(within).reshape(shape)
+
+
+def _items_of_arrow(values: Any) -> np.ndarray | Sequence[Any]:
+    """What each row is, with the dtypes that numbers have there; None where there is nothing."""
+    types, kind = sys.modules["pyarrow"].types, values.type
+    if (rows := rows_of_arrow(values)) is not None:
+        return rows
+    if values.null_count and (_is_number(types, kind) or _is_tensor(kind)):
+        there = iter(_items_of_arrow(values.drop_null()))
+        return [next(there) if valid else None for valid in values.is_valid().to_pylist()]
+    if _is_list(types, kind) and _is_number(types, _innermost(types, kind)):
+        return _lists_of_arrow(values)
+    names = [kind.field(place).name for place in range(kind.num_fields)] if types.is_struct(kind) else []
+    if not names or len(set(names)) < len(names):
+        plain: list[Any] = values.to_pylist()
+        return plain
+    children = map(_items_of_arrow, values.flatten())
+    records = [dict(zip(names, row, strict=True)) for row in zip(*children, strict=True)]
+    return [one if valid else None for one, valid in zip(records, values.is_valid().to_pylist(), strict=True)]
 
 
 def _is_number(types: Any, kind: Any) -> bool:
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def _is_list(types: Any, kind: Any) -> bool:
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _is_tensor(kind: Any) -> bool:
+    return is_of(kind, "pyarrow", "FixedShapeTensorType")
+
+
+def _innermost(types: Any, kind: Any) -> Any:
+    """The type of what is in lists, and in lists in them."""
+    while _is_list(types, kind):
+        kind = kind.value_type
+    return kind
 
 
 def _one_chunk(values: Any) -> Any:
@@ -201,13 +296,58 @@ def _numbers_of_arrow(values: Any) -> np.ndarray:
     return values.to_numpy() if one else values.to_numpy(zero_copy_only=False)
 
 
-def _lists_of_arrow(values: Any) -> list[np.ndarray | None]:
-    """Each list as an array over the column's memory."""
-    if values.values.null_count and values.flatten().null_count:
-        raise Unreadable("nulls within lists of numbers in an Arrow column", "Fill them before: pyarrow.compute")
-    numbers, offsets = _numbers_of_arrow(values.values), values.offsets.to_numpy()
-    null = values.is_null().to_numpy(zero_copy_only=False)
-    return [None if null[n] else numbers[offsets[n] : offsets[n + 1]] for n in range(len(values))]
+class _Level(NamedTuple):
+    """Lists that lie one behind the other.
+
+    Attributes:
+        lengths: int ``(lists,)``, how much is in each; -1 where there is a null instead.
+        begins: int64 ``(lists + 1,)``, where in the next level, or among the numbers, each begins, and the end.
+    """
+
+    lengths: NDArray[np.integer]
+    begins: NDArray[np.int64]
+
+
+def _lists_of_arrow(values: Any) -> list[Any]:
+    """Lists of numbers, or of such lists, each as an array over the column's memory.
+
+    Those that are no array, as lists in them are null or of unequal length, are Python's lists.
+    """
+    types, levels, within = sys.modules["pyarrow"].types, list[_Level](), values
+    while not _is_number(types, within.type):
+        lengths = within.value_lengths().fill_null(-1).to_numpy()
+        levels.append(_Level(lengths, np.append(0, np.cumsum(np.maximum(lengths, 0), dtype=np.int64))))
+        within = within.flatten()  # what belongs to these rows alone: others may have nulls
+    if within.null_count:
+        position = int(np.flatnonzero(within.is_null().to_numpy(zero_copy_only=False))[0])
+        for level in reversed(levels):
+            position = int(np.searchsorted(level.begins, position, "right")) - 1
+        raise Unreadable(
+            "nulls within lists of numbers in an Arrow column", "Fill them before: pyarrow.compute", position
+        )
+    numbers, outer = _numbers_of_arrow(within), levels[0]
+    if len(levels) == 1:  # as token lists are
+        bounds = itertools.pairwise(outer.begins.tolist())
+        return [
+            None if length < 0 else numbers[begin:end]
+            for length, (begin, end) in zip(outer.lengths.tolist(), bounds, strict=True)
+        ]
+    arrays = (_nested(numbers, levels, row) for row in range(len(values)))
+    return [values[row].as_py() if array is None else array for row, array in enumerate(arrays)]
+
+
+def _nested(numbers: np.ndarray, levels: Sequence[_Level], row: int) -> np.ndarray | None:
+    """The array that one row is, or None if it is none."""
+    begin, end, shape = row, row + 1, list[int]()
+    for lengths, begins in levels:
+        found = lengths[begin:end]
+        if not len(found):
+            break  # nothing says how much would be in a list
+        if found[0] < 0 or (found != found[0]).any():
+            return None
+        shape.append(int(found[0]))
+        begin, end = int(begins[begin]), int(begins[end])
+    return numbers[begin:end].reshape(shape)
 
 
 def _from_h5py(dataset: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from datarax_mp.core.record import RecordError, name_fields
 from datarax_mp.core.strays import claim, is_stray
 from datarax_mp.order.lanes import LaneCursor, LaneOrder
 from datarax_mp.recipe.items import expand_here, read_only
-from datarax_mp.recipe.lane_view import Broken, LaneView
+from datarax_mp.recipe.lane_view import Broken, LanesEnded, LaneView
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import here
 from datarax_mp.sources.cursors import Stream
@@ -264,7 +264,7 @@ class Examples(LaneView):
         if number not in self.items:
             item = next(self._coming, None)
             if item is None:
-                raise RecordError(f"{self._name} gives no record: all its lanes have ended, or filters leave none")
+                raise LanesEnded(f"{self._name} gives no record: all its lanes have ended, or filters leave none")
             self.items[number] = item.value
         return super().__getitem__(number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from datarax_mp.core.record import RecordError
 from datarax_mp.recipe.reading import Reader
 from datarax_mp.recipe.recipe import Recipe
 
@@ -12,6 +13,10 @@ class Broken(NamedTuple):
     """What stands for a record that is to be skipped."""
 
     error: Exception
+
+
+class LanesEnded(RecordError):
+    """There is no further record to learn from: all lanes have ended, or filters leave none."""
 
 
 class LaneView:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from datarax_mp.core.notes import add_note
-from datarax_mp.core.record import Arrays, Path, RecordError, split_record
+from datarax_mp.core.record import Arrays, Path, RecordError, field_name, fields_of, flatten, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
 from datarax_mp.recipe.items import reader_of
+from datarax_mp.recipe.lane_view import LanesEnded
 from datarax_mp.recipe.padding import Padding
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
@@ -21,7 +22,11 @@ from datarax_mp.sources.adapt import Source
 from datarax_mp.stages.base import Rank, Stage
 from datarax_mp.stages.random_map_batch import BatchDraw
 
-_PROBES = 64  # with on_error="skip": so many records in a row that all fail are no accident
+# With on_error="skip", so many records in a row that all fail are no accident; nor are so many that are all empty.
+_PROBES = 64
+
+Read: TypeAlias = Callable[[int], tuple[int, Any]]
+"""Of a record's number, how messages call it, and what the stages make of the record."""
 
 
 class Layouts(NamedTuple):
@@ -68,16 +73,15 @@ def probe(recipe: Recipe, source: Source | None = None) -> Layouts:
 
 
 def _layouts_of(recipe: Recipe, source: Source | None, number: int) -> Layouts:
-    reader, stages = reader_of(recipe, source), RecordStages(recipe)
-    together = reader.together(np.array([number]))
-    (number,) = recipe.order.named(np.array([number]))
-    record = reader.one(number) if together is None else together[0]
-    record = stages.apply(number, record, stages.generators(0))
+    first, read = number, _read_by(recipe, source)
+    number, record = read(first)
     arrays, info = split_record(record, number)
     later = recipe.of_rank(Rank.BATCH)
     x64 = None if later else recipe.x64
     if pads := recipe.of_rank(Rank.PAD):
         padding = Padding(pads, [*arrays, *info])
+        if untyped := _untyped(record, padding.bounds):
+            arrays |= _typed(recipe, read, untyped, first)
         collated = padding.first(arrays, info, number, batch_size=recipe.rows, x64=x64)
         arrays, varying = padding.whole(arrays), bool(padding.varying)
     else:
@@ -88,6 +92,57 @@ def _layouts_of(recipe: Recipe, source: Source | None, number: int) -> Layouts:
     if not later:
         return Layouts(collated, collated)
     return Layouts(collated, _delivered(recipe, later, arrays, info, number, varying=varying))
+
+
+def _read_by(recipe: Recipe, source: Source | None) -> Read:
+    reader, stages = reader_of(recipe, source), RecordStages(recipe)
+
+    def read(number: int) -> tuple[int, Any]:
+        together = reader.together(np.array([number]))
+        (named,) = recipe.order.named(np.array([number]))
+        record = reader.one(named) if together is None else together[0]
+        return named, stages.apply(named, record, stages.generators(0))
+
+    return read
+
+
+def _untyped(record: Any, padded: Collection[Path]) -> set[Path]:
+    """The fields to be padded that are empty lists here, so that nothing says of what dtype their numbers are."""
+    leaves = flatten(fields_of(record) or {})
+    return {path for path in padded if isinstance(value := leaves.get(path), (list, tuple)) and not value}
+
+
+def _typed(recipe: Recipe, read: Read, untyped: set[Path], first: int) -> Arrays:
+    """For fields that are empty lists in the first record, empty arrays of the dtype that they have in later ones.
+
+    Raises:
+        RecordError: they are empty lists there, too, and there are more records, which may not be.
+        Exception: what the source or a stage raised.
+    """
+    found: Arrays = {}
+    numbers = recipe.order.examples(_PROBES)
+    for number in numbers[numbers.index(first) + 1 :]:
+        try:
+            named, record = read(number)
+            arrays, _ = split_record(record, named)
+        except LanesEnded:
+            return found
+        except Exception as error:
+            if not recipe.skip or is_stray(error):
+                raise
+            continue
+        for path in untyped - found.keys() - _untyped(record, untyped):
+            if path in arrays and arrays[path].ndim:
+                found[path] = arrays[path][:0]
+        if found.keys() == untyped:
+            return found
+    if len(numbers) < _PROBES:
+        return found
+    path, (named,) = min(untyped - found.keys()), recipe.order.named(np.array([first]))
+    raise RecordError(
+        f"record {named}, field '{field_name(path)}': expected what says of what dtype its numbers are, found an empty "
+        f"list, as in all of the first {len(numbers)} records. Give an empty array instead: np.empty(0, np.int32)"
+    )
 
 
 def _delivered(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.foreign import Unreadable, as_plain, is_of
+from datarax_mp.core.foreign import Unreadable, as_plain, is_of, rows_of_arrow
 from datarax_mp.core.parted import head, pieces, starts
 from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Path, RecordError, field_name, flatten, nest
@@ -261,10 +261,8 @@ def _of_arrow(column: Any) -> Any:
     import pyarrow as pa  # whoever has such a column has imported it
 
     whole = _in_one_piece(column) if isinstance(column, pa.ChunkedArray) else column
-    kind = whole.type.value_type if pa.types.is_fixed_size_list(whole.type) else whole.type
-    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    inside = whole.flatten() if pa.types.is_fixed_size_list(whole.type) else whole
-    return as_plain(whole) if numbers and not whole.null_count and not inside.null_count else whole
+    rows = rows_of_arrow(whole)
+    return whole if rows is None else rows
 
 
 def _in_one_piece(column: Any) -> Any:

@@ -12,14 +12,15 @@ A million documents are planned in some 2 s; at a log-normal spread of lengths t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datarax_mp.core.record import RecordError
-from datarax_mp.sources.adapt import as_source
 from datarax_mp.sources.bins import Method, plan
+from datarax_mp.sources.concat import plain_sources
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
 
 
@@ -31,8 +32,9 @@ class PackedSource(SaysFacts):
     document goes on in another row) and are 0 at padding. Attention that is allowed only between equal segments keeps
     the documents apart.
 
-    Which documents share a row is fixed by their lengths alone; a pipeline that shuffles, shuffles rows. A document
-    longer than a row is cut into several pieces, and tokenised once for each of them.
+    Which documents share a row is fixed by their lengths alone; a pipeline that shuffles, shuffles rows, and so it does
+    where the documents' source says so. A document longer than a row is cut into several pieces, and tokenised once for
+    each of them.
 
     Args:
         documents: a source whose records are documents.
@@ -48,7 +50,8 @@ class PackedSource(SaysFacts):
 
     Raises:
         TypeError: ``lengths`` are no integers.
-        ValueError: ``lengths`` are negative, or not as many as documents; ``method`` is none of these.
+        ValueError: ``lengths`` are negative, or not as many as documents; ``method`` is none of these; the source of
+            documents serves only a part of its records or chooses them itself.
 
     >>> documents = [[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]]
     >>> packed = PackedSource(documents, 5, lengths=[5, 2, 3])
@@ -70,7 +73,7 @@ class PackedSource(SaysFacts):
             raise ValueError(f"seq_len must be at least 1, got {seq_len}")
         if method not in get_args(Method):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-        self.documents = as_source(documents)
+        [self.documents] = plain_sources([documents], "PackedSource")
         self.seq_len = seq_len
         self.tokenize = tokenize
         self.pad_value = pad_value
@@ -79,8 +82,8 @@ class PackedSource(SaysFacts):
 
     def facts(self) -> SourceFacts:
         """What a pipeline has to know of it."""
-        user_code = self.tokenize is not None or SourceFacts.of(self.documents).user_code
-        return SourceFacts(type(self).__name__, user_code=user_code)
+        facts = SourceFacts.of_several(type(self).__name__, [self.documents])
+        return facts if self.tokenize is None else replace(facts, user_code=True)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -96,7 +99,8 @@ class PackedSource(SaysFacts):
 
         Raises:
             IndexError: there is no such row.
-            RecordError: a document does not have the length that was given for it, or no integers as tokens.
+            RecordError: a document does not have the length that was given for it, no integers as tokens, or one that
+                is no int32.
         """
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} is outside of the {len(self)} rows")
@@ -121,7 +125,19 @@ class PackedSource(SaysFacts):
                 f"shape {tokens.shape} and dtype {tokens.dtype}. Find the lengths out with the same tokenizer: "
                 "scan(documents, lambda document: len(tokenize(document)))"
             )
+        if not np.can_cast(tokens.dtype, np.int32):
+            _check_range(tokens, document)
         return tokens
+
+
+def _check_range(tokens: np.ndarray, document: int) -> None:
+    most = np.iinfo(np.int32)
+    outside = tokens[(tokens < most.min) | (tokens > most.max)]
+    if len(outside):
+        raise RecordError(
+            f"document {document}: expected tokens that are int32, from {most.min} to {most.max}, found {outside[0]} "
+            f"({tokens.dtype}). Number the tokens from 0, or map this one to another in tokenize="
+        )
 
 
 def _checked(lengths: ArrayLike, documents: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datarax_mp.core.foreign import Unreadable, as_plain
 from datarax_mp.core.integers import integer
 from datarax_mp.core.record import RecordError, flatten, nest
 from datarax_mp.order import Choice, in_order_or_shuffled
@@ -49,6 +50,7 @@ class WindowSource(SaysFacts):
     Raises:
         TypeError: a number is no int.
         ValueError: there is not one whole window; lengths do not add up to the rows; ``random_offset`` with lengths.
+        RecordError: ``tokens`` are an array of another library that holds nulls.
 
     >>> source = WindowSource(np.arange(10), 4, 3)
     >>> [source[n]["tokens"].tolist() for n in range(len(source))]
@@ -74,7 +76,7 @@ class WindowSource(SaysFacts):
         if isinstance(tokens, np.ndarray):
             self.array = tokens
         elif is_array(tokens):
-            self.array = np.asarray(tokens)
+            self.array = _as_array(tokens, field)
         else:
             [self.source] = plain_sources([tokens], "WindowSource")
         rows = len(self.array) if self.source is None else len(self.source)
@@ -161,6 +163,13 @@ class _Sequences:
         """The row at which each window begins."""
         which, within = self._chain.find(numbers)
         return self._rows[which] + within * self.stride
+
+
+def _as_array(tokens: Any, field: str) -> np.ndarray:
+    try:
+        return np.asarray(as_plain(tokens))
+    except Unreadable as error:
+        raise RecordError(error.about(f"WindowSource, field '{field}'")) from error.__cause__
 
 
 def _checked(lengths: ArrayLike, rows: int) -> Numbers:

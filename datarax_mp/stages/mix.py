@@ -35,8 +35,8 @@ class _Mix:
 
     Attributes:
         alpha: both parameters of the Beta distribution of shares, above 0.
-        classes: how many there are, if labels are class numbers; they become float32 ``(rows, classes)``. None is for
-            labels that are shares already.
+        classes: how many there are, if labels are class numbers, integers from 0 on; they become float32
+            ``(rows, classes)``. None is for labels that are shares already.
         image: the field that holds images, ``(rows, H, W, ...)``.
         label: the field that holds labels, ``(rows,)`` or ``(rows, classes)``.
     """
@@ -63,7 +63,9 @@ class _Mix:
 
         Raises:
             KeyError: a field is missing.
-            TypeError: labels are class numbers, and ``classes`` is not set.
+            TypeError: labels are class numbers, and ``classes`` is not set; or it is, and they are no integers.
+            ValueError: with ``classes``, labels have other than one axis; or one of NumPy's is none of the classes.
+                JAX cannot raise for what a label is: there the shares of its row are NaN, and so is the loss.
         """
         for field in (self.image, self.label):
             if field not in batch:
@@ -95,13 +97,31 @@ class _Mix:
 
     def _labels(self, xp: Any, labels: Any) -> Any:
         if self.classes is not None:
-            return (labels[:, None] == xp.arange(self.classes)).astype(np.float32)
+            return self._of_classes(xp, labels, self.classes)
         if not xp.issubdtype(labels.dtype, xp.floating):
             raise TypeError(
                 f"{type(self).__name__}: field '{self.label}' holds {labels.dtype}, class numbers, of which none lies "
                 "between two others: set classes="
             )
         return labels
+
+    def _of_classes(self, xp: Any, labels: Any, classes: int) -> Any:
+        """Class numbers as shares, float32 ``(rows, classes)``."""
+        about = f"{type(self).__name__}: field '{self.label}': expected class numbers, as classes={classes} says"
+        remedy = "Leave classes= out if these are shares already, or make them class numbers in a stage"
+        if labels.ndim != 1:
+            raise ValueError(f"{about}, of shape (rows,), found shape {labels.shape}. {remedy}")
+        if not (xp.issubdtype(labels.dtype, xp.integer) or labels.dtype == bool):
+            raise TypeError(f"{about}, which are integers, found {labels.dtype}. {remedy}")
+        shares = labels[:, None] == xp.arange(classes)
+        known = shares.any(axis=1)
+        if xp is np and not known.all():
+            row = int(np.flatnonzero(~known)[0])
+            raise ValueError(
+                f"{about}, from 0 to {classes - 1}, found {labels[row]} in row {row} of a batch. Set classes= to how "
+                "many there are, or correct the label in a stage"
+            )
+        return xp.where(known[:, None], shares.astype(np.float32), np.float32(np.nan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +131,13 @@ class MixUp(_Mix):
     ``RandomMapBatch(MixUp(...))`` does it in the workers, ``RandomDeviceStage(MixUp(...))`` on the device, where
     ``pad_last`` is an error, since padding would be mixed in. Integers are rounded and stay what they are.
 
+    With ``classes``, a label that is none of them is an error in the workers. On the device, where nobody looks at
+    values, the labels of its row, and of the one that is mixed with it, are NaN.
+
     Attributes:
         alpha: both parameters of the Beta distribution of shares, above 0: the smaller, the nearer to 0 or 1.
-        classes: how many there are, if labels are class numbers; they become float32 ``(rows, classes)``. None is for
-            labels that are shares already.
+        classes: how many there are, if labels are class numbers, integers from 0 on; they become float32
+            ``(rows, classes)``. None is for labels that are shares already.
         image: the field that holds images, or any other arrays, ``(rows, ...)``.
         label: the field that holds labels, ``(rows,)`` or ``(rows, classes)``.
 

@@ -29,6 +29,8 @@ class Pad(Stage):
 
     Attributes:
         field: the field to pad, of any dtype and at least one axis; only the first axis may vary from record to record.
+            A list that is empty does not say of what dtype it is, so where the first record has one, the first of the
+            next 63 that has another value does; an empty array says it itself.
             Nested names are joined by a slash, ``"text/tokens"``, which may as well be one name that has a slash in it.
             Several names in a tuple are padded together: in each record they must be equally long.
         length: the most that a record may have. A batch has this much room in shared memory, whatever ``to`` says.
@@ -52,7 +54,8 @@ class Pad(Stage):
             ``length``.
         RecordError: (from ``iter`` and ``next``) a record that is too long; the field is missing, is no array or has no
             axis; fields padded together differ in length; a field to be added is there already; ``value`` does not
-            fit the dtype. ``on_error="skip"`` leaves such a record out.
+            fit the dtype; ``on_error="skip"`` leaves such a record out. A field is an empty list in all of the first 64
+            records.
 
     >>> import numpy as np
     >>> from datarax_mp import Pipeline

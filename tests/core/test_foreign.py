@@ -93,6 +93,80 @@ def test_arrow_columns_are_arrays_or_lists() -> None:
     same(read(pa.scalar(3)), 3, "int64")
 
 
+def test_what_is_cut_away_does_not_change_the_numbers_of_an_arrow_list() -> None:
+    [numbers] = as_plain(pa.array([[1, None], [2**53 + 1]])[1:])
+    same(numbers, [2**53 + 1], "int64")
+    [flags] = as_plain(pa.array([[True, None], [False]])[1:])
+    same(flags, [False], "bool")
+    numbers, none = as_plain(pa.array([[None], [2**53 + 1, 3], None], pa.large_list(pa.int64()))[1:])
+    same(numbers, [2**53 + 1, 3], "int64")
+    assert none is None
+    pair, none = as_plain(pa.array([[1, None], [3, 4], None], pa.list_(pa.int8(), 2))[1:])
+    same(pair, [3, 4], "int8")
+    assert none is None
+
+
+def test_a_null_in_an_arrow_list_names_its_row() -> None:
+    lists = pa.chunked_array([pa.array([[1], [2, 3]]), pa.array([None, [4], [], [5, None]], pa.list_(pa.int64()))])
+    for values, row in ((lists, 5), (lists[3:], 2), (pa.array([[1, 2], [3, None]], pa.list_(pa.int8(), 2)), 1)):
+        with pytest.raises(Unreadable, match="nulls within lists of numbers") as caught:
+            as_plain(values)
+        assert caught.value.position == row
+
+
+def test_lists_of_lists_in_arrow_are_arrays_of_their_dtype_where_they_are_even() -> None:
+    rows = [[[1, 2], [3, 4]], [[5, 6, 7]], [], [[], []], None]
+    found = as_plain(pa.array([[[9]], *rows], pa.list_(pa.list_(pa.uint8())))[1:])
+    assert [(one.dtype.name, one.shape) for one in found[:4]] == [
+        ("uint8", (2, 2)),
+        ("uint8", (1, 3)),
+        ("uint8", (0,)),
+        ("uint8", (2, 0)),
+    ]
+    assert found[0].tolist() == rows[0]
+    assert found[4] is None
+    same(read(pa.array([[[1], [2]], [[3], [4]]], pa.list_(pa.list_(pa.int16())))), [[[1], [2]], [[3], [4]]], "int16")
+    deep = pa.list_(pa.list_(pa.float16(), 2))
+    same(as_plain(pa.array([[[np.float16(1), np.float16(2)]]], deep))[0], [[1, 2]], "float16")
+    assert as_plain(pa.array([[[1, 2], [3]], [None, [4]]])) == [[[1, 2], [3]], [None, [4]]]
+    grid = pa.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], pa.list_(pa.list_(pa.int8(), 2), 2))
+    same(as_plain(grid[1:]), [[[5, 6], [7, 8]]], "int8")
+
+
+def test_numbers_in_arrow_structs_keep_their_dtype() -> None:
+    kind = pa.struct(
+        {"x": pa.float32(), "ids": pa.list_(pa.int16()), "text": pa.string(), "in": pa.struct({"y": pa.uint8()})}
+    )
+    row = {"x": 0.5, "ids": [1, 2], "text": "a", "in": {"y": 3}}
+    column = pa.chunked_array([pa.array([{**row, "x": 9}, row], kind), pa.array([None, {"text": "b"}], kind)])[1:]
+    first, none, last = as_plain(column)
+    same(read(first["x"]), 0.5, "float32")
+    same(first["ids"], [1, 2], "int16")
+    assert first["text"] == "a"
+    same(read(first["in"]["y"]), 3, "uint8")
+    assert none is None
+    assert last == {"x": None, "ids": None, "text": "b", "in": None}
+
+
+def test_rows_of_an_arrow_tensor_column_have_its_shape() -> None:
+    tensors = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(tensors)
+    for values, expected in (
+        (column, tensors),
+        (column[1:], tensors[1:]),
+        (pa.chunked_array([column[:1], column[2:]]), tensors[[0, 2, 3]]),
+    ):
+        same(as_plain(values), expected, "uint8")
+    swapped = pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.uint8(), [2, 3], permutation=[1, 0]), column.storage
+    )
+    same(as_plain(swapped), swapped.to_numpy_ndarray(), "uint8")
+    with_null = pa.ExtensionArray.from_storage(column.type, pa.array([[0] * 6, None], column.type.storage_type))
+    there, none = as_plain(with_null)
+    same(there, np.zeros((2, 3)), "uint8")
+    assert none is None
+
+
 @pytest.mark.parametrize("values", [pa.array([1, None]), pa.chunked_array([[1.0], [None]]), pa.array([True, None])])
 def test_nulls_in_a_numeric_arrow_column_are_an_error(values: Any) -> None:
     with pytest.raises(Unreadable, match="1 nulls in a numeric column"):
@@ -125,6 +199,14 @@ def test_polars_columns_are_arrays_or_lists() -> None:
     same(as_plain(pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int32, 2))), [[1, 2], [3, 4]], "int32")
     lists = as_plain(pl.Series([[1, 2], [3]], dtype=pl.List(pl.Int16)))
     assert [(item.dtype.name, item.tolist()) for item in lists] == [("int16", [1, 2]), ("int16", [3])]
+    deep = as_plain(pl.Series([[[1, 2], [3, 4]], [[1], []], None], dtype=pl.List(pl.List(pl.UInt8))))
+    same(deep[0], [[1, 2], [3, 4]], "uint8")
+    assert deep[1:] == [[[1], []], None]
+    kind = pl.Struct({"x": pl.Float32, "ids": pl.List(pl.Int16)})
+    first, second = as_plain(pl.Series([{"x": 0.5, "ids": [1]}, {"x": None, "ids": None}], dtype=kind))
+    same(read(first["x"]), 0.5, "float32")
+    same(first["ids"], [1], "int16")
+    assert second == {"x": None, "ids": None}
     assert as_plain(pl.Series(["a", None])) == ["a", None]
     assert as_plain(pl.Series(["a", "b"], dtype=pl.Categorical)) == ["a", "b"]
     for nulls in (pl.Series([1, None]), pl.Series([1.0, None]), pl.Series([True, None])):

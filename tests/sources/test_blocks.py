@@ -206,6 +206,29 @@ def test_tables_of_other_libraries_are_blocks() -> None:
         assert source.__getitems__([2, 0])["n"].tolist() == [2, 0]
 
 
+def test_numbers_in_arrow_columns_have_their_dtype_and_shape_in_a_block() -> None:
+    images = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    table = pa.table(
+        {
+            "image": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
+            "grid": pa.array([[[n, 1], [2, 3]] for n in range(3)], pa.list_(pa.list_(pa.int16(), 2), 2)),
+            "lists": pa.array([[[n], [1]] for n in range(3)], pa.list_(pa.list_(pa.int8()))),
+            "deep": pa.array([{"x": n / 2} for n in range(3)], pa.struct({"x": pa.float32()})),
+        }
+    )
+    source = Source(lambda block: table, (3,))
+    check_source(source)
+    record = source[2]
+    assert (record["image"].dtype, record["image"].tolist()) == (np.uint8, images[2].tolist())
+    assert (record["grid"].dtype, record["grid"].tolist()) == (np.int16, [[2, 1], [2, 3]])
+    assert (record["lists"].dtype, record["lists"].tolist()) == (np.int8, [[2], [1]])
+    with Pipeline(source=source, batch_size=3, num_workers=1, output="numpy") as pipeline:
+        [batch] = pipeline
+    assert batch["image"].tolist() == images.tolist()
+    assert (batch["deep"]["x"].dtype, batch["deep"]["x"].tolist()) == (np.float32, [0, 0.5, 1])
+    assert batch["lists"].dtype == np.int8
+
+
 def test_blocks_of_different_kinds_come_record_by_record() -> None:
     def content(block: int) -> Any:
         return {"n": np.array(numbers(block), np.int32 if block else np.int64)} if block != 2 else as_records(block)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
 import pytest
 from flax import nnx
 
@@ -53,6 +54,12 @@ def test_jax_arrays_and_memmaps_are_columns(tmp_path: Path) -> None:
     records = source({"j": jnp.arange(4), "m": mapped})
     assert records[2]["j"] == 2
     assert records[2]["m"].tolist() == [6, 7, 8]
+
+
+def test_a_slice_of_an_arrow_table_has_the_numbers_that_it_had() -> None:
+    numbers = source(pa.table({"t": [[1, None], [2**53 + 1]]}).slice(1))[0]["t"]
+    assert numbers.dtype == np.int64
+    assert numbers.tolist() == [2**53 + 1]
 
 
 def test_a_records_arrays_are_read_only() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarax_mp import PackedSource, Pipeline, RecordError, scan
+from datarax_mp import MemorySource, MemorySourceConfig, MixSource, PackedSource, Pipeline, RecordError, scan
 
 # Token t of document d is 1000 * d + t + 1: any mix-up shows.
 
@@ -174,3 +174,34 @@ def test_wrong_lengths_are_errors_that_say_what_is_wrong() -> None:
         PackedSource([[1.5]], 4, lengths=[1])[0]
     with pytest.raises(IndexError, match="row 1 is outside"):
         PackedSource([[1]], 4, lengths=[1])[1]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint32", "uint64"])
+def test_a_token_that_is_no_int32_is_an_error_that_names_its_document(dtype: str) -> None:
+    documents = [np.array([1, 2**31 - 1], dtype), np.array([3, 2**31], dtype)]
+    source = PackedSource(documents, 2, lengths=[2, 2])
+    assert source[0]["tokens"].tolist() == [1, 2**31 - 1]
+    with pytest.raises(RecordError, match=rf"document 1: expected tokens that are int32.*found 2147483648 \({dtype}\)"):
+        source[1]
+    with pytest.raises(RecordError, match="found -2147483649"):
+        PackedSource([np.array([-(2**31) - 1])], 1, lengths=[1])[0]
+
+
+def test_rows_are_shuffled_where_the_documents_source_says_so() -> None:
+    documents = MemorySource(
+        MemorySourceConfig(shuffle=True), [np.array([n]) for n in range(50)], rngs=np.random.default_rng(0)
+    )
+    source = PackedSource(documents, 1, lengths=np.ones(50, int))
+    with Pipeline(source=source, batch_size=50, output="numpy") as pipeline:
+        [batch] = pipeline
+    assert batch["tokens"].ravel().tolist() != list(range(50))
+    assert sorted(batch["tokens"].ravel().tolist()) == list(range(50))
+
+
+def test_a_source_that_chooses_or_serves_a_part_is_refused_because_that_would_be_lost() -> None:
+    mixture = MixSource([[[1], [2]], [[3]]], [3, 1], tag=None)
+    with pytest.raises(ValueError, match="source 0 of PackedSource is a MixSource, which says itself which records"):
+        PackedSource(mixture, 2, lengths=[1, 1, 1])
+    part = MemorySource(MemorySourceConfig(shard_id=0, num_workers=2), [[1], [2]])
+    with pytest.raises(ValueError, match="source 0 of PackedSource serves part 0 of 2"):
+        PackedSource(part, 2, lengths=[1, 1])

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,3 +123,13 @@ def test_filters_would_leave_epochs_of_different_length_where_windows_move() -> 
 def test_what_makes_no_windows_is_an_error(arguments: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         WindowSource(np.arange(10), **{"length": 3, **arguments})
+
+
+def test_nulls_in_an_array_of_another_library_are_an_error_and_no_floats() -> None:
+    whole = WindowSource(pa.chunked_array([[1, 2], [2**53 + 1]]), 3)[0]["tokens"]
+    assert whole.dtype == np.int64
+    assert whole.tolist() == [1, 2, 2**53 + 1]
+    with pytest.raises(RecordError, match=r"WindowSource, field 'ids': expected numbers, found 1 nulls .*position 1\)"):
+        WindowSource(pa.array([1, None, 3]), 3, field="ids")
+    with pytest.raises(RecordError, match="1 nulls in a numeric column of pandas"):
+        WindowSource(pd.Series([1, None], dtype="Int64"), 2)

@@ -286,6 +286,40 @@ def test_what_cannot_be_mixed_is_an_error_that_says_why() -> None:
         CutMix(classes=8)({"image": np.zeros((8, 3)), "label": np.arange(8)}, np.random.default_rng(0))
 
 
+def jitted(mix: Any, data: dict[str, Any]) -> np.ndarray:
+    """The labels that come of it where they cannot be looked at."""
+    mixed = jax.jit(lambda batch, key: mix(batch, key))(jax.tree.map(jnp.asarray, data), jax.random.key(0))
+    return np.asarray(mixed["label"])
+
+
+def test_with_classes_labels_are_class_numbers_and_nothing_else() -> None:
+    def mix(label: Any, *, device: bool) -> Any:
+        data = {"image": np.zeros((4, 2, 2)), "label": label}
+        if not device:
+            return CutMix(classes=3)(data, np.random.default_rng(0))["label"]
+        return jitted(CutMix(classes=3), data)
+
+    for device in (False, True):
+        for right in (np.array([0, 1, 2, 1], np.uint8), np.array([True, False, True, True])):
+            assert np.asarray(mix(right, device=device)).sum(1).round(5).tolist() == [1] * 4
+        with pytest.raises(ValueError, match=r"'label': expected class numbers, .* \(rows,\), found shape \(4, 1\)"):
+            mix(np.zeros((4, 1), int), device=device)
+        with pytest.raises(ValueError, match=r"found shape \(4, 3\)\. Leave classes= out"):
+            mix(np.eye(4, 3, dtype=np.float32), device=device)
+        with pytest.raises(TypeError, match="which are integers, found float32"):
+            mix(np.zeros(4, np.float32), device=device)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_a_label_that_is_none_of_the_classes_does_not_become_zeros(wrong: int) -> None:
+    data = {"image": np.zeros((4, 2, 2)), "label": np.array([0, 1, wrong, 2])}
+    with pytest.raises(ValueError, match=f"from 0 to 2, found {wrong} in row 2 of a batch"):
+        MixUp(classes=3)(data, np.random.default_rng(0))
+    label = jitted(MixUp(classes=3), data)
+    assert np.isnan(label[2]).all()
+    assert 1 <= np.isnan(label).all(1).sum() <= 2  # and of the row that is mixed with it
+
+
 def test_padding_is_not_mixed_in() -> None:
     device = sometimes(RandomDeviceStage(MixUp(classes=8)), 0.5)
     with pytest.raises(ValueError, match="pad_last=True adds rows of zeros"):

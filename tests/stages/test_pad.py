@@ -15,6 +15,7 @@ from flax import nnx
 from datarax_mp import (
     DeviceStage,
     Filter,
+    IterableSource,
     MapBatch,
     MemorySource,
     MemorySourceConfig,
@@ -346,6 +347,42 @@ def test_lists_and_bare_arrays_are_padded_and_an_empty_list_fits_any_dtype() -> 
     bare = [np.arange(2.0), np.arange(1.0)]
     [batch] = list(Pipeline(source=bare, batch_size=2, stages=[Pad("value", 4, to="longest", value=np.inf)]))
     assert batch["value"].tolist() == [[0, 1], [0, np.inf]]
+
+
+def test_a_list_that_is_empty_in_the_first_record_takes_the_dtype_of_later_ones() -> None:
+    large = 2**24 + 1  # no float32
+
+    def batches(source: Any, **more: Any) -> list[Any]:
+        with Pipeline(source=source, batch_size=3, stages=[Pad("x", 2, mask="mask")], **more) as pipeline:
+            return list(pipeline)
+
+    for workers in (0, 1):
+        [batch] = batches([{"x": []}, {"x": ()}, {"x": [large]}], num_workers=workers)
+        assert batch["x"].dtype == np.int32
+        assert batch["x"].tolist() == [[0, 0], [0, 0], [large, 0]]
+        assert batch["mask"].sum(1).tolist() == [0, 0, 1]
+    [batch] = batches({"x": [[], [large], []]})
+    assert batch["x"].tolist() == [[0, 0], [large, 0], [0, 0]]
+    [batch] = batches([{"x": []}, {"x": np.empty(0, np.int8)}, {"x": np.ones(2, np.int8)}], output="numpy")
+    assert batch["x"].dtype == np.int8
+    [batch] = batches([{"x": []}, {"x": []}])
+    assert batch["x"].tolist() == [[0, 0], [0, 0]]
+    [batch] = batches([{"x": []}, {"x": [1, 2, 3]}, {"x": [large]}], on_error="skip")
+    assert batch["x"].tolist() == [[0, 0], [large, 0]]
+    [batch] = batches(IterableSource(lambda lane, lanes: [{"x": []}, {"x": [large]}], lanes=1))
+    assert batch["x"].tolist() == [[0, 0], [large, 0]]
+    [batch] = batches(IterableSource(lambda lane, lanes: [{"x": []}], lanes=1))
+    assert batch["x"].tolist() == [[0, 0]]
+
+
+def test_a_list_that_is_empty_in_all_of_many_first_records_is_an_error_that_asks_for_an_array() -> None:
+    pipeline = Pipeline(source=[{"x": []}] * 100 + [{"x": [1]}], batch_size=4, stages=[Pad("x", 2)])
+    with pipeline, pytest.raises(RecordError, match=r"record 0, field 'x': .* first 64 records.*np.empty\(0, np.int32"):
+        next(iter(pipeline))
+    typed = [{"x": np.empty(0, np.int32)}] * 100 + [{"x": [1]}]
+    pipeline = Pipeline(source=typed, batch_size=101, stages=[Pad("x", 2)], output="numpy")
+    with pipeline, pytest.raises(RecordError, match="expected dtype int32"):
+        list(pipeline)
 
 
 def test_columns_of_one_array_are_padded_too() -> None:
