@@ -24,6 +24,7 @@ from datarax_mp.recipe.recipe import Recipe, runs_user_code
 from datarax_mp.sources.adapt import Source
 from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Stage
+from datarax_mp.stages.filter import AskedAgain, Filter
 
 if TYPE_CHECKING:
     from datarax_mp.cache.home import Home
@@ -130,7 +131,7 @@ class Blueprint:
         config = self.config
         recipe = Recipe(
             self.source,
-            _at_work(config.host) if self.facts.lanes is None else config.host,
+            self._at_work(config.host) if self.facts.lanes is None else config.host,
             order,
             x64=holds_x64(config.output),
             pad=config.pad_last and (config.skip or order.ragged),
@@ -161,7 +162,7 @@ class Blueprint:
             return None
         from datarax_mp.cache.home import Home  # delayed: it needs xxhash
 
-        return Home(placed.cache, len(_at_work(self.config.host[: placed.before])))
+        return Home(placed.cache, len(self._at_work(self.config.host[: placed.before])))
 
     @cached_property
     def device_stages(self) -> DeviceStages | None:
@@ -172,8 +173,10 @@ class Blueprint:
 
         return compile_stages(self.config.on_device)
 
-
-def _at_work(host: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The host stages without the filters whose verdict the order knows: those before any stage that expands."""
-    first = next((place for place, stage in enumerate(host) if stage.expands), len(host))
-    return tuple(stage for place, stage in enumerate(host) if place > first or not stage.decides)
+    def _at_work(self, host: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The host stages without the filters whose verdict the order knows: those before any stage that expands."""
+        first = next((place for place, stage in enumerate(host) if stage.expands), len(host))
+        known, others = host[:first], host[first + 1 :]
+        if self.config.skip:  # of some records there may be no verdict
+            known = tuple(AskedAgain(stage) if isinstance(stage, Filter) else stage for stage in known)
+        return (*(stage for stage in known if not stage.decides), *host[first : first + 1], *others)

@@ -71,7 +71,8 @@ class Lookup:
         """How many records each source of a ``MixSource`` has given, of the batches that the caller has received.
 
         They are counted over all shards, and over all epochs of a mixture that goes on from one to the next; otherwise
-        in the epoch alone. With ``on_error="skip"`` a record that was left out counts, too.
+        in the epoch alone. With ``on_error="skip"`` a record that was left out counts, too. ``LengthGroups`` put the
+        records of a pool in another order: within one, what is told is the mixture's share of it.
 
         Returns:
             For each source by name what was served and what its weight says, which differ by less than 1 where the

@@ -150,7 +150,8 @@ def compile(recipe: Recipe, layouts: Layouts, source: Source | None = None) -> M
         fill = FetchColumns(reader, collated, singly)
     if later:
         first = len(recipe.stages) - len(later)
-        fill = StackedStages(fill, named, later, first, collated, delivered, recipe.order.seed)
+        uncounted = first - recipe.draws_as(first)
+        fill = StackedStages(fill, named, later, first, collated, delivered, recipe.order.seed, uncounted=uncounted)
     if narrowed(delivered):
         fill = Narrowed(fill, named, delivered, skip=recipe.skip)
     return Maker(

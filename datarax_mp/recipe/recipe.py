@@ -62,6 +62,10 @@ class Recipe:
         """Its stages of one rank."""
         return [stage for stage in self.stages if stage.rank is rank]
 
+    def draws_as(self, place: int) -> int:
+        """The number that a stage's random numbers come of, by its place among the stages."""
+        return place - sum(stage.asks_again for stage in self.stages[:place])
+
     @property
     def until_items(self) -> tuple[Stage, ...]:
         """Those of the stages that a record's items come of; none where there are no items."""

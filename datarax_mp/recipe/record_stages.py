@@ -28,13 +28,14 @@ class RecordStages:
         numbered = list(enumerate(stages))[first:end]
         self._functions = [(place, stage.fn, stage.random) for place, stage in numbered]
         self._seed = recipe.order.seed
+        self._draws = {place: recipe.draws_as(place) for place, _, random in self._functions if random}
 
     def __len__(self) -> int:
         return len(self._functions)
 
     def generators(self, epoch: int) -> dict[int, Generators]:
         """Those of the random stages, by the stage's place."""
-        return {place: Generators(self._seed, epoch, place) for place, _, random in self._functions if random}
+        return {place: Generators(self._seed, epoch, number) for place, number in self._draws.items()}
 
     def apply(self, number: int, record: Any, generators: dict[int, Generators]) -> Any:
         """What they make of a record.

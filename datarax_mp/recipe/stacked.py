@@ -28,6 +28,7 @@ class StackedStages:
         collated: what a batch holds before them.
         delivered: and after.
         seed: the pipeline's.
+        uncounted: how many stages before them do not count for what they draw.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class StackedStages:
         collated: Layout,
         delivered: Layout,
         seed: int,
+        *,
+        uncounted: int,
     ) -> None:
+        self._uncounted = uncounted
         self._fill, self._named, self._stages, self._first, self._seed = fill, named, stages, first, seed
         self._collated, self._delivered = collated, delivered
 
@@ -57,7 +61,7 @@ class StackedStages:
             return Filled(targets, {path: [] for path in layout.info} or None, skips)
         if skips:
             stacked = {path: array[:rows] for path, array in stacked.items()}
-        named, draw = self._named(left), BatchDraw(self._seed, epoch, numbers)
+        named, draw = self._named(left), BatchDraw(self._seed, epoch, numbers, self._uncounted)
         batch, infos = apply(self._stages, self._first, stacked, infos or {}, named, draw, layout.info)
         here.write()
         layout.check_names(batch, infos, named[0])

@@ -35,6 +35,8 @@ class Stage:
         random: whether it draws random numbers from the pipeline's seed.
         decides: whether it only says if a record stays.
         expands: whether it makes several records of one.
+        asks_again: whether it is a filter of which the order knows what it says; it does not count where stages are
+            numbered for what they draw.
     """
 
     __slots__ = ()
@@ -43,6 +45,7 @@ class Stage:
     random: ClassVar[bool] = False
     decides: ClassVar[bool] = False
     expands: ClassVar[bool] = False
+    asks_again: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -24,6 +24,9 @@ class Filter(Stage):
     table of labels is better left out of the source to begin with. The records of an ``IterableSource`` are filtered as
     they come.
 
+    With ``on_error="skip"``, a record for which something is raised meanwhile is in the epoch, where it is skipped if
+    that happens again; for that the filter is asked once more for every record that is left.
+
     Because a record is in or out for good, a filter must come before all random stages.
 
     Attributes:
@@ -37,3 +40,43 @@ class Filter(Stage):
     decides = True
 
     fn: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAgain(Stage):
+    """A filter that is asked once more in the epoch, with ``on_error="skip"``: it may not have come to say anything.
+
+    A record for which something was raised while the filter was asked first is in the epoch, so that whatever is raised
+    again is a reason to skip it. If nothing is, the filter says now whether it stays.
+
+    Attributes:
+        filter: the filter.
+
+    >>> AskedAgain(Filter(lambda record: record["label"] < 5)).fn({"label": 3})
+    {'label': 3}
+    """
+
+    rank = Rank.RECORD
+    asks_again = True
+
+    filter: Filter
+
+    @property
+    def name(self) -> str:
+        """See ``Stage``."""
+        return self.filter.name
+
+    @property
+    def user_code(self) -> bool:
+        """See ``Stage``."""
+        return self.filter.user_code
+
+    @property
+    def fn(self) -> Callable[[Any], Any]:
+        """``record -> record``, or an error where the filter leaves it out."""
+        return self._kept
+
+    def _kept(self, record: Any) -> Any:
+        if not self.filter.fn(record):
+            raise ValueError(f"{self.name} leaves it out, which it did not say when all records were filtered")
+        return record

@@ -42,13 +42,15 @@ class BatchDraw:
         seed: the pipeline's.
         epoch: the epoch.
         numbers: the batch's record numbers, those of records that are skipped among them.
+        uncounted: how many stages before them do not count for what they draw (see ``Stage.asks_again``).
     """
 
     seed: int
     epoch: int
     numbers: NDArray[np.int64]
+    uncounted: int = 0
 
     def generator(self, stage: int) -> np.random.Generator:
         """The generator of the stage at a place."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.numbers, "<i8").tobytes(), digest_size=8).digest()
-        return generator_for(self.seed, self.epoch, int.from_bytes(digest, "little"), stage)
+        return generator_for(self.seed, self.epoch, int.from_bytes(digest, "little"), stage - self.uncounted)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from datarax_mp import Filter, MemorySource, MemorySourceConfig, Pipeline, RandomMapElement
+from datarax_mp import (
+    Filter,
+    MemorySource,
+    MemorySourceConfig,
+    Pipeline,
+    RandomMapBatch,
+    RandomMapElement,
+)
 
 LENGTH = 103
 
@@ -142,6 +150,55 @@ def test_the_source_is_read_once_to_decide_and_never_again_for_the_same_filter(w
     with make(keep, **options) as another:
         assert len(another) == 7
     assert len(source.log.read_text().split()) == before
+
+
+def draw(record: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+    return {"n": record["n"], "drawn": generator.integers(1 << 30)}
+
+
+def draw_all(batch: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+    return {**batch, "together": generator.integers(1 << 30, size=len(batch["n"]))}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_record_of_which_a_filter_raises_something_is_skipped_and_nothing_is_drawn_otherwise(workers: int) -> None:
+    def keep(record: dict[str, Any]) -> bool:
+        if record["n"] in (40, 41):
+            raise ArithmeticError("no verdict")
+        return bool(record["n"] % 2)
+
+    stages = [Filter(keep), RandomMapElement(draw), RandomMapBatch(draw_all)]
+    options: dict[str, Any] = {"batch_size": 8, "num_workers": workers, "output": "numpy", "seed": 0}
+    with Pipeline(source=records(), stages=stages, on_error="skip", **options) as pipeline:
+        found = list(pipeline)
+        skips = pipeline.skips
+    assert [n for batch in found for n in batch["n"].tolist()] == [n for n in range(1, LENGTH, 2) if n != 41]
+    assert [(skip.record, "no verdict" in skip.reason) for skip in skips] == [(40, True), (41, True)]
+    with Pipeline(source=records(), stages=[Filter(odd), *stages[1:]], **options) as pipeline:
+        others = {n: drawn for batch in pipeline for n, drawn in zip(batch["n"], batch["drawn"], strict=True)}
+    drawn = {n: drawn for batch in found for n, drawn in zip(batch["n"], batch["drawn"], strict=True)}
+    assert others.items() >= drawn.items()
+    with Pipeline(source=records(), stages=[Filter(odd), *stages[1:]], on_error="skip", **options) as pipeline:
+        skipping = [batch["together"].tolist() for batch in pipeline]
+    with Pipeline(source=records(), stages=[Filter(odd), *stages[1:]], **options) as pipeline:
+        assert [batch["together"].tolist() for batch in pipeline] == skipping
+
+
+def test_a_verdict_that_comes_late_counts(tmp_path: Path) -> None:
+    class Late:
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, number: int) -> dict[str, int]:
+            marks = tmp_path / str(number)
+            if number in (4, 5) and not marks.exists():
+                marks.touch()
+                raise OSError("not yet")
+            return {"n": number}
+
+    with make(Filter(odd), source=Late(), num_workers=0, on_error="skip") as pipeline:
+        assert [n for batch in numbers(pipeline) for n in batch] == [1, 3, 5, 7, 9, 11]
+        assert [(skip.record, "Filter(odd) leaves it out" in skip.reason) for skip in pipeline.skips] == [(4, True)]
 
 
 def test_an_exception_in_a_filter_names_it_and_the_record() -> None:
