@@ -80,18 +80,18 @@ def map_aligned(make: Callable[[], mmap.mmap], size: int) -> mmap.mmap:
 @contextlib.contextmanager
 def _gap(size: int) -> Iterator[None]:
     """Leave a gap of so many bytes where a mapping should lie: what is around it is taken for a moment."""
-    start = low = high = stop = 0
+    ours: list[tuple[int, int]] = []
     try:
         if (around := _mapped(None, size + HUGE, 0, _NOTHING, -1, 0)) is not None:
-            start, stop = around, around + size + HUGE
-            low = align(start, HUGE)
-            high = low + size
+            low = align(around, HUGE)
+            # Known as a whole and before there is a gap: an interrupt must not make anything else go.
+            ours = [(around, low - around), (low + size, around + HUGE - low)]
             _libc.munmap(low, size)
         yield
     finally:
-        for place, end in ((start, low), (high, stop)):
-            if place < end:
-                _libc.munmap(place, end - place)
+        for place, length in ours:
+            if length:
+                _libc.munmap(place, length)
 
 
 def _mapped(at: int | None, size: int, protection: int, flags: int, descriptor: int, offset: int) -> int | None:
