@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from datarax_mp.core.descriptors import above_standard
 from datarax_mp.core.strays import is_interruption
+from datarax_mp.core.undisturbed import undisturbed
 from datarax_mp.core.whole import write_at
 from datarax_mp.ring.huge_pages import HUGE, HugePages, huge_pages
 from datarax_mp.ring.names import new_name, reclaim
@@ -141,7 +142,9 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS has none and none is needed: its memory is swap-backed
-    huge_pages.give(descriptor, start, stop)
+    # An interrupt would leave mapped what is mapped for that.
+    if isinstance(failure := undisturbed(lambda: huge_pages.give(descriptor, start, stop)), BaseException):
+        raise failure
     for place in range(start, stop, _CHUNK):
         size = min(stop - place, _CHUNK)
         try:

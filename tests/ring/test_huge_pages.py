@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import mmap
@@ -22,6 +23,7 @@ from datarax_mp.core.compare import address_of
 from datarax_mp.ring import Ring, Segment, files
 from datarax_mp.ring.files import has_huge_pages
 from datarax_mp.ring.huge_pages import HUGE, PIECE, HugePages, map_aligned
+from tests.lines import AtLine, Lines, count
 
 
 def in_huge_pages(start: int = 0, stop: int = 1 << 64) -> int:
@@ -208,12 +210,13 @@ def test_a_mapping_begins_where_a_huge_page_may_and_nothing_else_stays_mapped(si
     assert (psutil.Process().num_fds(), mapped()) == (descriptors, before)
 
 
-def mapped() -> int:
-    """Bytes of files in shared memory, and of what no one may touch, that this process has mapped."""
+def mapped(*, addresses: bool = True) -> int:
+    """Bytes of files in shared memory that this process has mapped, and of addresses that it has taken for nothing."""
     found = 0
     for line in Path("/proc/self/maps").read_text().splitlines():
         mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) (---p|.* /dev/shm/|.* /memfd:)", line)
-        found += int(mapping[2], 16) - int(mapping[1], 16) if mapping else 0
+        if mapping and (addresses or mapping[3] != "---p"):
+            found += int(mapping[2], 16) - int(mapping[1], 16)
     return found
 
 
@@ -230,3 +233,30 @@ def test_where_there_is_room_for_one_mapping_alone_it_is_taken_where_it_lies() -
 
     found = map_aligned(make, size)  # which does not fit where it should lie
     assert found is made[0]
+
+
+class Stopped(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.needs("proc")
+def test_whatever_comes_in_at_any_line_nothing_of_others_is_unmapped() -> None:
+    lines = Lines(lambda frame: frame.f_code.co_filename.endswith("huge_pages.py"), lambda text: False)
+    size = 3 * HUGE + mmap.PAGESIZE
+
+    def stop() -> None:
+        raise Stopped
+
+    def use() -> None:
+        map_aligned(lambda: mmap.mmap(file.fileno(), size), size)
+
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        file.truncate(size)
+        use()
+        around = [np.full(1 << 16, number) for number in range(64)]
+        total, before = count(use, lines), mapped(addresses=False)
+        for line in range(1, total + 1):
+            with contextlib.suppress(Stopped), AtLine(line, stop, lines):
+                use()
+        assert mapped(addresses=False) == before
+        assert all((array == number).all() for number, array in enumerate(around))
