@@ -142,9 +142,11 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS has none and none is needed: its memory is swap-backed
-    # An interrupt would leave mapped what is mapped for that.
-    if isinstance(failure := undisturbed(lambda: huge_pages.give(descriptor, start, stop)), BaseException):
-        raise failure
+    if stop - start > HUGE // 2:  # less gets none
+        # An interrupt would leave mapped what is mapped for that.
+        outcome = undisturbed(lambda: huge_pages.give(descriptor, start, stop))
+        if isinstance(outcome, BaseException):
+            raise outcome
     for place in range(start, stop, _CHUNK):
         size = min(stop - place, _CHUNK)
         try:
