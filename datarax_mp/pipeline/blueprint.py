@@ -24,7 +24,7 @@ from datarax_mp.recipe.recipe import Recipe, runs_user_code
 from datarax_mp.sources.adapt import Source
 from datarax_mp.sources.facts import SourceFacts
 from datarax_mp.stages.base import Stage
-from datarax_mp.stages.filter import AskedAgain, Filter
+from datarax_mp.stages.filter import AskedAgain
 
 if TYPE_CHECKING:
     from datarax_mp.cache.home import Home
@@ -176,7 +176,7 @@ class Blueprint:
     def _at_work(self, host: Sequence[Stage]) -> tuple[Stage, ...]:
         """The host stages without the filters whose verdict the order knows: those before any stage that expands."""
         first = next((place for place, stage in enumerate(host) if stage.expands), len(host))
-        known, others = host[:first], host[first + 1 :]
-        if self.config.skip:  # of some records there may be no verdict
-            known = tuple(AskedAgain(stage) if isinstance(stage, Filter) else stage for stage in known)
-        return (*(stage for stage in known if not stage.decides), *host[first : first + 1], *others)
+        known = [stage.decides and place < first for place, stage in enumerate(host)]
+        again = self.config.skip  # of some records there may be no verdict
+        stages = zip(host, known, strict=True)
+        return tuple(AskedAgain(stage) if decided else stage for stage, decided in stages if again or not decided)

@@ -32,9 +32,7 @@ from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
 
 HUGE = 1 << 21  # bytes; where the kernel has another size, it gives none
-PIECE = (
-    16 * HUGE
-)  # what is asked for in one call: no handler of a signal runs meanwhile, and each has to wait for all cores
+PIECE = 16 * HUGE  # asked for in one call, which a signal has to wait for, and which waits for all cores
 
 # A piece takes 2 ms, or 80 where a virtual machine has never used the memory, which small pages would wait for as well.
 _LONG_SECONDS = 0.25

@@ -50,7 +50,7 @@ class AskedAgain(Stage):
     again is a reason to skip it. If nothing is, the filter says now whether it stays.
 
     Attributes:
-        filter: the filter.
+        filter: a stage that decides.
 
     >>> AskedAgain(Filter(lambda record: record["label"] < 5)).fn({"label": 3})
     {'label': 3}
@@ -59,17 +59,17 @@ class AskedAgain(Stage):
     rank = Rank.RECORD
     asks_again = True
 
-    filter: Filter
+    filter: Any
 
     @property
     def name(self) -> str:
         """See ``Stage``."""
-        return self.filter.name
+        return str(self.filter.name)
 
     @property
     def user_code(self) -> bool:
         """See ``Stage``."""
-        return self.filter.user_code
+        return bool(self.filter.user_code)
 
     @property
     def fn(self) -> Callable[[Any], Any]:
