@@ -26,7 +26,7 @@ except ImportError as error:
 
 from datarax_mp.cache import code
 from datarax_mp.cache.errors import FingerprintError as FingerprintError
-from datarax_mp.cache.handles import data_of
+from datarax_mp.cache.handles import Data, data_of
 from datarax_mp.cache.stamps import stamp, stamps
 from datarax_mp.core.strays import is_from_handler
 from datarax_mp.ring.mapped import Mappings, is_mapped
@@ -76,6 +76,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[bytes, Any]] = {}  # with the objects, so that no two of them have one id
+        self._given: dict[int, tuple[Data, Any]] = {}  # what handles give, likewise
         self._open: dict[int, int] = {}  # those that are being looked at, by how deep
 
     def of(self, value: Any, name: str) -> bytes:
@@ -156,10 +157,11 @@ class _Walk:
 
     def _object(self, value: Any, kind: type, name: str) -> bytes:
         parts = [self.of(kind, name)]
-        if (data := data_of(value, name)) is not None:
+        if (data := self._data_of(value, name)) is not None:
             return _hashed(*parts, *(self.of(part, name) for part in data))
         if isinstance(value, pickle.PickleBuffer):
-            return _hashed(*parts, memoryview(value).tobytes())
+            view = memoryview(value)
+            return _hashed(*parts, value.raw() if view.c_contiguous else view.tobytes())
         if isinstance(value, MemorySource):
             value.refresh()
             parts.append(self.of(dict(value.columns_by_path), name))
@@ -176,6 +178,14 @@ class _Walk:
             parts += self._attributes(value, part, name) if type(part) is dict else [self.of(part, name)]
         return _hashed(*parts)
 
+    def _data_of(self, handle: Any, name: str) -> Data:
+        """See ``data_of``; asked once of each handle, for what one holds in memory is copied for it."""
+        if (known := self._given.get(id(handle))) is not None:
+            return known[0]
+        if (data := data_of(handle, name)) is not None:
+            self._given[id(handle)] = data, handle
+        return data
+
     def _attributes(self, value: Any, state: Mapping[str, Any], name: str) -> list[bytes]:
         found = []
         known = _kept_by_memory_source() if isinstance(value, MemorySource) else ()
@@ -184,7 +194,7 @@ class _Walk:
                 continue
             if attribute in known or part is None or type(part) in _NOT_WHAT:
                 continue
-            if data_of(part, f"{name}.{attribute}") == []:
+            if self._data_of(part, f"{name}.{attribute}") == []:
                 continue  # such a handle is not there before it is needed
             if attribute == "rngs" and isinstance(value, SaysFacts):
                 continue
