@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from datarax_mp.recipe.padding import Lengths, Padding
 from datarax_mp.recipe.reading import Reader, Together
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
-from datarax_mp.recipe.rows import Rows
+from datarax_mp.recipe.rows import ALL_WRITTEN, Rows
 from datarax_mp.recipe.work import Skip
 
 log = logging.getLogger("datarax_mp")
@@ -79,39 +81,49 @@ class CollateRecords:
         info_paths = self._layout.info
         infos: Infos = {path: [] for path in info_paths}
         skips: dict[int, Skip] = {}
-        padding, lengths = self._padding, list[Lengths]()
-        rows, row = self._rows.into(targets), 0
-        read, put, staged = self._reader.one, here.writing(rows.put_plain), bool(self._stages)
-        stages = self._stages
-        generators = stages.generators(epoch) if staged else {}
+        padding, lengths = self._padding, list[Lengths]()  # of the rows that are written
+        room = targets if padding is None else padding.room(targets)
+        rows = self._rows.into(room)
         named = self._named(numbers)
         self._reader.expect(named)
-        for place, number in enumerate(named):
+        make, wanted = self._making(epoch, named, together)
+        make, left = here.before_writing(make), iter(wanted)
+        while True:
             try:
-                record = read(number) if together is None else together[place]
-                if staged:
-                    record = stages.apply(number, record, generators)
-                if (length := put(row, record)) is not None:
-                    lengths.append(length)
-                    row += 1
-                    continue
+                record = rows.put_plain(make, left, lengths)
+                if record is ALL_WRITTEN:
+                    break
+                number = named[len(lengths) + len(skips)]
                 here.write(number)
                 arrays, info = split_record(record, number, info_paths)
-                if padding is not None:
-                    lengths.append(padding.admit(arrays, info, number))
-                rows.put(row, arrays, info, number)
+                length = () if padding is None else padding.admit(arrays, info, number)
+                rows.put(len(lengths), arrays, info, number)
             except Exception as error:
                 if not skip or is_stray(error):
                     raise
-                del lengths[row:]  # it may have been admitted
-                skips[place] = Skip(record_of(number), place, one_line(error))
+                place = len(lengths) + len(skips)
+                skips[place] = Skip(record_of(named[place]), place, one_line(error))
+                if padding is not None:
+                    padding.clear(room, len(lengths))  # it may be half written
                 continue
             for path, values in infos.items():
                 values.append(info[path])
-            row += 1
+            lengths.append(length)
         if padding is not None:
-            targets = padding.close_up(targets, lengths)
+            targets = padding.close_up(room, targets, lengths)
         return Filled(targets, infos or None, skips)
+
+    def _making(
+        self, epoch: int, named: list[int], together: Together | None
+    ) -> tuple[Callable[[int], Any], Iterable[int]]:
+        """What makes the records of a batch, ready to be written, and what it is to be called with, one by one."""
+        stages = self._stages
+        if not stages:
+            return (self._reader.one, named) if together is None else (together.__getitem__, range(len(named)))
+        apply, generators, read = stages.apply, stages.generators(epoch), self._reader.one
+        if together is None:
+            return lambda number: apply(number, read(number), generators), named
+        return lambda place: apply(named[place], together[place], generators), range(len(named))
 
 
 class FetchColumns:

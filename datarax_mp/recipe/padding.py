@@ -25,6 +25,7 @@ from datarax_mp.stages.pad import Pad
 Lengths = tuple[int, ...]
 
 _BUFFER_BYTES = 1 << 18  # moved in one call
+_OWN_BYTES = 1 << 18  # of a field's rows; more would not stay in a core's own cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Padding:
         only = self._groups[0] if len(self._groups) == 1 else None
         plain = only is not None and len(only.fields) == 1 and only.mask is None and only.lengths is None
         self.alone = only.fields[0] if only is not None and plain else None
+        self._own: dict[Path, np.ndarray] = {}
         self.varying = {path for group in self._groups if group.pad.to != "fixed" for path in group.fills}
 
     def first(
@@ -174,11 +176,35 @@ class Padding:
             padded[path][: len(array)] = array
         return padded
 
-    def close_up(self, targets: Arrays, lengths: Sequence[Lengths]) -> Arrays:
-        """Pad the records that have been written to the front of the targets.
+    def room(self, targets: Arrays) -> Arrays:
+        """Where the rows of a batch are to be written, before ``close_up``.
+
+        A field of which a whole batch is small has memory of this object's own, which holds the fill already and stays
+        in the processor's cache; others are written to the targets.
+        """
+        room = dict(targets)
+        for path, value in self._fills.items():
+            target = targets[path]
+            if target.nbytes > _OWN_BYTES:
+                continue
+            own = self._own.get(path)
+            if own is None or len(own) < len(target):
+                own = self._own[path] = np.empty_like(target)
+            room[path] = own[: len(target)]
+            room[path].fill(value)
+        return room
+
+    def clear(self, room: Arrays, row: int) -> None:
+        """Make a row of ``room`` ready to be written again."""
+        for path, value in self._fills.items():
+            room[path][row] = value
+
+    def close_up(self, room: Arrays, targets: Arrays, lengths: Sequence[Lengths]) -> Arrays:
+        """Pad the records that have been written, at the front of the targets.
 
         Args:
-            targets: arrays ``(rows, length, ...)``.
+            room: the arrays ``(rows, length, ...)`` that the records were written to.
+            targets: those that ``room`` is for.
             lengths: what ``admit`` returned for each record.
 
         Returns:
@@ -191,7 +217,12 @@ class Padding:
         for group, found in zip(self._groups, zip(*lengths, strict=True), strict=True):
             width = group.pad.width(max(found))
             for path, value in group.fills.items():
-                padded[path] = close_up(targets[path], found, width, value)
+                rows, target = room[path], targets[path]
+                if rows is target:
+                    padded[path] = close_up(rows, found, width, value)
+                else:
+                    padded[path] = closed = shrunk(target, (width, *target.shape[2:]))[: len(found)]
+                    closed[:] = rows[: len(found), :width]
         return padded
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 HANDLED, EPOCH, STEP, AT = range(4)
 CELLS = 8
@@ -64,7 +64,7 @@ class Line(Protocol):
     def __setitem__(self, cell: int, value: int, /) -> None: ...
 
 
-Put = TypeVar("Put", bound=Callable[..., object])
+Make = TypeVar("Make", bound=Callable[..., object])
 
 
 def _code(phase: Phase, stage: int = 0) -> int:
@@ -72,7 +72,8 @@ def _code(phase: Phase, stage: int = 0) -> int:
     return (phase << _STAGE_BITS | stage) << _RECORD_BITS | 1
 
 
-_READ, _WRITE, _BLOCK = _code(Phase.READING), _code(Phase.WRITING), _code(Phase.BLOCK)
+READING: Final = _code(Phase.READING)  # with the record's number added, what ``Recorder.read`` writes
+_WRITE, _BLOCK = _code(Phase.WRITING), _code(Phase.BLOCK)
 _STAGED = [_code(Phase.STAGE, stage) for stage in range(_STAGES + 1)]  # later ones count as the last
 
 
@@ -129,7 +130,7 @@ class Recorder:
 
     def read(self, record: int = WHOLE_BATCH) -> None:
         """A record, or a batch of them, is about to be read."""
-        self.line[AT] = _READ + record
+        self.line[AT] = READING + record
 
     def block(self, epoch: int, block: int) -> None:
         """A block of the source is about to be read."""
@@ -144,14 +145,18 @@ class Recorder:
         """A record, or a batch, is about to be written."""
         self.line[AT] = _WRITE + record
 
-    def writing(self, put: Put) -> Put:
-        """What writes records one by one; it says so itself where that is worth its price: in a close look."""
-        if isinstance(self.line, memoryview):
-            return put
+    def before_writing(self, make: Make) -> Make:
+        """What makes the records that are written one by one; in a close look it says when each is made.
 
-        def announced(*record: object) -> object:
+        At other times that is not worth its price.
+        """
+        if isinstance(self.line, memoryview):
+            return make
+
+        def announced(*of: object) -> object:
+            record = make(*of)
             self.write()
-            return put(*record)
+            return record
 
         return announced  # type: ignore[return-value]
 

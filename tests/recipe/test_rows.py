@@ -7,7 +7,7 @@ import pytest
 
 from datarax_mp.core.record import RecordError, split_record
 from datarax_mp.core.spec import Layout
-from datarax_mp.recipe.rows import Rows, RowWriter
+from datarax_mp.recipe.rows import ALL_WRITTEN, Rows, RowWriter
 
 FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np.int32(4)}
 
@@ -18,10 +18,21 @@ def rows_of(first: dict[str, Any]) -> tuple[RowWriter, dict[Any, np.ndarray]]:
     return Rows(layout).into(targets), targets
 
 
+def put_plain(rows: RowWriter, *records: Any, row: int = 0) -> tuple[Any, list[tuple[int, ...]]]:
+    """Write records from a row on; the record that is left to the thorough way, and the lengths of rows."""
+    lengths: list[tuple[int, ...]] = [()] * row
+    return rows.put_plain(records.__getitem__, iter(range(len(records))), lengths), lengths[row:]
+
+
+def is_left(rows: RowWriter, record: Any) -> bool:
+    left, lengths = put_plain(rows, record)
+    return left is record and not lengths
+
+
 def test_a_record_like_the_first_is_written_the_quick_way() -> None:
     rows, targets = rows_of(FIRST)
     record = {"s": np.int32(-7), "x": np.full((2, 3), 9, np.float32), "n": -(1 << 63), "f": 1.5, "b": False}
-    assert rows.put_plain(1, record) == ()
+    assert put_plain(rows, record, row=1) == (ALL_WRITTEN, [()])
     assert {path[0]: target[1].tolist() for path, target in targets.items()} == {
         "x": [[9.0] * 3] * 2,
         "n": -(1 << 63),
@@ -51,16 +62,16 @@ def test_a_record_like_the_first_is_written_the_quick_way() -> None:
 )
 def test_any_other_is_left_to_the_thorough_way(changed: dict[str, Any]) -> None:
     rows, _ = rows_of(FIRST)
-    assert rows.put_plain(0, {**FIRST, **changed}) is None
+    assert is_left(rows, {**FIRST, **changed})
 
 
 def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
     rows, _ = rows_of(FIRST)
-    assert rows.put_plain(0, {name: value for name, value in FIRST.items() if name != "b"}) is None
-    assert rows.put_plain(0, FIRST["x"]) is None
-    assert rows_of({**FIRST, "text": "hello"})[0].put_plain(0, {**FIRST, "text": "hello"}) is None
-    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {"deep": {"x": 1}}) is None
-    assert rows_of({"deep": {"x": 1}})[0].put_plain(0, {}) is None
+    assert is_left(rows, {name: value for name, value in FIRST.items() if name != "b"})
+    assert is_left(rows, FIRST["x"])
+    assert is_left(rows_of({**FIRST, "text": "hello"})[0], {**FIRST, "text": "hello"})
+    assert is_left(rows_of({"deep": {"x": 1}})[0], {"deep": {"x": 1}})
+    assert is_left(rows_of({"deep": {"x": 1}})[0], {})
 
 
 @pytest.mark.parametrize("changed", [{"n": 2}, {"s": np.int16(3)}, {"f": np.float32(0.25)}, {"x": [[1.0] * 3] * 2}])
@@ -84,9 +95,40 @@ def test_a_field_of_unequal_length_goes_the_quick_way_where_it_is_the_only_one()
     layout = Layout.of(first, number=0, batch_size=2, x64=None, bounds={("tokens",): 4})
     targets = {spec.path: np.full((2, *spec.shape), -1, spec.dtype) for spec in layout.fields}
     rows = Rows(layout, ragged=("tokens",)).into(targets)
-    assert rows.put_plain(0, {"tokens": np.arange(4, dtype=np.int32), "n": 2}) == (4,)
-    assert rows.put_plain(1, {"tokens": np.arange(2, dtype=np.int32), "n": 3}) == (2,)
+    records = [{"tokens": np.arange(length, dtype=np.int32), "n": length - 2} for length in (4, 2)]
+    assert put_plain(rows, *records) == (ALL_WRITTEN, [(4,), (2,)])
     assert targets["tokens",].tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
     for tokens in (np.arange(5, dtype=np.int32), np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), 1, [1, 2]):
-        assert rows.put_plain(0, {"tokens": tokens, "n": 2}) is None
-    assert Rows(layout).into(targets).put_plain(0, first) is None
+        assert is_left(rows, {"tokens": tokens, "n": 2})
+    assert is_left(Rows(layout).into(targets), first)
+
+
+def test_the_quick_way_stops_at_a_record_of_another_kind_and_goes_on_behind_it() -> None:
+    layout = Layout.of({"n": 1}, number=0, batch_size=4, x64=None)
+    targets = {spec.path: np.zeros((4, *spec.shape), spec.dtype) for spec in layout.fields}
+    rows, records = Rows(layout).into(targets), [{"n": 1}, {"n": 2}, {"n": np.int16(3)}, {"n": 4}]
+    lengths: list[tuple[int, ...]] = []
+    left = iter(range(4))
+    assert rows.put_plain(records.__getitem__, left, lengths) is records[2]
+    assert len(lengths) == 2
+    rows.put(2, *split_record(records[2], 2), 2)
+    lengths.append(())
+    assert rows.put_plain(records.__getitem__, left, lengths) is ALL_WRITTEN
+    assert targets["n",].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("raised", [ValueError, StopIteration, KeyError])
+def test_what_a_record_raises_comes_through_and_the_next_one_follows_in_its_row(raised: type[Exception]) -> None:
+    def make(number: int) -> dict[str, int]:
+        if number == 1:
+            raise raised("one")
+        return {"n": number}
+
+    rows, targets = rows_of({"n": 1})
+    lengths: list[tuple[int, ...]] = []
+    numbers = iter(range(3))
+    with pytest.raises(raised, match="one"):
+        rows.put_plain(make, numbers, lengths)
+    assert lengths == [()]
+    assert rows.put_plain(make, numbers, lengths) is ALL_WRITTEN
+    assert targets["n",].tolist() == [0, 2]

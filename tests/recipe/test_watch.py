@@ -21,7 +21,7 @@ def a_run(recorder: Recorder, records: int) -> None:
         recorder.read(record)
         recorder.stage(0, record)
         recorder.stage(1, record)
-        recorder.writing(lambda *one: None)(record, {})
+        recorder.before_writing(lambda number: None)(record)
 
 
 def looked_at(watch: Watch, recorder: Recorder, records: int = 4, *, keep: bool = False) -> Timed:

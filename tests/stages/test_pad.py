@@ -296,6 +296,21 @@ def test_a_value_that_does_not_fit_is_skipped_and_the_others_are_padded(workers:
     assert second["x"].tolist() == [[-1, -1, -1], [5, -1, -1], [6, 6, -1], [7, 7, 7]]
 
 
+@both
+@pytest.mark.parametrize("bound", [8, 100_000])
+def test_what_a_skipped_record_has_left_in_its_row_is_not_seen(workers: int, bound: int) -> None:
+    """Field "a" is written before "z" turns out not to fit; the next record is shorter, and so is the next batch."""
+    lengths = (2, 7, 1, 3, 5, 2)
+    source = [{"a": np.full(n, n), "z": np.ones(2 if n == 7 else 1)} for n in lengths]
+    stages = [Pad("a", bound, to="longest", value=-1, mask="there")]
+    with Pipeline(source=source, batch_size=4, num_workers=workers, on_error="skip", stages=stages) as pipeline:
+        first, second = list(pipeline)
+    assert first["a"].tolist() == [[2, 2, -1], [1, -1, -1], [3, 3, 3]]
+    assert first["there"].sum(1).tolist() == [2, 1, 3]
+    assert second["a"].tolist() == [[5] * 5, [2, 2, -1, -1, -1]]
+    assert second["there"].sum(1).tolist() == [5, 2]
+
+
 def test_several_fields_are_padded_together_or_each_on_its_own() -> None:
     source = [
         {"a": np.arange(n), "b": np.ones((n, 2), np.float32), "c": np.full(2 * n, True), "d": n} for n in (1, 3, 2)
