@@ -50,7 +50,7 @@ class CollateRecords:
     ) -> None:
         self._named = named
         self._reader, self._stages, self._padding, self._layout = reader, stages, padding, layout
-        self._rows = Rows(layout, None if padding is None else padding.alone)
+        self._rows = Rows(layout, padding)
         self._skip = skip
 
     def __call__(self, epoch: int, numbers: NDArray[np.int64], targets: Arrays) -> Filled:
@@ -83,7 +83,7 @@ class CollateRecords:
         skips: dict[int, Skip] = {}
         padding, lengths = self._padding, list[Lengths]()  # of the rows that are written
         room = targets if padding is None else padding.room(targets)
-        rows = self._rows.into(room)
+        rows = self._rows.into(room, infos)
         named = self._named(numbers)
         self._reader.expect(named)
         make, wanted = self._making(epoch, named, together)
@@ -106,8 +106,6 @@ class CollateRecords:
                 if padding is not None:
                     padding.clear(room, len(lengths))  # it may be half written
                 continue
-            for path, values in infos.items():
-                values.append(info[path])
             lengths.append(length)
         if padding is not None:
             targets = padding.close_up(room, targets, lengths)

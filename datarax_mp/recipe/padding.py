@@ -36,8 +36,11 @@ class _Group:
     fields: tuple[Path, ...]
     mask: Path | None
     lengths: Path | None
-    ones: np.ndarray
-    fills: dict[Path, Any]  # of each field of unequal length; a mask is one more of them
+
+    @property
+    def added(self) -> list[Path]:
+        """The fields that records lack and batches have."""
+        return [path for path in (self.mask, self.lengths) if path is not None]
 
     @classmethod
     def of(cls, pad: Pad, known: Collection[Path]) -> _Group:
@@ -45,11 +48,10 @@ class _Group:
         if any("/" in path[0] for path in fields):  # names with slashes in them: so are those added beside them
             known = [*known, *((name,) for name in pad.added if not any(field_name(path) == name for path in known))]
         mask, lengths = (None if name is None else path_of(name, known) for name in (pad.mask, pad.lengths))
-        fills = dict.fromkeys(fields, pad.value) | ({} if mask is None else {mask: False})
-        return cls(pad, fields, mask, lengths, np.ones(pad.length, bool), fills)
+        return cls(pad, fields, mask, lengths)
 
     def admit(self, arrays: Arrays, info: Mapping[Path, Any], number: int) -> int:
-        """Cut the record's arrays where that is allowed, add what is to be added, and return the length."""
+        """Cut the record's arrays where that is allowed, and return their length."""
         length: int | None = None
         for path in self.fields:
             array = self._array(path, arrays, info, number)
@@ -70,12 +72,27 @@ class _Group:
                 )
             length = self.pad.length
             arrays.update({path: arrays[path][:length] for path in self.fields})
-        for added, array in ((self.mask, self.ones[:length]), (self.lengths, np.array(length, np.int32))):
-            if added is not None:
-                if added in arrays:
-                    raise self.taken(added, number)
-                arrays[added] = array
+        for added in self.added:
+            if added in arrays:
+                raise self.taken(added, number)
         return length
+
+    def of_one(self, length: int) -> Arrays:
+        """The fields that are added to a record of that length, as arrays."""
+        found = ((self.mask, np.ones(length, bool)), (self.lengths, np.array(length, np.int32)))
+        return {path: array for path, array in found if path is not None}
+
+    def write_added(self, targets: Arrays, lengths: Sequence[int], width: int) -> Arrays:
+        """Write the fields that are added to a batch, and return them in the shape that they are padded to."""
+        written: Arrays = {}
+        counts = np.array(lengths, np.int32)
+        if self.mask is not None:
+            written[self.mask] = mask = shrunk(targets[self.mask], (width,))[: len(counts)]
+            np.less(np.arange(width, dtype=np.int32), counts[:, None], out=mask)
+        if self.lengths is not None:
+            written[self.lengths] = targets[self.lengths]
+            targets[self.lengths][: len(counts)] = counts
+        return written
 
     def _array(self, path: Path, arrays: Arrays, info: Mapping[Path, Any], number: int) -> np.ndarray:
         array = arrays.get(path)
@@ -110,18 +127,24 @@ class Padding:
     Attributes:
         bounds: for each field of unequal length, the most that a record may have.
         varying: those that differ in length from batch to batch.
-        alone: the one field of unequal length, if there are no others and none is added; else None.
+        added: the fields that records lack and batches have.
+        ragged: the fields of records that are padded: whether one is the first of those that are padded together, and
+            whether a record that is too long is cut.
     """
 
     def __init__(self, pads: Sequence[Any], known: Collection[Path]) -> None:
         self._groups = [_Group.of(pad, known) for pad in pads]
-        self._fills = {path: value for group in self._groups for path, value in group.fills.items()}
-        self.bounds = {path: group.pad.length for group in self._groups for path in group.fills}
-        only = self._groups[0] if len(self._groups) == 1 else None
-        plain = only is not None and len(only.fields) == 1 and only.mask is None and only.lengths is None
-        self.alone = only.fields[0] if only is not None and plain else None
+        self._fills = {path: group.pad.value for group in self._groups for path in group.fields}
+        masks = {group.mask: False for group in self._groups if group.mask is not None}
+        self._all_fills = self._fills | masks
+        unequal = {path: group.pad for group in self._groups for path in (*group.fields, group.mask) if path}
+        self.bounds = {path: pad.length for path, pad in unequal.items()}
+        self.varying = {path for path, pad in unequal.items() if pad.to != "fixed"}
+        self.added = frozenset(path for group in self._groups for path in group.added)
+        self.ragged = [
+            (path, place == 0, group.pad.truncate) for group in self._groups for place, path in enumerate(group.fields)
+        ]
         self._own: dict[Path, np.ndarray] = {}
-        self.varying = {path for group in self._groups if group.pad.to != "fixed" for path in group.fills}
 
     def first(
         self, arrays: Arrays, info: Mapping[Path, Any], number: int, *, batch_size: int, x64: bool | None
@@ -140,10 +163,11 @@ class Padding:
                 ``Pad`` for others.
         """
         for group in self._groups:
-            for path in (group.mask, group.lengths):
-                if path is not None and any(clash(path, other) for other in (*arrays, *info)):
+            for path in group.added:
+                if any(clash(path, other) for other in (*arrays, *info)):
                     raise group.taken(path, number)
-        self.admit(arrays, info, number)
+        for group, length in zip(self._groups, self.admit(arrays, info, number), strict=True):
+            arrays.update(group.of_one(length))
         layout = Layout.of_parts(
             arrays, info, number=number, batch_size=batch_size, x64=x64, bounds=self.bounds, varying=self.varying
         )
@@ -153,7 +177,7 @@ class Padding:
     def _check_fills(self, layout: Layout, number: int) -> None:
         for spec in layout.fields:
             for dtype in (spec.source_dtype, spec.dtype):
-                if spec.ragged and not _fits(value := self._fills[spec.path], dtype):
+                if spec.ragged and not _fits(value := self._all_fills[spec.path], dtype):
                     raise RecordError(
                         f"record {number}, field '{field_name(spec.path)}': expected a value of Pad that fits {dtype}, "
                         f"found {value!r}. Choose another value, or convert the field in a stage"
@@ -170,7 +194,7 @@ class Padding:
     def whole(self, arrays: Arrays) -> Arrays:
         """One record's arrays, padded to the most that a record can have."""
         padded = dict(arrays)
-        for path, value in self._fills.items():
+        for path, value in self._all_fills.items():
             array = arrays[path]
             padded[path] = np.full((self.bounds[path], *array.shape[1:]), value, array.dtype)
             padded[path][: len(array)] = array
@@ -216,13 +240,14 @@ class Padding:
         padded = dict(targets)
         for group, found in zip(self._groups, zip(*lengths, strict=True), strict=True):
             width = group.pad.width(max(found))
-            for path, value in group.fills.items():
+            for path in group.fields:
                 rows, target = room[path], targets[path]
                 if rows is target:
-                    padded[path] = close_up(rows, found, width, value)
+                    padded[path] = close_up(rows, found, width, group.pad.value)
                 else:
                     padded[path] = closed = shrunk(target, (width, *target.shape[2:]))[: len(found)]
                     closed[:] = rows[: len(found), :width]
+            padded |= group.write_added(targets, found, width)
         return padded
 
 

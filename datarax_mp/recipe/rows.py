@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from datarax_mp.core.record import PLAIN_ARRAYS, Arrays, Path
+from datarax_mp.core.record import PLAIN_ARRAYS, Arrays, Infos, Path
 from datarax_mp.core.spec import FieldSpec, Layout
-from datarax_mp.recipe.padding import Lengths
+from datarax_mp.recipe.padding import Lengths, Padding
 
 # Python's own numbers, and the dtype that NumPy reads them as.
 _NUMBERS = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}
 _INT64 = 1 << 63
+_TEXTS = frozenset({str, bytes, type(None)})  # what is no array travels as it is; these need not be looked into
 
 ALL_WRITTEN: Final = object()
 """What ``RowWriter.put_plain`` returns instead of a record when no number is left."""
@@ -24,63 +26,78 @@ class Rows:
 
     Args:
         layout: what is in a row.
-        ragged: the field of unequal length if there is just one and nothing is added to it, else None.
+        padding: the stages that pad, or None; what they add to a row is left to them.
     """
 
-    def __init__(self, layout: Layout, ragged: Path | None = None) -> None:
-        self.layout, self.info = layout, frozenset(layout.info)
-        plain = not layout.info and all(
-            len(spec.path) == 1 and (not spec.ragged or spec.path == ragged) for spec in layout.fields
-        )
+    def __init__(self, layout: Layout, padding: Padding | None = None) -> None:
+        added = () if padding is None else padding.added
+        self.layout = layout = replace(layout, fields=tuple(spec for spec in layout.fields if spec.path not in added))
+        self.info = frozenset(layout.info)
+        plain = all(len(path) == 1 for path in (*layout.info, *(spec.path for spec in layout.fields)))
         fields = [(spec, _canonical(spec.source_dtype)) for spec in layout.fields if plain]
+        self._texts = [path for path in layout.info if plain]
         self._even = [
             (spec.path, spec.path[0], _scalar(dtype) if spec.shape == () else None, spec.shape, dtype, _number(spec))
             for spec, dtype in fields
             if not spec.ragged
         ]
+        known = {spec.path: (spec, dtype) for spec, dtype in fields}
         self._ragged = [
-            (spec.path, spec.path[0], len(spec.shape), spec.shape[0], spec.shape[1:], dtype)
-            for spec, dtype in fields
-            if spec.ragged
+            (path, path[0], first, cut, len(spec.shape), spec.shape[0], spec.shape[1:], dtype)
+            for path, first, cut in (() if padding is None or not plain else padding.ragged)
+            for spec, dtype in [known[path]]
         ]
 
-    def into(self, targets: Arrays) -> RowWriter:
-        """What writes to an array ``(rows, ...)`` for each field."""
+    def into(self, targets: Arrays, infos: Infos) -> RowWriter:
+        """What writes to an array ``(rows, ...)`` for each field, and appends what is no array."""
         even = [(*about, targets[path]) for path, *about in self._even]
         ragged = [(*about, targets[path]) for path, *about in self._ragged]
-        return RowWriter(self, targets, even, ragged)
+        return RowWriter(self, targets, infos, even, ragged, [(path[0], infos[path]) for path in self._texts])
 
 
 class RowWriter:
     """The rows of a batch that is being written; see ``Rows``."""
 
-    __slots__ = ("_count", "_even", "_ragged", "_rows", "_targets")
+    __slots__ = ("_count", "_even", "_infos", "_ragged", "_rows", "_targets", "_texts")
 
-    def __init__(self, rows: Rows, targets: Arrays, even: list[tuple[Any, ...]], ragged: list[tuple[Any, ...]]) -> None:
-        self._rows, self._targets, self._even, self._ragged = rows, targets, even, ragged
-        self._count = len(even) + len(ragged)  # 0 where no record can be written so
+    def __init__(
+        self,
+        rows: Rows,
+        targets: Arrays,
+        infos: Infos,
+        even: list[tuple[Any, ...]],
+        ragged: list[tuple[Any, ...]],
+        texts: list[tuple[str, list[Any]]],
+    ) -> None:
+        self._rows, self._targets, self._infos = rows, targets, infos
+        self._even, self._ragged, self._texts = even, ragged, texts
+        self._count = len(even) + len(ragged) + len(texts)  # 0 where no record can be written so
 
     def put_plain(self, make: Callable[[int], Any], numbers: Iterator[int], lengths: list[Lengths]) -> Any:
         """Write records, for as long as they are dicts of just what the first one held, as most are.
 
-        Such a record takes a fifth of the time of ``split_record`` and ``put``, and a loop in here takes a fifth off
+        Such a record takes a fifth of the time of ``split_record`` and ``put``, and a loop in here takes a tenth off
         that. Where one is of another kind its row may be half written, and ``put`` has to follow.
 
         Args:
             make: makes the record of a number; what it raises is raised, and all records before it are written.
             numbers: of the records that are still to be made; it is used up to the last one that was made.
-            lengths: for each row that is written, the length of the ragged field, if there is one; it grows.
+            lengths: for each row that is written, what ``Padding.admit`` returns; it grows.
 
         Returns:
             The record that is of another kind, or ``ALL_WRITTEN``.
         """
-        even, ragged, count, plain_arrays = self._even, self._ragged, self._count, PLAIN_ARRAYS
-        row, length = len(lengths), ()
+        even, ragged, texts, count, plain_arrays = self._even, self._ragged, self._texts, self._count, PLAIN_ARRAYS
+        row, whole = len(lengths), 0
         for asked in numbers:
             record = make(asked)
             if type(record) is not dict or len(record) != count or not count:
                 return record
+            length: Lengths = ()
             try:
+                for name, _ in texts:
+                    if type(record[name]) not in _TEXTS:
+                        return record
                 for name, scalar, shape, dtype, number, target in even:
                     value = record[name]
                     kind = type(value)
@@ -94,34 +111,44 @@ class RowWriter:
                         target[row] = value
                     else:
                         return record
-                for name, axes, most, rest, dtype, target in ragged:
+                for name, first, cut, axes, most, rest, dtype, target in ragged:
                     value = record[name]
                     if type(value) not in plain_arrays or (value.dtype is not dtype and value.dtype != dtype):
                         return record
                     shape = value.shape
-                    if len(shape) != axes or shape[0] > most or (axes > 1 and shape[1:] != rest):
+                    if len(shape) != axes or (axes > 1 and shape[1:] != rest):
                         return record
-                    length = shape[:1]
-                    target[row, : shape[0]] = value
+                    if (found := shape[0]) != whole and not first:
+                        return record  # than which another field is longer that is padded together with it
+                    whole = found
+                    if found > most:
+                        if not cut:
+                            return record
+                        value, found = value[:most], most
+                    if first:
+                        length += (found,)
+                    target[row, :found] = value
             except KeyError:
                 return record
+            for name, values in texts:
+                values.append(record[name])
             lengths.append(length)
             row += 1
         return ALL_WRITTEN
 
-    def put(self, row: int, arrays: Mapping[Path, np.ndarray], info: Mapping[Path, Any], number: int) -> None:
-        """Write any record's arrays.
+    def put(self, row: int, arrays: Arrays, info: Mapping[Path, Any], number: int) -> None:
+        """Write any record's arrays, and append what is none.
 
         Raises:
             RecordError: they do not fit the layout; ``number`` is the record's, for the message.
         """
         layout = self._rows.layout
         if len(arrays) != len(layout.fields) or info.keys() != self._rows.info:
-            layout.check_names(dict(arrays), info, number)
+            layout.check_names(arrays, info, number)
         for spec in layout.fields:
             array = arrays.get(spec.path)
             if array is None:
-                layout.check_names(dict(arrays), info, number)
+                layout.check_names(arrays, info, number)
             assert array is not None
             target = self._targets[spec.path]
             if array.shape == spec.shape and array.dtype == spec.source_dtype:
@@ -132,6 +159,8 @@ class RowWriter:
                 target[row] = array
             else:
                 target[row, : len(array)] = array  # what a row lacks is filled when all are there
+        for path, values in self._infos.items():
+            values.append(info[path])
 
 
 def _number(spec: FieldSpec) -> type | None:

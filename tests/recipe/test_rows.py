@@ -7,7 +7,9 @@ import pytest
 
 from datarax_mp.core.record import RecordError, split_record
 from datarax_mp.core.spec import Layout
+from datarax_mp.recipe.padding import Padding
 from datarax_mp.recipe.rows import ALL_WRITTEN, Rows, RowWriter
+from datarax_mp.stages.pad import Pad
 
 FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np.int32(4)}
 
@@ -15,7 +17,7 @@ FIRST = {"x": np.zeros((2, 3), np.float32), "n": 1, "f": 0.5, "b": True, "s": np
 def rows_of(first: dict[str, Any]) -> tuple[RowWriter, dict[Any, np.ndarray]]:
     layout = Layout.of(first, number=0, batch_size=2, x64=None)
     targets = {spec.path: np.zeros((2, *spec.shape), spec.dtype) for spec in layout.fields}
-    return Rows(layout).into(targets), targets
+    return Rows(layout).into(targets, {path: [] for path in layout.info}), targets
 
 
 def put_plain(rows: RowWriter, *records: Any, row: int = 0) -> tuple[Any, list[tuple[int, ...]]]:
@@ -69,7 +71,6 @@ def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
     rows, _ = rows_of(FIRST)
     assert is_left(rows, {name: value for name, value in FIRST.items() if name != "b"})
     assert is_left(rows, FIRST["x"])
-    assert is_left(rows_of({**FIRST, "text": "hello"})[0], {**FIRST, "text": "hello"})
     assert is_left(rows_of({"deep": {"x": 1}})[0], {"deep": {"x": 1}})
     assert is_left(rows_of({"deep": {"x": 1}})[0], {})
 
@@ -90,23 +91,57 @@ def test_the_thorough_way_says_what_is_wrong() -> None:
         rows.put(0, *split_record({**FIRST, "x": np.zeros((3, 2), np.float32)}, 5), 5)
 
 
-def test_a_field_of_unequal_length_goes_the_quick_way_where_it_is_the_only_one() -> None:
-    first = {"tokens": np.zeros(3, np.int32), "n": 1}
-    layout = Layout.of(first, number=0, batch_size=2, x64=None, bounds={("tokens",): 4})
-    targets = {spec.path: np.full((2, *spec.shape), -1, spec.dtype) for spec in layout.fields}
-    rows = Rows(layout, ragged=("tokens",)).into(targets)
-    records = [{"tokens": np.arange(length, dtype=np.int32), "n": length - 2} for length in (4, 2)]
-    assert put_plain(rows, *records) == (ALL_WRITTEN, [(4,), (2,)])
+def padded_rows(*pads: Pad, rows: int = 2) -> tuple[RowWriter, dict[Any, np.ndarray]]:
+    """Of records of "tokens" and "n"; padding writes to the arrays that are returned."""
+    first = {"tokens": np.zeros(3, np.int32), "weights": np.zeros(3, np.float32), "n": np.int32(1)}
+    arrays, info = split_record(first, 0)
+    padding = Padding(pads, list(arrays))
+    layout = padding.first(arrays, info, 0, batch_size=rows, x64=None)
+    targets = {spec.path: np.full((rows, *spec.shape), -1).astype(spec.dtype) for spec in layout.fields}
+    return Rows(layout, padding).into(targets, {}), targets
+
+
+def ragged(tokens: Any, weights: Any) -> dict[str, Any]:
+    tokens = np.arange(tokens, dtype=np.int32) if isinstance(tokens, int) else tokens
+    return {"tokens": tokens, "weights": np.ones(weights, np.float32), "n": np.int32(7)}
+
+
+def test_fields_of_unequal_length_go_the_quick_way() -> None:
+    rows, targets = padded_rows(Pad("tokens", 4, mask="there", lengths="count"), Pad("weights", 3, truncate=True))
+    assert put_plain(rows, ragged(4, 1), ragged(2, 5)) == (ALL_WRITTEN, [(4, 1), (2, 3)])
     assert targets["tokens",].tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
-    for tokens in (np.arange(5, dtype=np.int32), np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), 1, [1, 2]):
-        assert is_left(rows, {"tokens": tokens, "n": 2})
-    assert is_left(Rows(layout).into(targets), first)
+    assert targets["weights",].tolist() == [[1, -1, -1], [1, 1, 1]]
+    for tokens in (5, np.arange(2), np.zeros((2, 2), np.int32), np.int32(1), [1, 2]):
+        assert is_left(rows, ragged(tokens, 1))
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+def test_fields_that_are_padded_together_go_the_quick_way_where_they_are_equally_long(truncate: bool) -> None:
+    rows, _ = padded_rows(Pad(("tokens", "weights"), 3, truncate=truncate))
+    assert put_plain(rows, ragged(2, 2), ragged(0, 0)) == (ALL_WRITTEN, [(2,), (0,)])
+    assert put_plain(rows, ragged(1, 1), ragged(3, 2))[1] == [(1,)]
+    assert is_left(rows, ragged(4, 5))
+    assert is_left(rows, ragged(4, 4)) is not truncate
+
+
+@pytest.mark.parametrize("text", ["hello", b"hello", None])
+def test_text_goes_the_quick_way(text: Any) -> None:
+    first = {"n": 1, "text": "first"}
+    layout = Layout.of(first, number=0, batch_size=2, x64=None)
+    targets, texts = {spec.path: np.zeros(2, spec.dtype) for spec in layout.fields}, list[Any]()
+    rows = Rows(layout).into(targets, {("text",): texts})
+    assert put_plain(rows, first, {"n": 2, "text": text}) == (ALL_WRITTEN, [(), ()])
+    assert texts == ["first", text]
+    for other in (memoryview(b"hello"), 5, {"deep": "text"}, ["hello"]):
+        assert is_left(rows, {"n": 1, "text": other})
+    assert is_left(rows, {"n": 1.5, "text": "not told"})
+    assert texts == ["first", text]
 
 
 def test_the_quick_way_stops_at_a_record_of_another_kind_and_goes_on_behind_it() -> None:
     layout = Layout.of({"n": 1}, number=0, batch_size=4, x64=None)
     targets = {spec.path: np.zeros((4, *spec.shape), spec.dtype) for spec in layout.fields}
-    rows, records = Rows(layout).into(targets), [{"n": 1}, {"n": 2}, {"n": np.int16(3)}, {"n": 4}]
+    rows, records = Rows(layout).into(targets, {}), [{"n": 1}, {"n": 2}, {"n": np.int16(3)}, {"n": 4}]
     lengths: list[tuple[int, ...]] = []
     left = iter(range(4))
     assert rows.put_plain(records.__getitem__, left, lengths) is records[2]
