@@ -33,26 +33,36 @@ class Rows:
         added = () if padding is None else padding.added
         self.layout = layout = replace(layout, fields=tuple(spec for spec in layout.fields if spec.path not in added))
         self.info = frozenset(layout.info)
-        plain = all(len(path) == 1 for path in (*layout.info, *(spec.path for spec in layout.fields)))
-        fields = [(spec, _canonical(spec.source_dtype)) for spec in layout.fields if plain]
-        self._texts = [path for path in layout.info if plain]
+        self.nested = any(len(path) > 1 for path in (*layout.info, *(spec.path for spec in layout.fields)))
+        fields = [(spec, _canonical(spec.source_dtype)) for spec in layout.fields]
         self._even = [
-            (spec.path, spec.path[0], _scalar(dtype) if spec.shape == () else None, spec.shape, dtype, _number(spec))
+            (
+                spec.path,
+                self._key(spec.path),
+                _scalar(dtype) if spec.shape == () else None,
+                spec.shape,
+                dtype,
+                _number(spec),
+            )
             for spec, dtype in fields
             if not spec.ragged
         ]
         known = {spec.path: (spec, dtype) for spec, dtype in fields}
         self._ragged = [
-            (path, path[0], first, cut, len(spec.shape), spec.shape[0], spec.shape[1:], dtype)
-            for path, first, cut in (() if padding is None or not plain else padding.ragged)
+            (path, self._key(path), first, cut, len(spec.shape), spec.shape[0], spec.shape[1:], dtype)
+            for path, first, cut in (() if padding is None else padding.ragged)
             for spec, dtype in [known[path]]
         ]
+
+    def _key(self, path: Path) -> Path | str:
+        """What the field's value is found by, in a record of dicts by its path."""
+        return path if self.nested else path[0]
 
     def into(self, targets: Arrays, infos: Infos) -> RowWriter:
         """What writes to an array ``(rows, ...)`` for each field, and appends what is no array."""
         even = [(*about, targets[path]) for path, *about in self._even]
         ragged = [(*about, targets[path]) for path, *about in self._ragged]
-        return RowWriter(self, targets, infos, even, ragged, [(path[0], infos[path]) for path in self._texts])
+        return RowWriter(self, targets, infos, even, ragged, [(self._key(path), infos[path]) for path in infos])
 
 
 class RowWriter:
@@ -67,11 +77,11 @@ class RowWriter:
         infos: Infos,
         even: list[tuple[Any, ...]],
         ragged: list[tuple[Any, ...]],
-        texts: list[tuple[str, list[Any]]],
+        texts: list[tuple[Path | str, list[Any]]],
     ) -> None:
         self._rows, self._targets, self._infos = rows, targets, infos
         self._even, self._ragged, self._texts = even, ragged, texts
-        self._count = len(even) + len(ragged) + len(texts)  # 0 where no record can be written so
+        self._count = len(even) + len(ragged) + len(texts)
 
     def put_plain(self, make: Callable[[int], Any], numbers: Iterator[int], lengths: list[Lengths]) -> Any:
         """Write records, for as long as they are dicts of just what the first one held, as most are.
@@ -88,16 +98,20 @@ class RowWriter:
             The record that is of another kind, or ``ALL_WRITTEN``.
         """
         even, ragged, texts, count, plain_arrays = self._even, self._ragged, self._texts, self._count, PLAIN_ARRAYS
-        row, whole = len(lengths), 0
+        row, whole, nested = len(lengths), 0, self._rows.nested
         for asked in numbers:
-            record = make(asked)
-            if type(record) is not dict or len(record) != count or not count:
+            record = made = make(asked)
+            if type(record) is not dict:
                 return record
+            if nested:
+                record = _leaves(record)
+            if len(record) != count:
+                return made
             length: Lengths = ()
             try:
                 for name, _ in texts:
                     if type(record[name]) not in _TEXTS:
-                        return record
+                        return made
                 for name, scalar, shape, dtype, number, target in even:
                     value = record[name]
                     kind = type(value)
@@ -105,31 +119,31 @@ class RowWriter:
                         target[row] = value
                     elif kind in plain_arrays:
                         if value.shape != shape or (value.dtype is not dtype and value.dtype != dtype):
-                            return record
+                            return made
                         target[row] = value
                     elif kind is number and (kind is not int or -_INT64 <= value < _INT64):
                         target[row] = value
                     else:
-                        return record
+                        return made
                 for name, first, cut, axes, most, rest, dtype, target in ragged:
                     value = record[name]
                     if type(value) not in plain_arrays or (value.dtype is not dtype and value.dtype != dtype):
-                        return record
+                        return made
                     shape = value.shape
                     if len(shape) != axes or (axes > 1 and shape[1:] != rest):
-                        return record
+                        return made
                     if (found := shape[0]) != whole and not first:
                         return record  # than which another field is longer that is padded together with it
                     whole = found
                     if found > most:
                         if not cut:
-                            return record
+                            return made
                         value, found = value[:most], most
                     if first:
                         length += (found,)
                     target[row, :found] = value
             except KeyError:
-                return record
+                return made
             for name, values in texts:
                 values.append(record[name])
             lengths.append(length)
@@ -161,6 +175,17 @@ class RowWriter:
                 target[row, : len(array)] = array  # what a row lacks is filled when all are there
         for path, values in self._infos.items():
             values.append(info[path])
+
+
+def _leaves(record: dict[Any, Any], prefix: Path = ()) -> dict[Path, Any]:
+    """What dicts within dicts hold, by path; ``core.record.flatten`` takes any mapping, and twice as long."""
+    leaves: dict[Path, Any] = {}
+    for name, value in record.items():
+        if type(value) is dict:
+            leaves.update(_leaves(value, (*prefix, name)))
+        else:
+            leaves[*prefix, name] = value
+    return leaves
 
 
 def _number(spec: FieldSpec) -> type | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,20 @@ def test_a_record_that_lacks_a_field_or_is_no_dict_is_left_to_it_too() -> None:
     rows, _ = rows_of(FIRST)
     assert is_left(rows, {name: value for name, value in FIRST.items() if name != "b"})
     assert is_left(rows, FIRST["x"])
-    assert is_left(rows_of({"deep": {"x": 1}})[0], {"deep": {"x": 1}})
-    assert is_left(rows_of({"deep": {"x": 1}})[0], {})
+
+
+def test_dicts_within_dicts_go_the_quick_way() -> None:
+    rows, targets = rows_of({"deep": {"x": 1, "deeper": {"y": 0.5}}, "z": True})
+    assert put_plain(rows, {"z": False, "deep": {"deeper": {"y": 1.5}, "x": 2}}) == (ALL_WRITTEN, [()])
+    assert [target[0].item() for target in targets.values()] == [2, 1.5, False]
+    for other in (
+        {},
+        {"deep": {"x": 1, "y": 0.5}, "z": True},
+        {"deep": {"x": 1, "deeper": {2: 0.5}}, "z": True},
+        {"deep": {"x": 1, "deeper": {"y": 0.5, "new": 1}}, "z": True},
+        {"deep": {"x": 1, "deeper": MappingProxyType({"y": 0.5})}, "z": True},
+    ):
+        assert is_left(rows, other)
 
 
 @pytest.mark.parametrize("changed", [{"n": 2}, {"s": np.int16(3)}, {"f": np.float32(0.25)}, {"x": [[1.0] * 3] * 2}])
