@@ -27,6 +27,16 @@ Together: TypeAlias = Sequence[Any] | Columns | Records
 """Records that were read in one call, by their places; those of ``Records`` are made when they are asked for."""
 
 
+class _Lent:
+    """A source whose records nobody changes."""
+
+    def __init__(self, lend: Callable[[int], Any]) -> None:
+        self._lend = lend
+
+    def __getitem__(self, number: int) -> Any:
+        return self._lend(number)
+
+
 class Reader:
     """Asks a source for records, and says on the board for which.
 
@@ -36,11 +46,14 @@ class Reader:
     """
 
     def __init__(self, recipe: Recipe, source: Source | None = None) -> None:
-        self._source, self._skip = recipe.source if source is None else source, recipe.skip
+        self._source: Any = recipe.source if source is None else source
+        self._skip = recipe.skip
         self._fields, self._retries = recipe.reading.fields, recipe.reading.retries
         self._name = type(recipe.source).__name__
         self._many = quick_way(self._source, "__getitems__")
         self._into = None if self._fields is not None else quick_way(self._source, "read_into")
+        if not recipe.user_code and (lend := quick_way(self._source, "lend")) is not None:
+            self._source = _Lent(lend)
 
     @property
     def many(self) -> bool:

@@ -27,6 +27,7 @@ from datarax_mp.core.values import read
 from datarax_mp.ring.mapped import MappedFile, Mappings, is_mapped
 from datarax_mp.ring.segment import Segment, megabytes
 from datarax_mp.sources.originals import Original
+from datarax_mp.sources.own_copy import own_copy
 
 _CHUNK = 4096  # values that are pickled at a time
 # Of the columns of one segment there are two copies for a moment; a segment takes two descriptors in each process.
@@ -139,6 +140,10 @@ class ObjectColumn:
         return len(self.values) if self.values is not None else len(self.packed[1]) - 1  # type: ignore[index]
 
     def __getitem__(self, number: int) -> Any:
+        return self.lend(number) if self.values is None else own_copy(self.values[number])
+
+    def lend(self, number: int) -> Any:
+        """The same for who changes nothing: the user's own object, where it has not been placed."""
         if self.values is not None:
             return self.values[number]
         assert self.packed is not None

@@ -32,9 +32,10 @@ class MemorySource(SaysFacts):
     Worker processes share one copy of the data, however many workers and pipelines there are: it is placed in shared
     memory when the first pipeline with workers needs it, and is served from there from then on. Columns that are
     ``np.memmap`` stay in their file. A record's arrays are read-only views, so that a stage cannot change the data of
-    others; copy before writing. What is written to an array that was given here holds from the next epoch on, for any
-    number of workers; finding out takes some 50 ms a GB, for as long as the array exists and is writeable. A list and
-    its records are taken over: do not change them afterwards.
+    others; copy before writing. Records that are Python objects, in a list, are copied each time they are read, so that
+    a stage may change what it is given. What is written to an array that was given here holds from the next epoch on,
+    for any number of workers; finding out takes some 50 ms a GB, for as long as the array exists and is writeable. A
+    list and its records are taken over: do not change them afterwards.
 
     Args:
         config: how to serve the records.
@@ -80,14 +81,22 @@ class MemorySource(SaysFacts):
         Raises:
             IndexError: there is no such record.
         """
-        if not -self._length <= number < self._length:
-            raise IndexError(f"record {number} is outside of the source's {self._length} records")
-        number = int(number) % self._length
+        number = self._checked(number)
         if self._whole_records:
             return self._columns[()][number]
         if self._bare_values:
             return self._columns[VALUE_FIELD][number]
         return nest({path: column[number] for path, column in self._columns.items()})
+
+    def lend(self, number: int) -> Any:
+        """The same record for who changes nothing in it: what has not been placed is not copied."""
+        whole = self._columns.get(())
+        return whole.lend(self._checked(number)) if isinstance(whole, ObjectColumn) else self[number]
+
+    def _checked(self, number: int) -> int:
+        if not -self._length <= number < self._length:
+            raise IndexError(f"record {number} is outside of the source's {self._length} records")
+        return int(number) % self._length
 
     def __iter__(self) -> Iterator[Any]:
         """The records of this shard, in the order of an epoch; shuffled anew each time if the source shuffles."""

@@ -1,0 +1,45 @@
+"""Copies of records that are Python objects, so that what a stage does to one record stays with that one.
+
+A worker makes its records of pickles, anew each time. In the process that the objects lie in nothing would be in
+between: what a stage wrote into a dict or an array would change the user's data, and be there in the next epoch.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from datarax_mp.core.record import PLAIN_ARRAYS
+from datarax_mp.core.strays import is_chance
+
+# Of these nothing can be changed, so that they need no copy.
+_FIXED = frozenset({str, bytes, int, float, complex, bool, type(None), *PLAIN_ARRAYS} - {np.ndarray, np.memmap})
+
+
+def own_copy(value: Any) -> Any:
+    """A copy of a record or of one of its values; where an object cannot be copied, the object.
+
+    >>> record = {"x": np.zeros(2), "names": ["a"]}
+    >>> copied = own_copy(record)
+    >>> copied["x"] += 1
+    >>> copied["names"].append("b")
+    >>> record
+    {'x': array([0., 0.]), 'names': ['a']}
+    """
+    kind = type(value)
+    if kind in _FIXED:
+        return value
+    if kind is dict:  # much the cheaper way for what records mostly are
+        return {name: part if type(part) in _FIXED else own_copy(part) for name, part in value.items()}
+    if kind is list or kind is tuple:
+        return kind([part if type(part) in _FIXED else own_copy(part) for part in value])
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return value.copy(order="K")
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a lock, an open file: no worker could have it, and here it is what the user gave
+        if is_chance(lambda: copy.deepcopy(value)):
+            raise
+        return value

@@ -1,0 +1,88 @@
+"""What a stage does to a record that it was given stays with that record, wherever the records lie."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarax_mp import Filter, MemorySource, MemorySourceConfig, Pipeline
+from datarax_mp.sources.own_copy import own_copy
+
+everywhere = pytest.mark.parametrize(
+    "how",
+    [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 2, "workers": "threads"}, {"num_workers": "auto"}],
+    ids=str,
+)
+
+
+def changing(record: dict[str, Any]) -> dict[str, Any]:
+    record["x"] += 1
+    record["array"] += 1
+    record["deep"]["list"].append(record["x"])
+    record["length"] = len(record.pop("deep")["list"])
+    return record
+
+
+def records() -> list[dict[str, Any]]:
+    return [{"x": number, "array": np.zeros(2), "deep": {"list": [0]}} for number in range(6)]
+
+
+@everywhere
+def test_a_stage_may_change_records_of_a_list_and_each_epoch_has_them_as_they_were(how: dict[str, Any]) -> None:
+    given = records()
+    with Pipeline(source=given, batch_size=3, stages=[changing], output="numpy", **how) as pipeline:
+        for _ in range(2):
+            found = [(batch["x"].tolist(), batch["array"].sum(), batch["length"].tolist()) for batch in pipeline]
+            assert found == [([1, 2, 3], 6.0, [2, 2, 2]), ([4, 5, 6], 6.0, [2, 2, 2])]
+    assert [(record["x"], record["array"].sum(), record["deep"]) for record in given] == [
+        (number, 0, {"list": [0]}) for number in range(6)
+    ]
+
+
+def test_a_filter_that_changes_its_record_changes_no_other_ones() -> None:
+    def even(record: dict[str, Any]) -> bool:
+        record["x"] += 1
+        return record["x"] % 2 == 1
+
+    for _ in range(2):
+        with Pipeline(source=(given := records()), batch_size=3, stages=[Filter(even), changing]) as pipeline:
+            assert [batch["x"].tolist() for batch in pipeline] == [[1, 3, 5]]
+        assert given[0]["x"] == 0
+
+
+def test_values_of_a_column_that_are_no_arrays_may_be_changed_too() -> None:
+    def tagged(record: dict[str, Any]) -> dict[str, Any]:
+        record["tags"].append("seen")
+        return record
+
+    source = MemorySource(MemorySourceConfig(), {"x": [1, 2], "tags": [["a"], ["a", "b"]]})
+    with Pipeline(source=source, batch_size=2, stages=[tagged]) as pipeline:
+        for _ in range(2):
+            [batch] = list(pipeline)
+            assert batch.info["tags"] == [["a", "seen"], ["a", "b", "seen"]]
+
+
+class Thing:
+    def __init__(self) -> None:
+        self.values = [1]
+
+
+def test_a_copy_shares_nothing_that_can_be_changed() -> None:
+    shared = np.zeros(2)
+    given = {"array": shared, "same": shared, "pair": (1, [2]), "thing": Thing(), "objects": np.array([[3]], object)}
+    copied = own_copy(given)
+    copied["array"] += 1
+    copied["pair"][1].append(3)
+    copied["thing"].values.append(2)
+    copied["objects"][0] = None
+    assert (shared.tolist(), given["pair"], given["thing"].values) == ([0, 0], (1, [2]), [1])
+    assert given["objects"].tolist() == [[3]]
+    assert own_copy(np.asfortranarray(np.ones((2, 3)))).flags.f_contiguous
+
+
+def test_what_cannot_be_copied_is_given_as_it_is() -> None:
+    lock = threading.Lock()
+    assert own_copy({"lock": lock})["lock"] is lock
