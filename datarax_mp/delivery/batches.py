@@ -13,13 +13,13 @@ from datarax_mp.core.tensors import as_tensor
 from datarax_mp.delivery.base import HandOver
 from datarax_mp.delivery.description import batch_info, batch_metadata
 from datarax_mp.delivery.draws import batch_words, record_words
-from datarax_mp.delivery.global_arrays import global_array, stages_at_hand_over
+from datarax_mp.delivery.global_arrays import global_array
 from datarax_mp.delivery.per_field import of_rows
 from datarax_mp.delivery.place import Move, Place
 from datarax_mp.delivery.placement import steps_first
 from datarax_mp.delivery.put import make_put
 from datarax_mp.delivery.stacked import BoundStacks, stack_with_room
-from datarax_mp.delivery.staged import apply
+from datarax_mp.delivery.staged import apply, at_hand_over
 from datarax_mp.feed.host_batch import HostBatch
 from datarax_mp.order import Order
 from datarax_mp.order.epoch import Epoch
@@ -44,7 +44,7 @@ class BatchDelivery:
         padded: whether short batches are padded.
         masked: whether every batch is given a mask.
         spanning: the sharding of rows, if it is over several processes.
-        hand_over: device stages that wait until the batch is handed over (see ``stages_at_hand_over``), or None.
+        hand_over: device stages that wait until the batch is handed over (see ``at_hand_over``), or None.
     """
 
     def __init__(self, stages: DeviceStages | None, place: Place, track_name: str | None) -> None:
@@ -54,7 +54,8 @@ class BatchDelivery:
         self.stages, self.track_name, self.padded = stages, track_name, place.padded
         sharding = of_rows(place.sharding)
         self.spanning = sharding if spans_processes(sharding) else None
-        self.hand_over = None if stages is None or self.spanning is None else stages_at_hand_over(stages)
+        waits = stages is not None and (self.spanning is not None or stages.change)
+        self.hand_over = at_hand_over(stages) if stages is not None and waits else None
         # A mask that a Batch makes for itself is NumPy's or JAX's.
         self.masked = place.padded or place.output == "torch"
         self._place = place

@@ -11,7 +11,7 @@ from the slot to the devices of each member, block by block. Nothing here talks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,7 @@ from datarax_mp.delivery.put import Put, make_put
 from datarax_mp.order import ShardOptions
 
 if TYPE_CHECKING:
-    from datarax_mp.stages.device import DeviceStages
-    from datarax_mp.stages.draws import Draws
+    pass
 
 Blocks = frozenset[int]
 
@@ -120,18 +119,3 @@ def _local_parts(sharding: Any, shape: tuple[int, ...], axis: int) -> list[tuple
         place = jax.sharding.SingleDeviceSharding(device, memory_kind=sharding.memory_kind)
         found.append((make_put(place), (*index[:axis], slice(start, start + rows), *index[axis + 1 :])))
     return found
-
-
-def stages_at_hand_over(stages: DeviceStages) -> Callable[[Any], Any]:
-    """Device stages that wait until the user gets the batch, and take it with what they draw from.
-
-    JAX wants all processes to start their computations in the same order. When batches are moved to the device ahead of
-    the user depends on how quick the workers are, on each host differently; when the user gets them does not.
-    """
-
-    def apply(waiting: tuple[Any, Draws | None]) -> Any:
-        batch, draws = waiting
-        batch.data = stages(batch.get_data(), draws)
-        return batch
-
-    return apply

@@ -45,14 +45,14 @@ class Stacking(Protocol):
     """What is the same for the stacks of all epochs; ``BatchDelivery`` has it.
 
     Attributes:
-        make_batch, stages, track_name, padded, spanning: as there.
+        make_batch, stages, track_name, padded, hand_over: as there.
     """
 
     make_batch: Callable[..., Any]
     stages: DeviceStages | None
     track_name: str | None
     padded: bool
-    spanning: Any
+    hand_over: HandOver | None
 
     def stacked_draws(self, stages: DeviceStages, batches: list[HostBatch], shards: int, room: int) -> Draws:
         """What random stages draw from for several batches."""
@@ -75,8 +75,7 @@ class BoundStacks:
 
     def __init__(self, delivery: Stacking, shards: int, transfer: Transfer, *, bare: bool) -> None:
         self._delivery, self._shards, self._transfer, self._bare = delivery, shards, transfer, bare
-        waits = delivery.stages is not None and delivery.spanning is not None
-        self.hand_over: HandOver | None = self._finish if waits else None
+        self.hand_over: HandOver | None = None if delivery.hand_over is None else self._finish
 
     def take(self, chunk: HostChunk) -> Any:
         """Move the arrays to their place, and whatever else can be done ahead of the user."""

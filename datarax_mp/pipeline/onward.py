@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any, Generic, NamedTuple
 
 from datarax_mp.core.integers import integer
@@ -78,8 +78,8 @@ class Onward(Generic[Yielded]):
         session, order = self._course.prepare(), self._course.order
         epoch, step = check_step(order, epoch, step)
         cursor = Cursor(Position(order, epoch, step))
-        iterator = self._iterator(session, cursor, 0, None, reach=Reach(steps=1))
-        with closing(iterator):
+        iterator, stages = self._iterator(session, cursor, 0, None, reach=Reach(steps=1)), self._blueprint.device_stages
+        with closing(iterator), nullcontext() if stages is None else stages.unchanged():
             iterator.begin()
             batch = next(iterator, None)
         if batch is None or cursor.at.step != step + 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -77,7 +78,9 @@ class RandomDeviceStage(Stage):
 class ModuleStage(Stage):
     """An ``nnx.Module`` among the stages, called with every batch on the device; its changes survive.
 
-    It draws from streams of its own (see ``streams``), not from the pipeline's seed.
+    One that has variables is called when the user gets the batch, and has seen just the batches that he has received,
+    so that a run goes on exactly from a state of both. It draws from streams of its own (see ``streams``), not from the
+    pipeline's seed.
 
     Attributes:
         fn: the module.
@@ -129,17 +132,29 @@ class DeviceStages:
         steps: what is called, one after the other.
         random: whether it has to be given draws.
         per_record: whether these have to have the records' numbers.
+        change: whether a module among them may change with every batch: it has variables beside its streams.
     """
 
     steps: tuple[Fused, ...]
     random: bool
     per_record: bool
+    change: bool
 
     def __call__(self, data: Data, draws: Draws | None = None) -> Data:
         """Apply them to a batch's arrays."""
         for step in self.steps:
             data = step(data, draws)
         return data
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever they are given in here, their modules are afterwards as they were."""
+        modules = tuple(step.module for step in self.steps if step.module is not None)
+        before = jax.tree.map(lambda array: array, nnx.state(modules))  # a copy of what holds the arrays
+        try:
+            yield
+        finally:
+            nnx.update(modules, before)
 
     def several(self, data: Data, draws: Draws | None, count: int) -> Data:
         """Apply them to the first ``count`` of several batches in turn, whose arrays are ``(room, rows, ...)``."""
@@ -167,7 +182,8 @@ def compile_stages(stages: Sequence[Any]) -> DeviceStages:
             steps.append(Fused(once, _SeededTurn(tuple(bases)) if bases else _plain_turn, module))
             random = random or bool(bases)
     drawing = [stage for stage in stages if stage.random]
-    return DeviceStages(tuple(steps), random or bool(drawing), any(stage.per_record for stage in drawing))
+    change = any(step.module is not None and bool(nnx.state(step.module, nnx.Not(nnx.RngState))) for step in steps)
+    return DeviceStages(tuple(steps), random or bool(drawing), any(stage.per_record for stage in drawing), change)
 
 
 # One per stages, not one per pipeline: a script that makes a pipeline per epoch would compile in every epoch.

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -269,3 +270,68 @@ def test_the_next_pipeline_with_the_same_module_draws_something_else() -> None:
 def test_a_module_with_rngs_needs_no_seed() -> None:
     with make(jitter(), shuffle=False, seed=None) as one, make(jitter(), shuffle=False, seed=None) as other:
         assert noise(one) == noise(other)
+
+
+class Counting(nnx.Module):
+    """Knows how many batches it has seen, and their sum."""
+
+    def __init__(self) -> None:
+        self.seen, self.total = nnx.Variable(jnp.zeros((), int)), nnx.BatchStat(jnp.zeros((), int))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self.seen[...] += 1
+        self.total[...] += batch["n"].sum()
+        return {"n": batch["n"], "seen": jnp.full(batch["n"].shape, self.seen[...])}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("single", [False, True])
+def test_a_module_that_changes_has_seen_the_batches_that_the_caller_has_and_no_others(
+    workers: int, single: bool
+) -> None:
+    module, rows = Counting(), 1 if single else 2
+    with Pipeline(
+        source={"n": np.arange(12)},
+        stages=[module],
+        batch_size=rows,
+        enforce_batch=not single,
+        num_workers=workers,
+        prefetch_size=4,
+    ) as pipeline:
+        for count, batch in enumerate(pipeline, 1):
+            assert int(module.seen[...]) == count == np.max(batch["seen"])
+            assert int(module.total[...]) == sum(range(rows * count))
+
+
+def test_groups_of_batches_change_a_module_when_they_are_handed_over() -> None:
+    module = Counting()
+    with Pipeline(source={"n": np.arange(12)}, stages=[module], batch_size=2, prefetch_size=4) as pipeline:
+        seen = [(int(module.seen[...]), group["seen"][:, 0].tolist()) for group in pipeline.stacked(2)]
+    assert seen == [(2, [1, 2]), (4, [3, 4]), (6, [5, 6])]
+
+
+def test_a_module_goes_on_exactly_from_its_own_state_and_the_pipelines() -> None:
+    def make(module: Counting) -> Pipeline[Any]:
+        return Pipeline(source={"n": np.arange(12)}, stages=[module], batch_size=2, shuffle=True, seed=3)
+
+    with make(Counting()) as whole:
+        expected = [(batch["n"].tolist(), batch["seen"].tolist()) for batch in whole]
+    first = Counting()
+    with make(first) as pipeline:
+        iterator = iter(pipeline)
+        found = [(batch["n"].tolist(), batch["seen"].tolist()) for _, batch in zip(range(2), iterator, strict=False)]
+        state, kept = pipeline.get_state(), nnx.to_pure_dict(nnx.state(first))
+    second = Counting()
+    nnx.update(second, kept)
+    with make(second) as pipeline:
+        pipeline.set_state(state)
+        found += [(batch["n"].tolist(), batch["seen"].tolist()) for batch in pipeline]
+    assert found == expected
+
+
+def test_looking_at_one_batch_leaves_a_module_as_it_is() -> None:
+    module = Counting()
+    with Pipeline(source={"n": np.arange(12)}, stages=[module], batch_size=2) as pipeline:
+        assert pipeline.at(epoch=0, step=3)["n"].tolist() == [6, 7]
+        assert (int(module.seen[...]), int(module.total[...])) == (0, 0)
+        assert [batch["seen"].tolist() for batch in pipeline][-1] == [6, 6]
