@@ -133,7 +133,7 @@ class RowWriter:
                     if len(shape) != axes or (axes > 1 and shape[1:] != rest):
                         return made
                     if (found := shape[0]) != whole and not first:
-                        return record  # than which another field is longer that is padded together with it
+                        return made  # than which another field is longer that is padded together with it
                     whole = found
                     if found > most:
                         if not cut:

@@ -546,3 +546,17 @@ def test_rows_are_closed_up_in_place_whatever_their_lengths() -> None:
         assert closed.tolist() == wanted
         assert closed.flags.c_contiguous
         assert closed.size == 0 or np.shares_memory(closed, rows)
+
+
+@both
+@pytest.mark.parametrize("nested", [False, True])
+def test_fields_that_are_padded_together_and_differ_are_named_however_deep_they_lie(workers: int, nested: bool) -> None:
+    """The quick way finds it, after records that it has written."""
+    found = [{"a": np.ones(n), "b": np.ones(min(n, 2))} for n in (1, 2, 3)]
+    source: list[Any] = [{"t": record} for record in found] if nested else found
+    at = "t/" if nested else ""
+    with (
+        Pipeline(source=source, batch_size=3, num_workers=workers, stages=[Pad((f"{at}a", f"{at}b"), 4)]) as pipeline,
+        pytest.raises(RecordError, match=f"record 2, field '{at}b': expected length 3 like field '{at}a'"),
+    ):
+        list(pipeline)
