@@ -5,6 +5,7 @@
 
 The position is the one at the time of ``save``, also when Orbax writes in the background while the training goes on. It
 is one small JSON file. With several JAX processes one of them writes it and all read it: their positions are alike.
+Only where records come out of iterators each process has lanes of its own, and writes a file of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import jax
 
 try:
     import orbax.checkpoint as ocp
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from datarax_mp.pipeline.iterator import PipelineIterator
 
 _FILE = "pipeline.json"
+_OWN_FILE = "pipeline-{}-of-{}.json"  # of one process
 
 
 class PipelineHandler(ocp.JsonCheckpointHandler):
@@ -40,7 +44,10 @@ class PipelineHandler(ocp.JsonCheckpointHandler):
     async def async_save(self, directory: Any, item: Any = None, args: PipelineSave | None = None) -> Any:
         """Take the position now, and write it in the background."""
         item = item if args is None else args.item
-        return await super().async_save(directory, args=ocp.args.JsonSave(item.get_state()))
+        state = item.get_state()
+        if "lanes" in state and jax.process_count() > 1:
+            return await _own_handler(_own_file()).async_save(directory, args=ocp.args.JsonSave(state))
+        return await super().async_save(directory, args=ocp.args.JsonSave(state))
 
     def restore(self, directory: Any, item: Any = None, args: PipelineRestore | None = None) -> Any:
         """Set the position.
@@ -50,11 +57,12 @@ class PipelineHandler(ocp.JsonCheckpointHandler):
 
         Raises:
             FileNotFoundError: there is no position in the directory.
-            ValueError: it belongs to another pipeline; the message names what differs.
+            ValueError: it belongs to another pipeline, or is of lanes that another number of processes had; the message
+                names what differs.
         """
         args = PipelineRestore(item) if args is None else args
         try:
-            state = super().restore(directory)
+            state = self._state(directory)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"no position of a pipeline in {directory}: {_FILE} is missing; it is there after a save with "
@@ -64,6 +72,28 @@ class PipelineHandler(ocp.JsonCheckpointHandler):
             return state
         args.item.set_state(state, elastic=args.elastic)
         return args.item
+
+    def _state(self, directory: Any) -> Any:
+        if (directory / _own_file()).exists():
+            return _own_handler(_own_file()).restore(directory)
+        others = [path.name for path in directory.glob(_OWN_FILE.format("*", "*"))]
+        if not others:
+            return super().restore(directory)
+        raise ValueError(
+            f"the positions in {directory} are of lanes that each process has of its own: expected {_own_file()} for "
+            f"process {jax.process_index()} of {jax.process_count()}, found {', '.join(sorted(others))}. Restore with "
+            "as many processes as there were at the save"
+        )
+
+
+def _own_file() -> str:
+    return _OWN_FILE.format(jax.process_index(), jax.process_count())
+
+
+def _own_handler(file: str) -> ocp.JsonCheckpointHandler:
+    """What writes a file in every process, instead of in one for all."""
+    everybody = ocp.options.MultiprocessingOptions(primary_host=None)
+    return ocp.JsonCheckpointHandler(file, multiprocessing_options=everybody)
 
 
 @ocp.args.register_with_handler(PipelineHandler, for_save=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from datarax_mp import Pipeline, PipelineRestore, PipelineSave
+from datarax_mp import IterableSource, Pipeline, PipelineRestore, PipelineSave
 from datarax_mp.checkpoint import PipelineHandler
 
 
@@ -136,3 +137,48 @@ def test_without_orbax_the_error_names_the_extra(run_script: Callable[..., Any])
         "else:\n"
         "    raise AssertionError\n"
     )
+
+
+def lanes(host: int) -> Pipeline:
+    """Of two hosts, each with a lane of its own, and one longer than the other."""
+
+    def make(lane: int, lanes: int) -> Any:
+        return iter({"n": 100 * host + number} for number in range(8 + host))
+
+    return Pipeline(source=IterableSource(make, lanes=1), batch_size=2)
+
+
+def at_host(monkeypatch: pytest.MonkeyPatch, host: int, hosts: int = 2) -> None:
+    monkeypatch.setattr("jax.process_index", lambda: host)
+    monkeypatch.setattr("jax.process_count", lambda: hosts)
+
+
+def test_each_process_has_a_position_of_its_own_where_it_has_lanes_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = []
+    for host in (0, 1):
+        with lanes(host) as pipeline:
+            iterator = iter(pipeline)
+            for _ in range(host + 1):
+                next(iterator)
+            with monkeypatch.context() as here:
+                at_host(here, host)
+                state = asyncio.run(PipelineHandler().async_save(tmp_path, args=PipelineSave(pipeline)))
+            for future in state:
+                future.result()
+            rest.append(numbers(iterator))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline-0-of-2.json", "pipeline-1-of-2.json"]
+    for host in (1, 0):
+        with lanes(host) as pipeline, monkeypatch.context() as here:
+            at_host(here, host)
+            PipelineHandler().restore(tmp_path, args=PipelineRestore(pipeline))
+            assert numbers(pipeline) == rest[host]
+    for host, hosts in ((0, 1), (2, 3)):
+        with (
+            lanes(host) as pipeline,
+            monkeypatch.context() as here,
+            pytest.raises(ValueError, match=f"of {hosts}, found"),
+        ):
+            at_host(here, host, hosts)
+            PipelineHandler().restore(tmp_path, args=PipelineRestore(pipeline))
