@@ -28,6 +28,7 @@ def expand(stages: Sequence[Any], records: list[Any], at: Callable[[int], object
         records: the record; or what stages before these have made of it.
         at: told of the place of each stage before it works.
     """
+    records = [one.copy() if type(one) is dict else one for one in records]  # as ``RecordStages`` does
     for place, stage in enumerate(stages):
         at(place)
         if stage.expands:

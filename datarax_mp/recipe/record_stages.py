@@ -43,6 +43,10 @@ class RecordStages:
         Raises:
             Exception: what a stage raised, with a note that names it and the record.
         """
+        if type(record) is dict:
+            record = (
+                record.copy()
+            )  # a source may keep the one that it gave: what stages put in would be there next time
         for place, fn, random in self._functions:
             here.stage(place, number)
             try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp import Filter, MemorySource, MemorySourceConfig, Pipeline
+from datarax_mp import Filter, FlatMap, MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.sources.own_copy import own_copy
 
 everywhere = pytest.mark.parametrize(
@@ -86,3 +86,34 @@ def test_a_copy_shares_nothing_that_can_be_changed() -> None:
 def test_what_cannot_be_copied_is_given_as_it_is() -> None:
     lock = threading.Lock()
     assert own_copy({"lock": lock})["lock"] is lock
+
+
+class Kept:
+    """A data set of the user's that gives out the records that it keeps."""
+
+    def __init__(self) -> None:
+        self.records = [{"x": 8.0} for _ in range(4)]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, number: int) -> dict[str, float]:
+        return self.records[number]
+
+
+def halved(record: dict[str, float]) -> dict[str, float]:
+    record["x"] /= 2
+    return record
+
+
+def kept_above_three(record: dict[str, float]) -> bool:
+    record["x"] -= 1
+    return record["x"] > 3
+
+
+@everywhere
+@pytest.mark.parametrize("first", [(), (Filter(kept_above_three),), (FlatMap(lambda record: [record], most=1),)])
+def test_what_a_stage_assigns_is_not_in_the_record_that_a_source_keeps(how: dict[str, Any], first: Any) -> None:
+    with Pipeline(source=Kept(), batch_size=2, stages=[*first, halved], output="numpy", **how) as pipeline:
+        for _ in range(3):
+            assert [batch["x"].tolist() for batch in pipeline] == [[4, 4], [4, 4]]
