@@ -32,11 +32,15 @@ def own_copy(value: Any) -> Any:
     if kind in _FIXED:
         return value
     if kind is dict:  # much the cheaper way for what records mostly are
-        return {name: part if type(part) in _FIXED else own_copy(part) for name, part in value.items()}
+        copied = value.copy()
+        for name, part in value.items():
+            if type(part) not in _FIXED:
+                copied[name] = own_copy(part)
+        return copied
     if kind is list or kind is tuple:
         return kind([part if type(part) in _FIXED else own_copy(part) for part in value])
     if kind is np.ndarray and not value.dtype.hasobject:
-        return value.copy(order="K")
+        return value.__copy__()
     try:
         return copy.deepcopy(value)
     except Exception:  # a lock, an open file: no worker could have it, and here it is what the user gave

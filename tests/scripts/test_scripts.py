@@ -60,6 +60,7 @@ LEAST = {
     ),
     "measure_prediction": (["--seconds", "0.1", "--workers", "1", "--work-ms", "2", "--step-ms", "1"], "computing"),
     "measure_ray": (["--actors", "1", "--seconds", "0.2", "--rounds", "1"], "ray actors"),
+    "measure_records": (["--records", "256", "--rounds", "1", "--batch-size", "16"], "ragged"),
     "measure_remote": (
         ["--no-peers", "--files=1", "--groups=2", "--rows=300", "--latency-ms=1", "--workers", "1", "--rounds=1"],
         "ours, 1 workers, warm",
