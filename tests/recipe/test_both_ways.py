@@ -71,7 +71,7 @@ def pads(kinds: dict[str, Any], rng: np.random.Generator) -> list[Pad]:
     to = ["fixed", "longest", (2, 4)][rng.integers(3)]
     made: list[Pad] = []
     if {"tokens", "points"} <= paths.keys() and rng.random() < 0.7:  # equally long in few records, on the way to errors
-        return [Pad((paths["tokens"], paths["points"]), 3, to=to, truncate=bool(rng.random() < 0.7), mask="mask")]
+        return [Pad((paths["tokens"], paths["points"]), 5, to=to, truncate=bool(rng.random() < 0.7), mask="mask")]
     for kind in ("tokens", "points"):
         if kind in paths:
             added = {"mask": f"{kind}_mask", "lengths": f"{kind}_length"} if rng.random() < 0.5 else {}
