@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_MOST_ITEMS = 64  # of a container: larger ones hold records, not parts of a recipe
+_MOST_ITEMS = 64  # of a container: larger ones hold records, not parts of a recipe, unless the first item is wanted
 _MOST_OBJECTS = 5_000
 _DEEPEST = 12
 # Nothing of interest is inside of these, and they are what there is most of.
@@ -42,8 +43,19 @@ def find(roots: Mapping[str, Any], wanted: Callable[[Any], bool]) -> list[Found]
         if wanted(at.value):
             found.append(at)
         elif depth < _DEEPEST:
-            todo += [(part, depth + 1) for part in reversed(list(inside(*at)))]
+            parts = [*inside(*at), *_many(*at, wanted)]
+            todo += [(part, depth + 1) for part in reversed(parts)]
     return found
+
+
+def _many(name: str, value: Any, wanted: Callable[[Any], bool]) -> Iterator[Found]:
+    """The items of a large container, where what is wanted is what it holds: the data sets of a hundred shards, say."""
+    if not isinstance(value, (list, tuple, dict)) or len(value) <= _MOST_ITEMS:
+        return
+    first = next(iter(value.values() if isinstance(value, dict) else value))
+    if not isinstance(first, _PLAIN) and wanted(first):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        yield from (Found(f"{name}[{key!r}]", item) for key, item in itertools.islice(items, _MOST_OBJECTS))
 
 
 def inside(name: str, value: Any) -> Iterator[Found]:
