@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from datarax_mp.ring import Ring, Segment, SharedMemoryError, limits
+from datarax_mp.ring import Ring, Segment, SharedMemoryError, limits, names
 
 
 @pytest.fixture(params=[True, False], ids=["shared", "private"])
@@ -84,9 +84,9 @@ def test_leased_memory_outlives_its_ring() -> None:
 
 
 def test_a_segment_leaves_no_name_and_gives_its_descriptor_back() -> None:
-    names, descriptors = os.listdir("/dev/shm"), psutil.Process().num_fds()
+    before, descriptors = names.of_this_process(), psutil.Process().num_fds()
     segment = Segment.create(1 << 20, "a test", "-")
-    assert os.listdir("/dev/shm") == names
+    assert names.of_this_process() == before
     memory = segment.map()
     memory[:3] = b"abc"
     segment.close()
@@ -170,9 +170,9 @@ def test_what_a_signal_handler_raises_while_memory_is_allocated_is_not_the_syste
         raise OSError(errno.EPERM, "not now")
 
     before = signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, 0.001)
     try:
         with pytest.raises(OSError, match="not now"):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
             while True:
                 ring.reserve()
     finally:
