@@ -89,7 +89,7 @@ def test_data_that_is_placed_lies_in_huge_pages_in_this_process_and_in_workers()
 
 
 @pytest.mark.needs("proc", "collapse", "fallocate")
-@pytest.mark.usefixtures("kernel_has_them")
+@pytest.mark.usefixtures("kernel_has_them", "pages_as_asked")
 def test_a_segment_and_a_ring_lie_in_huge_pages_in_every_process_that_maps_them() -> None:
     segment = Segment.create(5 * HUGE + 3 * mmap.PAGESIZE, "a test", "-")
     assert huge_bytes(segment.map()) == 5 * HUGE
@@ -103,6 +103,7 @@ def test_a_segment_and_a_ring_lie_in_huge_pages_in_every_process_that_maps_them(
 
 
 @pytest.mark.needs("fallocate")
+@pytest.mark.usefixtures("pages_as_asked")
 @pytest.mark.parametrize("seed", range(5))
 def test_what_lies_beside_a_part_that_gets_its_pages_stays_as_it_is(seed: int) -> None:
     draw = random.Random(seed)
@@ -186,6 +187,7 @@ def test_a_kernel_that_has_to_make_room_is_not_asked_for_all(seconds: float, mos
 
 
 @pytest.mark.needs("fallocate")
+@pytest.mark.usefixtures("pages_as_asked")
 def test_no_kernels_word_is_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel()
     monkeypatch.setattr(files, "huge_pages", HugePages(kernel.tell))

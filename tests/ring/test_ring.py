@@ -118,6 +118,7 @@ def allocated(ring: Ring) -> int:
 
 
 @pytest.mark.needs("fallocate")
+@pytest.mark.usefixtures("pages_as_asked")
 def test_memory_is_allocated_as_slots_are_first_used_and_as_far_as_they_are() -> None:
     ring = Ring(3, 1 << 20, shared=True)
     assert allocated(ring) <= mmap.PAGESIZE
