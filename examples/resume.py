@@ -86,14 +86,14 @@ def run(folder: Path, options: argparse.Namespace, num_workers: int) -> subproce
     return subprocess.Popen([*command, "--num-workers", str(num_workers)], stdout=subprocess.PIPE, text=True)
 
 
-def kill_in_the_middle(process: subprocess.Popen[str], folder: Path) -> str:
-    """Kill a training process once there is a checkpoint of it; returns the last line that it has printed."""
+def kill_in_the_middle(process: subprocess.Popen[str], folder: Path, first: int = KILL_FROM) -> str:
+    """Kill a training process once it has a checkpoint of that step or a later one; returns its last printed line."""
     assert process.stdout is not None
     last = ""
     for line in process.stdout:
         last = line.strip()
         # Orbax gives a checkpoint its name when it is complete.
-        if any(int(path.name) >= KILL_FROM for path in folder.glob("*") if path.name.isdigit()):
+        if any(int(path.name) >= first for path in folder.glob("*") if path.name.isdigit()):
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()

@@ -15,8 +15,10 @@ or not at all in the epoch that was begun by two and ended by one, or if the acc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -95,11 +97,18 @@ def train(folder: Path, num_workers: int) -> None:
         (folder / "accuracy").write_text(str(right / len(held_out["label"])))
 
 
+def free_port() -> int:
+    """One that the system gives to nobody by itself, neither now nor until the first process takes it."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)  # below those that connections get
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("", port))
+            return port
+
+
 def run(folder: Path, hosts: int, num_workers: int) -> None:
     """Start so many processes that train together, and wait for them."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, __file__, "--folder", str(folder), "--num-workers", str(num_workers)]
     place = ["--hosts", str(hosts), "--port", str(port)]
     started = [subprocess.Popen([*command, *place, "--host", str(host)]) for host in range(hosts)]

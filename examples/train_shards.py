@@ -206,7 +206,7 @@ def demonstrate(options: argparse.Namespace) -> str | None:
         shards = undo.enter_context(in_bucket(written)) if options.bucket else str(written)
         first = run(shards, undisturbed, options, options.num_workers)
         second = run(shards, disturbed, options, options.num_workers)
-        last = kill_in_the_middle(second, disturbed)
+        last = kill_in_the_middle(second, disturbed, SAVE_EVERY)
         if second.returncode != -signal.SIGKILL:
             return f"the run to be killed ended by itself, after {last!r}, with exit code {second.returncode}"
         print(f"killed after {last}")

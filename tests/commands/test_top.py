@@ -20,6 +20,7 @@ from datarax_mp import Pipeline
 from datarax_mp.commands import main
 from datarax_mp.commands.top_view import picture
 from datarax_mp.monitoring.observed import Observed, page_of, pids
+from tests.processes import comes_true
 
 PROGRAM = """
 import sys, time, numpy as np
@@ -56,6 +57,15 @@ def observed(pid: int) -> Observed:
     return one
 
 
+def waits(pid: int, stuck: int) -> bool:
+    """Whether a program waits for a batch, with so many workers seen at the stage that is stuck."""
+    if (page := page_of(pid)) is None:
+        return False
+    pipelines = Observed(pid, page).snapshot()["pipelines"]
+    doing = [[worker["doing"] for worker in one["members"]].count("MapElement(stuck)") for one in pipelines]
+    return doing == [stuck] and pipelines[0]["waiting"]
+
+
 def shown(process: dict[str, Any], width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(picture([process], width, None))
@@ -68,6 +78,7 @@ def shown(process: dict[str, Any], width: int = 80) -> str:
 def test_a_worker_that_is_stuck_is_seen_at_its_record_also_when_main_is_stopped_or_dead(
     job: subprocess.Popen[str],
 ) -> None:
+    assert comes_true(lambda: waits(job.pid, stuck=1))
     assert job.pid in pids()
     one = observed(job.pid)
     for _ in range(3):
@@ -98,6 +109,7 @@ def test_a_worker_that_is_stuck_is_seen_at_its_record_also_when_main_is_stopped_
 
 @pytest.mark.parametrize("job", ['{"num_workers": 0}', '{"num_workers": 1, "workers": "threads"}'], indirect=True)
 def test_it_is_seen_without_processes_too(job: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert comes_true(lambda: waits(job.pid, stuck=0))
     assert main(["top", str(job.pid), "--json", "--seconds", "0.1"]) == 0
     [found] = json.loads(capsys.readouterr().out)
     [pipeline] = found["pipelines"]
@@ -120,6 +132,7 @@ def test_a_pipeline_that_is_closed_or_gone_is_not_shown(how: str, capsys: pytest
         assert main(["top", str(os.getpid()), "--json", "--seconds", "0.01"]) == 0
         return [one["batch_size"] for one in json.loads(capsys.readouterr().out)[0]["pipelines"]]
 
+    gc.collect()  # of those that earlier tests have left: so many are shown and no more
     pipeline = Pipeline(source=np.arange(4), batch_size=4321, output="numpy")
     list(pipeline)
     assert 4321 in sizes()

@@ -16,6 +16,7 @@ from datarax_mp.core.strays import claimed
 from datarax_mp.delivery.transfer import COPIED_BYTES
 from datarax_mp.recipe.work import Skip
 from tests.host_batches import HandMade, delivery, opened
+from tests.processes import comes_true
 
 COLUMNS = {"x": np.arange(10, dtype=np.float32), "deep": {"y": np.arange(20, dtype=np.int32).reshape(10, 2)}}
 
@@ -98,8 +99,7 @@ def test_large_arrays_hold_the_slot_until_they_die_and_small_ones_do_not() -> No
         del made
         assert (memory() is not None) == held
         del batch
-        gc.collect()  # JAX lets go a little late
-        assert memory() is None
+        assert comes_true(lambda memory=memory: gc.collect() >= 0 and memory() is None)  # JAX lets go a little late
 
 
 def test_what_a_device_stage_raises_is_the_user_s() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 def ring(shared: bool = True) -> Ring:
-    return Ring(3, 4096, shared=shared, kind=dma.memory_class())
+    return Ring(3, mmap.PAGESIZE, shared=shared, kind=dma.memory_class())
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -78,7 +79,7 @@ def test_a_ring_is_given_back_before_it_is_unmapped_and_when_its_last_array_has_
     client, made = Client(), ring(shared)
     assert dma.register(made.memory, client, Device(client))
     [(call, address, size)] = client.calls
-    assert (call, size) == ("map", 3 * 4096)
+    assert (call, size) == ("map", 3 * mmap.PAGESIZE)
     slot = made.acquire()
     assert slot is not None
     array = np.ndarray((8,), np.uint8, made.lease(slot))

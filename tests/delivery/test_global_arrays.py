@@ -7,8 +7,10 @@ This file is also the program that each of them runs:
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import random
 import shutil
 import signal
 import socket
@@ -41,7 +43,7 @@ from datarax_mp import (
 from datarax_mp.delivery.global_arrays import shard_of_process
 from datarax_mp.ring import Ring
 
-SECONDS = 120  # only reached in case of a deadlock
+SECONDS = 250  # only reached in case of a deadlock
 EPOCHS = 2
 CHECKPOINT_EVERY = 4  # steps
 DIE_AFTER = 10  # steps: in the middle of the second epoch
@@ -239,6 +241,15 @@ def host() -> None:
 # --- the tests
 
 
+def free_port() -> int:
+    """One that the system gives to nobody by itself, neither now nor until it is taken seconds later."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)  # below those that connections get
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("", port))
+            return port
+
+
 Start = Callable[..., list[subprocess.Popen[str]]]
 
 
@@ -248,9 +259,7 @@ def start_hosts() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def start(scenario: Callable[[Path], Any], folder: Path, *, count: int, devices: int) -> list:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         for index in range(count):
             arguments = [scenario.__name__, str(index), str(count), str(port), str(folder)]

@@ -13,6 +13,7 @@ import pytest
 from datarax_mp import DeviceStage, Pad, Pipeline
 from datarax_mp.delivery import grouped, transfer
 from tests.host_batches import HandMade, delivery, opened
+from tests.processes import comes_true
 
 ROWS = 4
 DATA = {"x": np.arange(1000 * 3, dtype=np.float32).reshape(1000, 3), "y": np.arange(1000), "deep": {"z": np.ones(1000)}}
@@ -189,8 +190,7 @@ def test_what_was_moved_ahead_holds_no_slot() -> None:
     del made
     assert memory() is not None
     del second
-    gc.collect()  # JAX lets go a little late
-    assert memory() is None
+    assert comes_true(lambda: gc.collect() >= 0 and memory() is None)  # JAX lets go a little late
 
 
 def test_batches_are_counted_over_epochs(monkeypatch: pytest.MonkeyPatch, moved: list[int]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from datarax_mp import Pipeline
 from datarax_mp.crews.processes.pool import pool
+from datarax_mp.feed import tuning
 from datarax_mp.feed.tuning import WorkerTuner
 from datarax_mp.pipeline import arguments
 from tests.fakes import FakeClock
@@ -63,6 +64,7 @@ def test_workers_are_added_while_the_caller_waits_and_the_stream_stays_as_it_is(
 
     caplog.set_level(logging.INFO, "datarax_mp")
     monkeypatch.setattr(arguments, "usable_cores", lambda: 3)
+    monkeypatch.setattr(tuning, "_GAIN", 0.0)  # whether more help, on however busy a machine, is asked above
     pool().close()
     source = np.arange(200)
     with Pipeline(source=source, stages=[slow], batch_size=4, output="numpy", **AUTO) as pipeline:

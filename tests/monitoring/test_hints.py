@@ -19,6 +19,7 @@ from datarax_mp.monitoring.stats import Stats, Times
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.ring.limits import Room
 from tests.fakes import FakeClock
+from tests.machine import without_the_machine
 
 DECODE = "MapElement(decode)"
 
@@ -220,11 +221,12 @@ def test_a_pipeline_tells_at_its_first_batch_and_another_of_its_name_does_not_ag
     for _ in range(2):
         with Pipeline(source=Photographs(), batch_size=2, output="numpy") as pipeline:
             assert len(list(pipeline)) == len(list(pipeline)) == 2
-    assert [record.name for record in caplog.records] == ["datarax_mp.hints.float64"]
+    [message] = without_the_machine(caplog.messages)
+    assert "datarax_mp.hints.float64" in message
 
 
 @pytest.mark.parametrize("make", [lambda: Doubled(), lambda: np.zeros((9, 3)), lambda: [np.zeros((8, 8, 3))] * 9])
 def test_an_ordinary_pipeline_is_told_nothing(make: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
     with Pipeline(source=make(), batch_size=2, num_workers=1, output="numpy") as pipeline:
         assert next(iter(pipeline)) is not None
-    assert caplog.messages == []
+    assert without_the_machine(caplog.messages) == []

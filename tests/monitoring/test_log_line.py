@@ -56,10 +56,12 @@ def test_a_pipeline_logs_while_batches_are_taken(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO, "datarax_mp")
     with Pipeline(source=np.arange(300), batch_size=1, stages=[slow], output="numpy") as pipeline:
         pipeline.log_every(0.1, "train")
+        began = time.monotonic()
         for _ in pipeline:
             pass
+        elapsed = time.monotonic() - began
     lines = [message for message in caplog.messages if message.startswith("train: ")]
-    assert 1 <= len(lines) <= 4
+    assert 1 <= len(lines) <= elapsed / 0.5 + 1  # whoever listens is called so often at most
     assert "stage MapElement(slow)" in lines[-1]
 
 

@@ -18,7 +18,7 @@ from datarax_mp.testing import kill_workers
 
 
 def slow(record: Any) -> Any:
-    time.sleep(0.002)
+    time.sleep(0.01)  # far more than the caller's own time, also where that has to wait for a core
     return {"x": np.full(1000, record, np.float32)}
 
 
@@ -54,7 +54,7 @@ def test_a_pipeline_says_what_was_waited_for_and_what_its_workers_took(how: dict
         assert found.batches == 24
         assert 24 * 5 * 4000 <= found.bytes < 24 * 5 * 4000 * 1.01  # rows begin at multiples of 64
         assert found.made.count == 24
-        assert found.made.mean >= 5 * 0.002
+        assert found.made.mean >= 5 * 0.01
         assert found.away.total >= 20 * 0.001
         assert found.waited.total > 0
         assert found.rows == 120
@@ -66,7 +66,7 @@ def test_a_pipeline_says_what_was_waited_for_and_what_its_workers_took(how: dict
         assert found.shares == pytest.approx(shares)
         assert sum(found.shares.values()) <= 1
         assert found.parts["MapElement(slow)"].count % 5 == 0
-        assert found.parts["MapElement(slow)"].p50 >= 0.0018
+        assert found.parts["MapElement(slow)"].p50 >= 0.009
         assert found.parts["read"].count == found.parts["collate"].count
         assert found.looked.count == sum(times.count for times in found.threads.values())
         assert (found.sent.count > 0) == (how == {"num_workers": 2})
@@ -74,8 +74,9 @@ def test_a_pipeline_says_what_was_waited_for_and_what_its_workers_took(how: dict
         assert found.computing < 0.5  # it sleeps
         assert 0 <= found.starving < 1
         assert found.batches_per_second == pytest.approx(found.rows_per_second / 5)
+        assert found.utilisation == pytest.approx(found.away.total / (found.away.total + found.waited.total))
         assert 0 < found.utilisation < 0.5
-        assert found.predicted(100) == 1.0
+        assert found.predicted(1000) == 1.0
         assert "Waiting for data" in pipeline.report().advice
         assert "MapElement(slow) takes" in pipeline.report().advice
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datarax_mp import MapBatch, Pipeline, RandomMapElement, RecordError, SkippedRecord
+from tests.machine import without_the_machine
 
 BAD = {3, 17, 18, 40}
 LENGTH, BATCH = 50, 8
@@ -125,8 +126,9 @@ def test_a_skipped_record_leaves_all_others_in_their_batch(
         assert got == grouped()
         assert pipeline.skipped == len(BAD)
         assert len(pipeline) == len(got)
-    assert len(caplog.messages) == len(BAD)
-    [message] = [message for message in caplog.messages if message.startswith("record 17 ")]
+    messages = without_the_machine(caplog.messages)
+    assert len(messages) == len(BAD)
+    [message] = [message for message in messages if message.startswith("record 17 ")]
     assert re.match(rf"record 17 is skipped \(step 2 of epoch 0\): .*{reason}", message)
 
 
@@ -254,8 +256,9 @@ def test_a_flood_of_skips_is_counted_and_not_logged_one_by_one(caplog: pytest.Lo
     ):
         assert sum(batch.batch_size for batch in pipeline) == 18
         assert pipeline.skipped == 32
-    assert len(caplog.messages) == 11
-    assert "Pipeline.skips lists them" in caplog.messages[-1]
+    messages = without_the_machine(caplog.messages)
+    assert len(messages) == 11
+    assert "Pipeline.skips lists them" in messages[-1]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

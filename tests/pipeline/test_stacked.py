@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import mmap
 from typing import Any
 
 import jax
@@ -111,7 +112,8 @@ def test_numpy_arrays_are_views_of_the_slot_in_every_whole_group(monkeypatch: py
 
 
 def test_a_group_that_does_not_fit_into_a_slot_is_whole_all_the_same() -> None:
-    with make(0) as plain, make(2, memory_budget=8 * 4096) as pipeline:  # a slot is a page, eight of these batches
+    budget = 8 * mmap.PAGESIZE  # a slot is a page, eight of these batches
+    with make(0) as plain, make(2, memory_budget=budget) as pipeline:
         assert same(single(pipeline, 15), single(plain))
 
 
@@ -267,7 +269,7 @@ def test_several_epochs_are_one_stream_whose_groups_end_with_each() -> None:
 @given(st.data())
 def test_for_any_sizes_the_stream_is_that_of_single_batches(data: st.DataObject) -> None:
     length, rows, steps = (data.draw(st.integers(1, most)) for most in (70, 9, 12))
-    budget = data.draw(st.sampled_from([None, 12 * 4096, 1 << 20]))
+    budget = data.draw(st.sampled_from([None, 12 * mmap.PAGESIZE, 1 << 20]))
     options: dict[str, Any] = {
         "source": {"n": np.arange(length), "x": np.arange(length * 3, dtype=np.float32).reshape(length, 3)},
         "batch_size": rows,
