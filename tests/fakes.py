@@ -137,6 +137,7 @@ class FakeCrew:
 
     Attributes:
         hands: for each worker the runs that it has in hand.
+        staffed: whether they are there; without them there is no room.
         again: runs of workers that have died, to be done by others.
         submitted: all runs, as they came.
         asked: how many times answers were asked for.
@@ -169,7 +170,7 @@ class FakeCrew:
         self.submitted: list[Run] = []
         self.asked = 0
         self.deaths_left, self.replaced = 1 << 30, 0
-        self.state = "new"
+        self.state, self.staffed = "new", True
 
     def in_hand(self) -> list[Assignment]:
         """All runs that some worker has."""
@@ -222,7 +223,7 @@ class FakeCrew:
         assert depth in (1, 2)
         if not self.abilities.concurrent:
             return not self.in_hand()
-        return any(len(hand) < depth for hand in self.hands)
+        return self.staffed and any(len(hand) < depth for hand in self.hands)
 
     @interruptible
     def submit(self, assignment: Assignment) -> None:

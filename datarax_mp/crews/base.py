@@ -204,6 +204,11 @@ class Crew(Protocol):
         return len(self.members())
 
     @property
+    def staffed(self) -> bool:
+        """Whether somebody is there to take a job. Workers of other machines come when those have room for them."""
+        return True
+
+    @property
     def spare(self) -> int:
         """How many workers get nothing to do as long as the others are in time, since there are no cores for them."""
         return 0

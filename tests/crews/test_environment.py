@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,12 +48,27 @@ def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.delenv(NAME, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    errors, limit = np.geterr(), sys.getrecursionlimit()
-    with warnings.catch_warnings():
+    errors, limit, umask, spoken = np.geterr(), sys.getrecursionlimit(), umask_now(), locale.setlocale(locale.LC_ALL)
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as zone:
+        zone.setenv("TZ", "AAA-1")
+        time.tzset()
         yield
+    time.tzset()
+    os.umask(umask)
+    locale.setlocale(locale.LC_ALL, spoken)
     np.seterr(**errors)
     np.seterrcall(None)
     sys.setrecursionlimit(limit)
+
+
+def umask_now() -> int:
+    os.umask(now := os.umask(0o22))
+    return now
+
+
+def change_zone() -> None:
+    os.environ["TZ"] = "BBB-3"
+    time.tzset()
 
 
 def changes() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
@@ -60,6 +77,9 @@ def changes() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
         "variable": (lambda: os.environ.__setitem__(NAME, "new"), lambda: os.environ.get(NAME)),
         "path": (lambda: sys.path.append("/no/such/folder"), lambda: "/no/such/folder" in sys.path),
         "directory": (lambda: os.chdir("/"), os.getcwd),
+        "umask": (lambda: os.umask(umask_now() ^ 0o7), umask_now),
+        "locale": (lambda: locale.setlocale(locale.LC_ALL, "C"), lambda: locale.setlocale(locale.LC_ALL)),
+        "time zone": (change_zone, lambda: (time.tzname[0], time.localtime(0).tm_hour)),
         "arguments": (lambda: sys.argv.append("--flag"), lambda: sys.argv[-1]),
         "recursion": (lambda: sys.setrecursionlimit(12_345), sys.getrecursionlimit),
         "numpy errors": (lambda: np.seterr(divide="ignore", over="raise"), lambda: sorted(np.geterr().items())),
@@ -70,8 +90,14 @@ def changes() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     }
 
 
+SAID_BY_PROC = ["umask"]
+
+
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("name", changes())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.needs("proc") if name in SAID_BY_PROC else ()) for name in changes()],
+)
 def test_what_main_changes_between_epochs_is_the_same_in_workers(name: str, workers: int) -> None:
     change, look = changes()[name]
     path = list(sys.path)

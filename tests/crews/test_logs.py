@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
 import subprocess
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +126,98 @@ def test_a_worker_that_logs_more_than_there_is_room_for_is_not_held_up(caplog: p
             list(pipeline)
     mine = messages(caplog)
     assert [int(text.split()[1]) for text in mine[:100]] == list(range(100))
+
+
+def log_all(numbers: range) -> None:
+    for number in numbers:
+        logging.getLogger(NAME).warning(number)
+
+
+def test_each_record_of_several_threads_arrives_once_and_those_of_one_in_their_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def act(number: int) -> None:
+        if number == 0:
+            return  # it is read twice, for the first batch's shape
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            numbers = range(80 * number, 80 * number + 80)  # of all records, so few that they can wait in the worker
+            threads = [threading.Thread(target=log_all, args=(numbers[place::8],)) for place in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+
+    run(act, 1)
+    came = [int(text) for text in messages(caplog)]
+    assert sorted(came) == list(range(80, 12 * 80))
+    for first in range(8):
+        mine = [number for number in came if number % 8 == first]
+        assert mine == sorted(mine)
+
+
+def test_a_signal_handler_may_log_in_the_middle_of_logging(caplog: pytest.LogCaptureFixture) -> None:
+    def act(number: int) -> None:
+        if number == 0:
+            return
+        handled: list[int] = []
+
+        def handle(*_: object) -> None:
+            if len(handled) < 30:
+                handled.append(number)
+                logging.getLogger(NAME).warning("handled %d", 30 * number + len(handled))
+
+        before = signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        try:
+            for count in range(30):
+                logging.getLogger(NAME).warning("logged %d", 30 * number + count + 1)
+            while len(handled) < 30:
+                signal.pause()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    run(act, 1)
+    numbers = range(31, 30 * 12 + 1)
+    assert sorted(messages(caplog)) == sorted(
+        f"{what} {number}" for what in ("handled", "logged") for number in numbers
+    )
+
+
+def test_a_process_that_is_forked_while_others_log_may_log_too(caplog: pytest.LogCaptureFixture) -> None:
+    def act(number: int) -> None:
+        over = threading.Event()
+
+        def log() -> None:
+            for count in itertools.count():
+                if over.is_set():
+                    return
+                logging.getLogger(NAME).warning("thread %d of %d, read %s", count, number, read)
+
+        read = time.perf_counter_ns()  # one is read twice
+        thread = threading.Thread(target=log)
+        thread.start()
+        try:
+            for count in range(4):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
+                    pid = os.fork()
+                if pid == 0:
+                    logging.getLogger(NAME).warning("process %d of %d, read %s", count, number, read)
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+        finally:
+            over.set()
+            thread.join()
+
+    run(act, 1)
+    came = messages(caplog)
+    assert any(text.startswith("process") for text in came)
+    assert len(set(came)) == len(came)
 
 
 def test_a_record_that_is_too_long_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:

@@ -77,6 +77,26 @@ def test_a_lane_stays_with_the_crew_that_has_it() -> None:
     assert where == ["near", "far", "far", "far"] * 2
 
 
+def test_a_lane_is_with_the_near_crew_as_long_as_nobody_is_there_of_the_far_one() -> None:
+    crew = both(nobody, nobody, workers=(2, 2))
+    ring = Ring(8, 4096, shared=False)
+    crew.attach(ring, crew.layouts())
+
+    def given(number: int) -> str:
+        slot = ring.acquire()
+        assert slot is not None
+        job = Assignment(Run(0, number, 1, slot, lane=AtLane(number, None)), ring)  # type: ignore[arg-type]
+        crew.submit(job)
+        return "near" if job in crew.near.in_hand() else "far"
+
+    crew.far.staffed = False
+    assert [given(number) for number in (2, 3)] == ["near", "near"]
+    crew.far.staffed = True
+    assert [given(number) for number in (0, 2, 3)] == ["near", "far", "far"]
+    crew.far.staffed = False  # its workers are lost
+    assert given(3) == "near"
+
+
 @pytest.mark.parametrize("slots", [3, 9])
 @pytest.mark.parametrize("at", range(4))
 def test_where_the_far_crew_comes_to_its_end_the_near_one_does_its_work_again(

@@ -84,7 +84,10 @@ class BothCrew(Crew):
         return not self._again and (self._near.has_room(depth) or self._far_has_room(depth))
 
     def submit(self, job: Job) -> None:
-        """Give a job to the near crew, or where that has enough to the far one; a lane's to the one that has it."""
+        """Give a job to the near crew, or where that has enough to the far one.
+
+        A lane is always with the same one; with the near one as long as nobody of the far one is there.
+        """
         crew = self._for(job)
         if crew is self._far:
             self._away[job] = self._clock()
@@ -161,7 +164,8 @@ class BothCrew(Crew):
             return self._near
         lane = job.run.lane if isinstance(job, Assignment) else None
         if lane is not None:
-            return self._near if lane.number % self.size < self._near.size else self._far
+            is_far = lane.number % self.size >= self._near.size and self._far.staffed
+            return self._far if is_far else self._near
         for depth in range(1, self._depth + 1):
             if self._near.has_room(depth):
                 return self._near

@@ -27,6 +27,7 @@ from datarax_mp.crews.processes.events import Events
 from datarax_mp.crews.processes.logs import inbox
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.protocol import Attach, Gone, Loaded
+from datarax_mp.crews.processes.under_way import fits
 from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.recipe import Recipe
@@ -94,6 +95,7 @@ class ProcessCrew(Crew):
         self._loaded: list[Loaded | Failed] = []
         self._arrived: list[tuple[Job, Answer]] = []
         self._again: deque[Job] = deque()
+        self._held: deque[Assignment] = deque()  # for whose worker too much is under way
         self._files = BlockFiles()
         self._deaths = Deaths(recipe, restart=restart)
         self._events = Events(waker, self._inbox)
@@ -144,6 +146,9 @@ class ProcessCrew(Crew):
         """Give a job to the worker with the least to do, or a lane's to the one that has the lane."""
         worker = self._having(job)
         if isinstance(job, Assignment):
+            if not fits(worker, job.run):
+                self._held.append(job)
+                return
             lend(worker, job)
             worker.ask(job, job.run)
         elif (failed := self._files.ask(worker, job, alone=len(self.workers) == 1)) is not None:
@@ -171,10 +176,12 @@ class ProcessCrew(Crew):
             job: what is waited for; None while the layout is.
             seconds: how long that took.
         """
-        held = [w for w in self.workers if (job in w.pending.values() if job is not None else w.pending)]
-        if not held:
+        at_it = [w for w in self.workers if (job in w.pending.values() if job is not None else w.pending)]
+        if job is not None and job in self._held:
+            at_it = [self._having(job)]
+        if not at_it:
             return WorkerTimeoutError(f"no batch came within {seconds:g} s: all workers are still at an earlier epoch")
-        worker = held[0]
+        worker = at_it[0]
         doing = whereabouts(worker.sighting(), self._recipe)
         stack = worker.ask_stack() or "(it does not react to signals: stopped, or waiting in the kernel)"
         error = WorkerTimeoutError(
@@ -271,8 +278,9 @@ class ProcessCrew(Crew):
             for question in worker.pending.values():
                 if isinstance(question, Job):
                     question.wanted = False
-        while self._again:
-            self._again.popleft().discard()
+        for waiting in (self._again, self._held):
+            while waiting:
+                waiting.popleft().discard()
         while self._arrived:
             self._arrived.pop()[0].discard()
 
@@ -292,6 +300,8 @@ class ProcessCrew(Crew):
                 self._replace(worker)
         while self._again and self.has_room(2):
             self.submit(self._again.popleft())
+        for _ in range(len(self._held)):
+            self.submit(self._held.popleft())
 
     def _take(self, worker: Worker) -> None:
         for question, answer in worker.answers():

@@ -4,6 +4,7 @@
 
 Not brought along is what must differ: a worker sees no GPU (``JAX_PLATFORMS``, ``CUDA_VISIBLE_DEVICES``), and numeric
 libraries get one thread each unless the user's environment says something else. Standard output stays the process's.
+The README lists what else a process sets up for itself, which ``worker_init`` is for.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import contextlib
 import enum
 import importlib.util
+import locale
 import logging
 import operator
 import os
 import pickle
 import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -27,6 +31,7 @@ import numpy as np
 from datarax_mp.core.edits import last_code_version
 from datarax_mp.core.importable import importable
 from datarax_mp.core.pickling import dumps_for_workers
+from datarax_mp.core.refusals import unless_refused
 from datarax_mp.core.strays import is_chance
 from datarax_mp.crews.processes.logs import Levels
 
@@ -81,6 +86,8 @@ class Environment(NamedTuple):
         variables: of the environment.
         path: the import path.
         directory: the working directory; None where it has been deleted, and the worker's stays.
+        umask: that of new files; None where the system does not say, and the worker's stays.
+        locale: of all categories.
         arguments: ``sys.argv``.
         recursion: the recursion limit.
         numpy_errors: what NumPy does about floating-point errors.
@@ -94,6 +101,8 @@ class Environment(NamedTuple):
     variables: Mapping[str, str]
     path: tuple[str, ...]
     directory: str | None
+    umask: int | None
+    locale: str
     arguments: tuple[str, ...]
     recursion: int
     numpy_errors: dict[str, Any]
@@ -122,6 +131,8 @@ class Environment(NamedTuple):
             variables_for_workers(),
             tuple(sys.path),
             _working_directory(),
+            _umask(),
+            locale.setlocale(locale.LC_ALL),
             tuple(sys.argv),
             sys.getrecursionlimit(),
             dict(np.geterr()),
@@ -137,11 +148,16 @@ class Environment(NamedTuple):
 
         Raises:
             OSError: the working directory is gone.
+            locale.Error: this process does not find the locale.
         """
         _set_variables(self.variables)
         sys.path[:], sys.argv[:] = self.path, self.arguments
         if self.directory is not None:
             os.chdir(self.directory)
+        if self.umask is not None:
+            os.umask(self.umask)
+        if locale.setlocale(locale.LC_ALL) != self.locale:
+            locale.setlocale(locale.LC_ALL, self.locale)
         sys.setrecursionlimit(self.recursion)
         np.seterr(**self.numpy_errors)
         np.seterrcall(pickle.loads(self.on_error))
@@ -174,6 +190,14 @@ def _working_directory() -> str | None:
         return None
 
 
+def _umask() -> int | None:
+    """Read without setting it, since other threads may make files meanwhile."""
+    for line in unless_refused(Path("/proc/self/status").read_text, "").splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return None
+
+
 def _settings() -> tuple[bytes, bytes]:
     """The warning filters and the function for NumPy's errors, pickled."""
     global _filters
@@ -197,11 +221,14 @@ def _named(filters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def _set_variables(variables: Mapping[str, str]) -> None:
     now = dict(os.environ)
+    zone = now.get("TZ")
     for name in now.keys() - variables.keys():
         del os.environ[name]
     for name, value in variables.items():
         if now.get(name) != value:
             os.environ[name] = value
+    if os.environ.get("TZ") != zone and hasattr(time, "tzset"):
+        time.tzset()
 
 
 def _jax_options() -> dict[str, Any] | None:

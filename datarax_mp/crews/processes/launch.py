@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from datarax_mp.crews.processes import hash_seed
 from datarax_mp.crews.processes.environment import variables_for_workers
 from datarax_mp.crews.processes.groups import end_session
 
@@ -50,7 +51,7 @@ def start(control_fd: int, board_fd: int) -> subprocess.Popen[bytes]:
             *_import_path(),
             package_root,
         ],
-        env=variables_for_workers(),
+        env={**variables_for_workers(), hash_seed.VARIABLE: hash_seed.SEED},
         cwd=_deleted_directory(),
         stdin=subprocess.DEVNULL,
         pass_fds=[control_fd, board_fd],

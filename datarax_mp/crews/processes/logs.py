@@ -21,6 +21,7 @@ import os
 import pickle
 import select
 import socket
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -82,7 +83,12 @@ def _loggers() -> Iterator[tuple[str, logging.Logger]]:
 
 
 class _Outbox:
-    """Sends records to main."""
+    """Sends records to main.
+
+    Any thread may log, and a signal handler or a finalizer in the middle of anything here, in the thread that holds the
+    lock: so a record is out of what waits before it is sent, and can be sent once only. Nothing of the user's is called
+    under the lock.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -90,18 +96,28 @@ class _Outbox:
         self._known = identity(descriptor)
         self._waiting: deque[bytes] = deque()
         self._lost = 0
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Let go of the descriptor, if it still is ours."""
-        close_socket(self._socket, self._known)
+        with self._lock:
+            close_socket(self._socket, self._known)
+
+    def begin_anew(self) -> None:
+        """In a process that was just forked: what waits is the other one's to send, whose threads may hold the lock."""
+        self._waiting.clear()
+        self._lost = 0
+        self._lock = threading.RLock()
 
     def put(self, record: logging.LogRecord) -> None:
         """Send a record, or keep it until there is room."""
-        if len(self._waiting) < _MOST_WAITING:
-            self._waiting.append(_packed(record))
-        else:
-            self._lost += 1
-        self.flush()
+        packed = _packed(record) if len(self._waiting) < _MOST_WAITING else None
+        with self._lock:
+            if packed is None:
+                self._lost += 1
+            else:
+                self._waiting.append(packed)
+            self.flush()
 
     def waiting(self) -> bool:
         """Whether there was no room for something."""
@@ -113,21 +129,37 @@ class _Outbox:
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
-        while self._waiting:
-            try:
-                self._socket.send(self._waiting[0])
-            except BlockingIOError:
-                return
-            except OSError:  # main is gone, or the user's code has closed what it did not open
-                self._waiting.clear()
-                return
-            self._waiting.popleft()
-            if self._lost and not self._waiting:
-                lost, self._lost = self._lost, 0
-                text = f"{lost} log records of this worker are missing: they came faster than main could take them"
-                record = logging.makeLogRecord({"name": "datarax_mp", "levelno": logging.WARNING, "msg": text})
-                record.levelname = "WARNING"
-                self._waiting.append(_packed(record))
+        if not self._waiting:
+            return  # as before most answers
+        with self._lock:
+            while self._send_first():
+                if self._lost and not self._waiting:
+                    self._tell_lost()
+
+    def _send_first(self) -> bool:
+        """Whether there was a record, and room for it; otherwise it waits again, in front."""
+        try:
+            packed = self._waiting.popleft()
+        except IndexError:  # a handler was quicker
+            return False
+        try:
+            self._socket.send(packed)
+        except BlockingIOError:
+            self._waiting.appendleft(packed)
+            return False
+        except OSError as error:  # main is gone, or the user's code has closed what it did not open
+            if not is_refusal(error):
+                raise
+            self._waiting.clear()
+            return False
+        return True
+
+    def _tell_lost(self) -> None:
+        lost, self._lost = self._lost, 0
+        text = f"{lost} log records of this worker are missing: they came faster than main could take them"
+        record = logging.makeLogRecord({"name": "datarax_mp", "levelno": logging.WARNING, "msg": text})
+        record.levelname = "WARNING"
+        self._waiting.append(_packed(record))
 
 
 _outbox: _Outbox | None = None
@@ -137,10 +169,19 @@ _own: list[logging.Handler] = []  # those that worker_init has set up
 def send_to(descriptor: int) -> None:
     """From now on, this process's log is main's."""
     global _outbox
-    if _outbox is not None:  # one that was inherited of a template, or that main cannot read any more
-        _outbox.close()
-    _outbox = _Outbox(descriptor)
+    before, _outbox = _outbox, _Outbox(descriptor)
+    if before is not None:  # one that was inherited of a template, or that main cannot read any more
+        before.close()
     logging.Logger.callHandlers = _forward  # type: ignore[method-assign, assignment]
+
+
+def _begin_anew() -> None:
+    if _outbox is not None:
+        _outbox.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)  # also what the user's code forks in a worker logs to main
 
 
 def flush() -> None:

@@ -19,7 +19,7 @@ from datarax_mp.core.notes import add_note
 from datarax_mp.core.refusals import note_shortage
 from datarax_mp.core.strays import accept_all
 from datarax_mp.crews import info
-from datarax_mp.crews.processes import logs
+from datarax_mp.crews.processes import logs, printed
 from datarax_mp.crews.processes.environment import Environment
 from datarax_mp.crews.processes.forking import Inheritance, fitness, open_files, still_open
 from datarax_mp.crews.processes.protocol import (
@@ -117,6 +117,7 @@ class _Worker:
             self.end_twin()
         here.phase(Phase.ANSWERING)
         logs.flush()
+        printed.flush()
         if isinstance(answer, Done) and answer.timed is not None:
             began = time.perf_counter()
             self.channel.send(number, answer)

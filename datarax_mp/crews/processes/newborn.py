@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
 import os
@@ -17,7 +16,7 @@ from functools import partial
 from typing import NoReturn
 
 from datarax_mp.core.descriptors import Identity, close_known, identity
-from datarax_mp.crews.processes import groups, no_input
+from datarax_mp.crews.processes import groups, no_input, printed
 from datarax_mp.crews.processes.forking import Inheritance
 from datarax_mp.crews.processes.loop import TemplateDuty, serve
 from datarax_mp.recipe.recorder import blank, here
@@ -80,7 +79,7 @@ def run_worker(setup: WorkerSetup, become_template: Callable[[WorkerSetup, Templ
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        flush()
+        printed.flush()
         os._exit(status & 0xFF)
 
 
@@ -97,13 +96,6 @@ def _part(owned: dict[int, Identity]) -> None:
         faulthandler.disable()
     for descriptor, known in owned.items():
         close_known(descriptor, known)
-
-
-def flush() -> None:
-    """Write what has been printed, where there is anything to write it to."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
 
 
 def name_process(name: str) -> None:

@@ -39,11 +39,12 @@ from typing import NoReturn
 from datarax_mp.core.descriptors import pipe, readable
 from datarax_mp.core.edits import users_files
 from datarax_mp.core.patience import Patience
+from datarax_mp.crews.processes import printed
 from datarax_mp.crews.processes.board import Board
 from datarax_mp.crews.processes.forking import Inheritance
 from datarax_mp.crews.processes.groups import LOOK_SECONDS, Groups
 from datarax_mp.crews.processes.loop import TemplateDuty
-from datarax_mp.crews.processes.newborn import WorkerSetup, adopt_orphans, flush, name_process, run_worker
+from datarax_mp.crews.processes.newborn import WorkerSetup, adopt_orphans, name_process, run_worker
 from datarax_mp.crews.processes.nursery_protocol import (
     Ended,
     EndUnlessDone,
@@ -186,7 +187,7 @@ class _Nursery:
     def become_template(self, setup: WorkerSetup, duty: TemplateDuty) -> NoReturn:
         """In a child that has been a worker so far: be a nursery, with the same board."""
         name_process(f"t{setup.line}")
-        flush()  # or every worker would print once more what was printed while the recipe was loaded
+        printed.flush()  # or every worker would print once more what was printed while the recipe was loaded
         nursery = _Nursery(socket.socket(fileno=duty.control), self.board, duty.inheritance, duty.seconds)
         nursery.watch()
         nursery.end()
@@ -238,6 +239,7 @@ def main(control_fd: int, board_fd: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where that is ignored, the kernel keeps no exit status
     name_process("nursery")
     _open_standard()
+    printed.by_lines()
     os.set_inheritable(control_fd, False)
     board = Board(board_fd)
     board.close()  # the mapping is enough

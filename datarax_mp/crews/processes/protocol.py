@@ -155,12 +155,15 @@ class Channel:
 
     Attributes:
         sent: how many messages were written here.
+        room: bytes that can be written while the other end does not read; half of what the system says, since messages
+            take more than their length there.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self._identity = identity(sock.fileno())
         self.sent = 0
+        self.room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
         self._begun = bytearray()  # of messages that ``take`` has not seen the end of
 
     def fileno(self) -> int:

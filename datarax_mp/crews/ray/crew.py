@@ -104,6 +104,11 @@ class RayCrew(Crew):
         """How many workers there are, or are asked for."""
         return self._size
 
+    @property
+    def staffed(self) -> bool:
+        """Whether a worker is ready."""
+        return any(worker.ready for worker in self._workers)
+
     def layouts(self) -> Layouts:
         """Let the first worker that is there read the first record.
 
