@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Self
 
-from datarax_mp.core.errors import WorkerError
+from datarax_mp.core.errors import ENDS, WorkerError, no_end
 from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.owned import Owned
 from datarax_mp.core.strays import claimed
@@ -74,7 +74,8 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
-    the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case.
+    the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case. A StopIteration
+    of theirs, which would pass for the end, is a RuntimeError, as where it comes out of a generator.
 
     An exception that comes from elsewhere into ``next`` (Ctrl-C, or whatever a signal handler raises: a time limit, a
     request to stop) leaves it at once and unchanged. The iterator has ended then, too, what stood ready is dropped, and
@@ -205,14 +206,16 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
                 self._cursor.at = after
             if item is not _END:
                 return item
-        except BaseException:
+        except BaseException as raised:
             if turn:  # otherwise another thread has it, and is not disturbed
                 self._interrupted(turn[0], told, entries)
+            if isinstance(raised, ENDS):  # of ``on_skip``, say; that this is the end is said below, and nowhere else
+                raise no_end(raised) from raised
             raise
         error, self._error = self._error, None
         if error is not None and not owned.closing:
             try:
-                raise for_user(error)
+                raise for_user(no_end(error))
             finally:
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
@@ -254,9 +257,11 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
         try:
             self._owned.do(in_turn, self._end)
-        except BaseException:
+        except BaseException as raised:
             if turn:  # as above
                 self._interrupted(turn[0])
+            if isinstance(raised, ENDS):  # an iterator may have called ``iter``: ``itertools.chain.from_iterable``
+                raise no_end(raised) from raised
             raise
 
     def _interrupted(self, before: Position, told: Told = (), entries: tuple[Entry, ...] = ()) -> None:

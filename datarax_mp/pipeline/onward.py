@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Generic, NamedTuple
 
+from datarax_mp.core.errors import ENDS, no_end
 from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.delivery.placement import steps_first
@@ -308,9 +309,12 @@ class Onward(Generic[Yielded]):
     def _renew(self, *, here: bool = False) -> None:
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        if self._records is not None:
-            arguments.check_length(self._blueprint.source, self._records)
-        self._course.renew(here=here)
+        try:
+            if self._records is not None:
+                arguments.check_length(self._blueprint.source, self._records)
+            self._course.renew(here=here)
+        except ENDS as error:  # of the source's ``__len__``, say
+            raise no_end(error) from error
 
     def _iterator(
         self,
