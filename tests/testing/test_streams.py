@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -62,6 +66,42 @@ def test_records_that_look_alike_are_told_by_their_numbers() -> None:
     one, other = (Pipeline(source=source, batch_size=3, shuffle=True, seed=seed) for seed in (1, 2))
     with pytest.raises(AssertionError, match=r"batch\.metadata\[\.\.\.\]\.index"):
         assert_same_stream(one, other)
+
+
+@pytest.mark.parametrize("value", [["cat", "dog"], ["cat"] * 2, {"a": ["cat"]}], ids=repr)
+def test_equal_values_are_equal_whichever_objects_they_are(value: Any) -> None:
+    def anew() -> Any:
+        return json.loads(json.dumps(value))
+
+    one = [{"x": n, "info": [value, value, "end"]} for n in range(8)]
+    other = [{"x": n, "info": [anew(), anew(), "end"]} for n in range(8)]
+    assert_same_stream(Pipeline(source=one, batch_size=4), Pipeline(source=other, batch_size=4))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_whose_data_has_moved_to_shared_memory_gives_the_same_stream(workers: int) -> None:
+    data = {"x": np.arange(8), "name": ["cat", "dog"] * 4}
+    with Pipeline(source=data, batch_size=4) as one, Pipeline(source=data, batch_size=4, num_workers=workers) as other:
+        assert_same_stream(one, other, epochs=2)
+
+
+ORDERS = """
+from datarax_mp import Pipeline
+from datarax_mp.testing.contents import digests, of_batch
+
+source = [{"x": n, "words": {f"word {n + m}" for m in range(8)}} for n in range(4)]
+print([digests(of_batch(batch)) for batch in Pipeline(source=source, batch_size=4)])
+"""
+
+
+def test_sets_are_equal_whatever_the_order_in_which_a_process_has_their_items() -> None:
+    def told(seed: str) -> str:
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run(
+            [sys.executable, "-c", ORDERS], env=env, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert told("1") == told("2")
 
 
 def test_not_a_number_is_not_a_number_and_padding_counts() -> None:
