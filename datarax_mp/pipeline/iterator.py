@@ -23,6 +23,7 @@ from datarax_mp.feed.lending import Failure
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.ledger.entries import Entry
 from datarax_mp.order.reach import Reach
+from datarax_mp.pipeline.barren import Barren, last_reason, no_next_batch
 from datarax_mp.pipeline.clocked import Clocked
 from datarax_mp.pipeline.session import Resumed, Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
@@ -75,7 +76,8 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
     the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case. A StopIteration
-    of theirs, which would pass for the end, is a RuntimeError, as where it comes out of a generator.
+    of theirs, which would pass for the end, is a RuntimeError, as where it comes out of a generator. With
+    ``num_epochs=None``, a whole epoch of which all records are skipped is a ValueError.
 
     An exception that comes from elsewhere into ``next`` (Ctrl-C, or whatever a signal handler raises: a time limit, a
     request to stop) leaves it at once and unchanged. The iterator has ended then, too, what stood ready is dropped, and
@@ -229,6 +231,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         after = self._cursor.at
         turn.append(after)
         skipped: Told = ()
+        barren: Barren | None = None
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -241,6 +244,13 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             if not ready.empty:
                 hand_over = ready.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped, ready.entries
+            if self._reach.epochs is None:
+                barren = Barren(turn[0]) if barren is None else barren
+                if barren.over(after):
+                    self._ready.clear()
+                    self._end_work()
+                    self._error = no_next_batch(after.epoch - 1, last_reason(skipped))
+                    break
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
             end = self._reach.end(self._epoch)
