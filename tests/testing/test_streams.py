@@ -120,6 +120,44 @@ def test_a_pipeline_can_be_taken_up_anywhere_and_stands_where_it_stood(workers: 
         assert resumed.get_state() == state
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_a_stream_without_end_an_epoch_is_taken_up(workers: int) -> None:
+    with pipeline(num_workers=workers, num_epochs=None) as resumed:
+        for taken in (1, 2):  # the second time it stands at the end of an epoch
+            for _ in range(taken):
+                resumed.step()
+            state = resumed.get_state()
+            check_resume(resumed)
+            assert resumed.get_state() == state
+    with (
+        pipeline(num_epochs=None, stages=[Remembers()]) as resumed,
+        pytest.raises(AssertionError, match="taken up after 0 batches"),
+    ):
+        check_resume(resumed)
+
+
+class Vanishes:
+    """A pipeline that stands in for one whose last batch is not there when it is taken up."""
+
+    def __init__(self) -> None:
+        self.whole, self.runs = pipeline(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def __iter__(self) -> Any:
+        self.runs += 1
+        iterator = iter(self.whole)
+        if self.runs > 1 and self.whole.get_state()["step"] == len(self.whole) - 1:
+            iterator.close()
+        return iterator
+
+
+def test_a_last_batch_that_is_missing_is_found() -> None:
+    with pytest.raises(AssertionError, match="taken up after 2 batches: 1 batches are missing at the end"):
+        check_resume(Vanishes())
+
+
 class Remembers:
     """Counts what it has seen, which a state does not know."""
 
