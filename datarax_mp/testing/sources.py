@@ -10,8 +10,10 @@ import numpy as np
 
 from datarax_mp.core.foreign import as_plain
 from datarax_mp.core.record import flatten, nest
+from datarax_mp.recipe.opened import Opened
 from datarax_mp.sources.adapt import as_source, quick_way
 from datarax_mp.sources.blocks import BlockSource
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.tables import columns_of
 from datarax_mp.testing.contents import difference, number_of, of_record
@@ -29,6 +31,8 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     * a ``BlockSource`` has the records in its blocks that it says
     * worker processes, which get a copy of the source, read the same
     * it does not keep what it has read
+
+    A source that is a context manager is entered before records are read, and left afterwards, as by a pipeline.
 
     Args:
         source: what ``Pipeline(source=...)`` takes.
@@ -48,17 +52,22 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     """
     source = as_source(source)
     length = len(source)
-    numbers = _spread(length, records)
-    _check_memory(source, records)  # first, while there are records that it has not read
-    _check_repeated(source, numbers)
-    _check_length(source, length)
-    if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
-        _check_writes(source, numbers[0])
-    _check_together(source, numbers)
-    _check_writing(source, numbers)
-    _check_blocks(source)
-    if num_workers:
-        _check_in_workers(source, numbers, num_workers)
+    numbers, opened = _spread(length, records), Opened(source)
+    opened.enter()
+    try:
+        _check_memory(source, records)  # first, while there are records that it has not read
+        _check_repeated(source, numbers)
+        _check_length(source, length)
+        if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
+            _check_writes(source, numbers[0])
+        _check_together(source, numbers)
+        _check_writing(source, numbers)
+        _check_blocks(source)
+        here = {number: number_of(source[number]) for number in sorted(numbers)} if num_workers else {}
+    finally:
+        opened.leave()
+    if num_workers:  # which are sent the source as it is when nobody has entered it
+        _check_in_workers(source, here, num_workers)
 
 
 def _spread(length: int, count: int) -> list[int]:
@@ -193,23 +202,27 @@ def _size(record: Any) -> int:
     return sum(value.nbytes if _is_array(value) else len(str(value)) for value in of_record(record).values())
 
 
-def _check_in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> None:
+def _check_in_workers(source: Any, here: Mapping[int, int], num_workers: int) -> None:
     from datarax_mp.pipeline import scan  # delayed: whoever checks without workers starts nothing of them
 
-    there = scan(_Some(source, sorted(numbers)), number_of, num_workers=num_workers)
-    for number, found in zip(sorted(numbers), there.tolist(), strict=True):
-        if found != number_of(source[number]):
+    there = scan(_Some(source, list(here)), number_of, num_workers=num_workers)
+    for (number, expected), found in zip(here.items(), there.tolist(), strict=True):
+        if found != expected:
             raise AssertionError(
                 f"record {number} is another one when a worker process reads it. A worker has a copy of the source, of "
                 "its own: what a record depends on must be in the source, not in this process's modules or handles"
             )
 
 
-class _Some:
-    """Some of a source's records, whatever it says of itself."""
+class _Some(SaysFacts):
+    """Some of a source's records, whatever it says of itself; workers enter it, where it is a context manager."""
 
     def __init__(self, source: Any, numbers: Sequence[int]) -> None:
         self._source, self._numbers = source, numbers
+
+    def facts(self) -> SourceFacts:
+        """Its name alone."""
+        return SourceFacts(type(self._source).__name__)
 
     def __len__(self) -> int:
         return len(self._numbers)
