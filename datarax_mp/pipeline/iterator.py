@@ -25,6 +25,7 @@ from datarax_mp.ledger.entries import Entry
 from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.barren import Barren, last_reason, no_next_batch
 from datarax_mp.pipeline.clocked import Clocked
+from datarax_mp.pipeline.here_alone import HereAlone
 from datarax_mp.pipeline.session import Resumed, Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
@@ -70,7 +71,7 @@ def _introduce_to_grain() -> None:
         theirs.register(PipelineIterator)
 
 
-class PipelineIterator(TorchNames, Generic[Yielded]):
+class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
     """Yields the batches of an epoch, or of ``num_epochs``. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is

@@ -15,6 +15,7 @@ from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
+from datarax_mp.pipeline.here_alone import HereAlone
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.lookup import Lookup
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
+class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
