@@ -58,7 +58,8 @@ class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yi
             ``jax.random.key``, gives every pipeline the same one.
         seed: the seed itself, an int of at most 64 bits. It also seeds the global generators (``np.random``,
             ``random``, torch's, OpenCV's) for the user's code, anew for every step, and is 0 for that if neither is
-            given. The calling process's own generators are left as they are.
+            given. The calling process's own generators are left as they are; but where code that draws runs in it
+            (``num_workers=0``), another thread must not draw from them while a batch is made.
         num_workers: how many workers; 0 works in the calling thread. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
             (affinity and control groups count); unless ``workers`` says of which kind they are, it chooses that, too.
