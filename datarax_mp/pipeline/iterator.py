@@ -7,7 +7,6 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Self
 
 from datarax_mp.core.errors import ENDS, WorkerError, no_end
@@ -17,7 +16,6 @@ from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Closed
-from datarax_mp.delivery.base import HandOver
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.lending import Failure
 from datarax_mp.ledger.book import Ledger
@@ -26,6 +24,7 @@ from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline.barren import Barren, last_reason, no_next_batch
 from datarax_mp.pipeline.clocked import Clocked
 from datarax_mp.pipeline.here_alone import HereAlone
+from datarax_mp.pipeline.ready import Ready
 from datarax_mp.pipeline.session import Resumed, Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
@@ -43,27 +42,6 @@ ONE_EPOCH = Reach()
 _END = object()
 
 
-@dataclass(slots=True)
-class _Ready:
-    """A step, or several in one, that stands ready.
-
-    Attributes:
-        after: the position after it.
-        item: what the user gets.
-        empty: whether all of the step's records were skipped, so that the user gets nothing.
-        told: the records that were skipped in it.
-        hand_over: what is still to be done with the item when the user gets it, or None.
-        entries: what the ledger says when the user gets it.
-    """
-
-    after: Position
-    item: Any
-    empty: bool
-    told: Told
-    hand_over: HandOver | None
-    entries: tuple[Entry, ...]
-
-
 def _introduce_to_grain() -> None:
     """Make ours a ``DatasetIterator``, for Grain's checkpointing asks; a program without Grain needs no answer."""
     theirs = getattr(sys.modules.get("grain"), "DatasetIterator", None)
@@ -77,8 +55,7 @@ class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
     the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case. A StopIteration
-    of theirs, which would pass for the end, is a RuntimeError, as where it comes out of a generator. With
-    ``num_epochs=None``, a whole epoch of which all records are skipped is a ValueError.
+    of theirs is a RuntimeError. With ``num_epochs=None``, an epoch of which all records are skipped is a ValueError.
 
     An exception that comes from elsewhere into ``next`` (Ctrl-C, or whatever a signal handler raises: a time limit, a
     request to stop) leaves it at once and unchanged. The iterator has ended then, too, what stood ready is dropped, and
@@ -126,7 +103,7 @@ class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
 
     def _reset(self) -> None:
         self._order, self._epoch, _ = self._cursor.at
-        self._ready: deque[_Ready] = deque()
+        self._ready: deque[Ready] = deque()
         self._error: BaseException | None = None  # to be raised when the caller has received what stands ready
         self._work: Work | None = None
         self._ending: Work | None = None  # what was worked with, until it is closed
@@ -338,7 +315,7 @@ class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
             entries = tuple(Entry.of(part.epoch, part.step, part.rows, part.digest) for part in batch.parts)
         hand_over = bound.hand_over
         after = Position(batch.epoch.order, batch.epoch.number, batch.after)
-        self._ready.append(_Ready(after, item, empty, batch.told, hand_over, entries))
+        self._ready.append(Ready(after, item, empty, batch.told, hand_over, entries))
         return True
 
     def _end_work(self) -> None:
