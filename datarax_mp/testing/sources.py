@@ -10,7 +10,7 @@ import numpy as np
 
 from datarax_mp.core.foreign import as_plain
 from datarax_mp.core.record import flatten, nest
-from datarax_mp.recipe.opened import Opened
+from datarax_mp.recipe.opened import Opened, managers
 from datarax_mp.sources.adapt import as_source, quick_way
 from datarax_mp.sources.blocks import BlockSource
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
@@ -32,7 +32,7 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     * worker processes, which get a copy of the source, read the same
     * it does not keep what it has read
 
-    A source that is a context manager is entered before records are read, and left afterwards, as by a pipeline.
+    A source that is a context manager is entered and left, as by a pipeline, unless it can be read as it is.
 
     Args:
         source: what ``Pipeline(source=...)`` takes.
@@ -53,7 +53,10 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     source = as_source(source)
     length = len(source)
     numbers, opened = _spread(length, records), Opened(source)
-    opened.enter()
+    # Before it is entered here, for what that leaves behind in it (a closed file) may be nothing that can be sent.
+    there = _in_workers(source, sorted(numbers), num_workers) if num_workers else {}
+    if not _is_entered(source, numbers[0]):
+        opened.enter()
     try:
         _check_memory(source, records)  # first, while there are records that it has not read
         _check_repeated(source, numbers)
@@ -63,11 +66,20 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
         _check_together(source, numbers)
         _check_writing(source, numbers)
         _check_blocks(source)
-        here = {number: number_of(source[number]) for number in sorted(numbers)} if num_workers else {}
+        _check_alike(source, there)
     finally:
         opened.leave()
-    if num_workers:  # which are sent the source as it is when nobody has entered it
-        _check_in_workers(source, here, num_workers)
+
+
+def _is_entered(source: Any, number: int) -> bool:
+    """Whether a source need not be entered: whoever has done that wants it neither entered twice nor left."""
+    if not any(True for _ in managers(source)):
+        return True
+    try:
+        source[number]
+    except Exception:
+        return False
+    return True
 
 
 def _spread(length: int, count: int) -> list[int]:
@@ -202,12 +214,16 @@ def _size(record: Any) -> int:
     return sum(value.nbytes if _is_array(value) else len(str(value)) for value in of_record(record).values())
 
 
-def _check_in_workers(source: Any, here: Mapping[int, int], num_workers: int) -> None:
+def _in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> dict[int, int]:
+    """For each of some records a number that stands for its contents, as workers read it."""
     from datarax_mp.pipeline import scan  # delayed: whoever checks without workers starts nothing of them
 
-    there = scan(_Some(source, list(here)), number_of, num_workers=num_workers)
-    for (number, expected), found in zip(here.items(), there.tolist(), strict=True):
-        if found != expected:
+    return dict(zip(numbers, scan(_Some(source, numbers), number_of, num_workers=num_workers).tolist(), strict=True))
+
+
+def _check_alike(source: Any, there: Mapping[int, int]) -> None:
+    for number, found in there.items():
+        if found != number_of(source[number]):
             raise AssertionError(
                 f"record {number} is another one when a worker process reads it. A worker has a copy of the source, of "
                 "its own: what a record depends on must be in the source, not in this process's modules or handles"

@@ -56,13 +56,12 @@ class Entered(Good):
         self.file: Any = None
 
     def __enter__(self) -> Any:
-        assert self.file is None
+        assert self.file is None, "it is entered once"
         self.file = open(os.devnull)
         return self
 
     def __exit__(self, *about: object) -> None:
         self.file.close()
-        self.file = None
 
     def __getitem__(self, number: int) -> Any:
         assert not self.file.closed
@@ -74,7 +73,13 @@ class Entered(Good):
 def test_a_source_that_is_a_context_manager_is_entered_and_left(workers: int, around: Callable[[Any], Any]) -> None:
     source = Entered()
     check_source(around(source), num_workers=workers)
-    assert source.file is None
+    assert source.file.closed
+
+
+def test_a_source_that_somebody_has_entered_stays_entered() -> None:
+    with Entered() as source:
+        check_source(source, num_workers=0)
+        assert source[3]["text"] == "t3"
 
 
 def test_a_source_that_is_a_context_manager_is_left_where_it_does_not_pass() -> None:
@@ -85,7 +90,7 @@ def test_a_source_that_is_a_context_manager_is_left_where_it_does_not_pass() -> 
     source = Forgets()
     with pytest.raises(AssertionError, match="record 0 is another one when it is read again"):
         check_source(source)
-    assert source.file is None
+    assert source.file.closed
 
 
 class Wraps(Good):
