@@ -11,26 +11,29 @@ class Barren:
 
     Args:
         at: the position before the first of them.
+
+    Attributes:
+        epoch: the epoch that has been seen from its first step on, if there is one.
     """
 
     def __init__(self, at: Position) -> None:
         self._at = at
-        self._whole: int | None = None  # the epoch that has been seen from its first step on
+        self.epoch: int | None = None
 
     def over(self, after: Position) -> bool:
         """Whether the empty batch that ends at this position is one of a later epoch.
 
         An epoch whose steps are all left out (``Pipeline.skip``) has no batch of which this would be told.
         """
-        if self._whole is not None and after.epoch > self._whole:
+        if self.epoch is not None and after.epoch > self.epoch:
             return True
         if after.epoch != self._at.epoch or not self._at.step:
-            self._whole = after.epoch
+            self.epoch = after.epoch
         self._at = after
         return False
 
 
-def no_next_batch(epoch: int, reason: str | None) -> ValueError:
+def no_next_batch(epoch: int | None, reason: str | None) -> ValueError:
     """The error that says so.
 
     Args:

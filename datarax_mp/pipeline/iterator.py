@@ -227,7 +227,7 @@ class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
                 if barren.over(after):
                     self._ready.clear()
                     self._end_work()
-                    self._error = no_next_batch(after.epoch - 1, last_reason(skipped))
+                    self._error = no_next_batch(barren.epoch, last_reason(skipped))
                     break
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
