@@ -23,15 +23,19 @@ def main(words: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m datarax_mp")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, purpose in COMMANDS.items():
-        one = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-        if name in words[:1]:  # only that one is imported
-            chosen = command(name)
-            chosen.arguments(one)
-            one.set_defaults(run=chosen.run)
-    options = parser.parse_args(words)
+    of_command = {
+        name: commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        for name, purpose in COMMANDS.items()
+    }
+    if not words or words[0] not in of_command:
+        parser.parse_args(words)  # which says what there is, or what is wrong
+        parser.error("the first word must be a command")
+    chosen = command(words[0])  # only that one is imported
+    chosen.arguments(of_command[words[0]])
+    # Intermixed, so that options may stand between two words of which one may be missing.
+    options = of_command[words[0]].parse_intermixed_args(words[1:])
     try:
-        code: int = options.run(options)
+        code: int = chosen.run(options)
         sys.stdout.flush()
     except Refused as error:
         print(f"{parser.prog} {words[0]}: {error}", file=sys.stderr)

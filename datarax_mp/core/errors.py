@@ -12,11 +12,12 @@ import cloudpickle
 
 from datarax_mp.core.notes import set_notes
 from datarax_mp.core.strays import is_chance
-from datarax_mp.core.tracebacks import text_of, with_source
+from datarax_mp.core.tracebacks import for_user, text_of, with_source
 
 _LONGEST_LINE = 500
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)  # what ends a process or a generator, and is no report
+ENDS = (StopIteration, StopAsyncIteration)  # what a loop takes for its end, and nobody would see
 
 
 class WorkerError(RuntimeError):
@@ -71,11 +72,12 @@ class RemoteError:
         error = _unpickled(self.pickled)
         if not isinstance(error, BaseException):
             error = _assembled(_unpickled(self.parts))
-        # SystemExit and KeyboardInterrupt of a worker must not end the caller, and StopIteration not its loop.
-        if not isinstance(error, BaseException) or isinstance(error, (*EXITS, StopIteration, StopAsyncIteration)):
+        # SystemExit and KeyboardInterrupt of a worker must not end the caller.
+        if not isinstance(error, BaseException) or isinstance(error, EXITS):
             error = WorkerError(f"a worker raised {self.summary}")
         elif self.notes:
             set_notes(error, list(self.notes))
+        error = no_end(error)
         BaseException.__setattr__(error, "__cause__", WorkerTraceback(with_source(self.text)))
         return error
 
@@ -110,6 +112,26 @@ def _assembled(parts: Any) -> BaseException | None:
     except Exception:  # a __new__ of its own that takes something else
         return None
     return error
+
+
+def no_end(error: BaseException) -> BaseException:
+    """An exception as whoever iterates may get it, which is as it is, unless it would pass for the end of the loop.
+
+    What says that an iterator is at its end (``next`` of an empty one in a stage) is a RuntimeError then, with the same
+    notes, whose cause it is; Python does the same where it comes out of a generator (PEP 479).
+
+    >>> no_end(StopIteration(3)).__cause__
+    StopIteration(3)
+    """
+    if not isinstance(error, ENDS):
+        return error
+    shown = RuntimeError(
+        f"the source, a stage or another function of the pipeline raised {type(error).__name__}, which would end the "
+        "loop as if the epoch were over. Where it comes from next(), give that a default: next(iterator, None)"
+    )
+    set_notes(shown, list(getattr(error, "__notes__", ())))
+    shown.__cause__ = for_user(error)
+    return shown
 
 
 def one_line(error: BaseException) -> str:

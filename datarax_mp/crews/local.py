@@ -25,7 +25,7 @@ from datarax_mp.recipe.executor import Executor
 from datarax_mp.recipe.lane_executor import executor_of
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.opened import Opened
-from datarax_mp.recipe.randomness import put_back
+from datarax_mp.recipe.randomness import is_alone, put_back
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.user_code import UserCode
 from datarax_mp.recipe.work import Failed, Written
@@ -179,5 +179,8 @@ def _work(executor: Executor, todo: queue.SimpleQueue[Job | None], done: queue.S
 
 
 def _perform(executor: Executor, job: Job) -> Answer:
-    with put_back(quick=not executor.user_code.draws) if executor.user_code.there else nullcontext():
+    user = executor.user_code
+    if not user.there:
+        return carry_out(executor, job)
+    with put_back(quick=not user.draws, drew=lambda: user.draws or is_alone()):
         return carry_out(executor, job)

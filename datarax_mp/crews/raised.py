@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datarax_mp.core.errors import RemoteError
+from datarax_mp.core.errors import RemoteError, no_end
 
 
 class Raised(RemoteError):
@@ -12,5 +12,5 @@ class Raised(RemoteError):
         object.__setattr__(self, "_error", error)
 
     def restore(self) -> BaseException:
-        """The exception."""
-        return self._error  # type: ignore[attr-defined, no-any-return]
+        """The exception, or what stands for one that would end the caller's loop."""
+        return no_end(self._error)  # type: ignore[attr-defined]

@@ -134,7 +134,7 @@ class Timings(Figures):
             batches there were; whoever wants to see that from elsewhere gives it another place.
         crew: who works, or has worked last.
         listeners: called when there are other workers, and twice a second in the thread that takes batches, as long as
-            it does.
+            it does; each by what it is there for, since a newer one takes the place of an older one.
         tracer: notes all that is done, for which all runs are looked at closely; None if nobody wants that.
         start: seconds that the pipeline's very first batch has taken, by part: "filters" (a pass over the source),
             "workers" (starting them and sending them what they need), "loading" (what they import), "record" (the
@@ -145,7 +145,7 @@ class Timings(Figures):
         super().__init__()
         self.state: memoryview[float] | list[float] = [0.0, 0.0, 0.0]
         self.crew: weakref.ref[Crew] | None = None
-        self.listeners: list[Callable[[], object]] = []
+        self.listeners: dict[str, Callable[[], object]] = {}
         self.tracer: Tracer | None = None
         self.start: dict[str, float] = {}
         self._steps = 0  # of the run that the caller is away with
@@ -166,7 +166,7 @@ class Timings(Figures):
             self._tell()
 
     def _tell(self) -> None:
-        for listener in list(self.listeners):
+        for listener in list(self.listeners.values()):
             listener()
 
     def begin(self) -> None:

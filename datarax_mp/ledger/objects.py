@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from datarax_mp.core.foreign import Unreadable, as_plain
+
 _PLAIN = (type(None), bool, int, float, complex)
 _NAMED = (Enum, type, FunctionType, BuiltinFunctionType)
 
@@ -20,9 +22,9 @@ _NAMED = (Enum, type, FunctionType, BuiltinFunctionType)
 def as_bytes(value: Any) -> bytes:
     """The bytes that stand for a value. Equal values of one type have the same.
 
-    Containers count by their items, enumerations, classes and functions by their name, other objects by their class's
-    name and their attributes, or by their pickle where they have none; what does not pickle either counts by its class
-    alone.
+    Containers count by their items, enumerations, classes and functions by their name, arrays and images of other
+    libraries by what NumPy reads in them. Other objects count by their class's name and their attributes, or by their
+    pickle where they have none; what does not pickle either counts by its class alone.
 
     >>> as_bytes("one") == as_bytes("o" + "ne"), as_bytes("1") == as_bytes(1), as_bytes({1, 2}) == as_bytes({2, 1})
     (True, False, True)
@@ -60,11 +62,21 @@ def _of_parts(value: Any, around: tuple[Any, ...]) -> bytes:
         parts = value
     elif isinstance(value, (set, frozenset)):
         return _joined(sorted(_bytes(part, around) for part in value))
+    elif (array := _read(value)) is not None:
+        parts = (array,)
     elif attributes := getattr(value, "__dict__", None):
         parts = (part for item in dict(attributes).items() for part in item)
     else:
         return _pickled(value)
     return _joined(_bytes(part, around) for part in parts)
+
+
+def _read(value: Any) -> np.ndarray | None:
+    try:
+        plain = as_plain(value)
+    except Unreadable:
+        return None
+    return plain if isinstance(plain, np.ndarray) else None
 
 
 def _joined(parts: Iterable[bytes]) -> bytes:

@@ -50,7 +50,8 @@ class Trace:
     """
 
     def __init__(self, path: str, steps: int, stages: Callable[[], Sequence[str]], over: Callable[[], None]) -> None:
-        self._path, self._left, self._stages, self._over = Path(path), steps, stages, over
+        self._path = Path(path).absolute()  # the program may be in another folder when it is over
+        self._left, self._stages, self._over = steps, stages, over
         self._events: list[dict[str, Any]] = []
         self._names: dict[Part, str] = {}
         self._threads: dict[tuple[int, int], str] = {}

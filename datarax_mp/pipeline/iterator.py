@@ -7,23 +7,24 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Self
 
-from datarax_mp.core.errors import WorkerError
+from datarax_mp.core.errors import ENDS, WorkerError, no_end
 from datarax_mp.core.exits import Turn, at_exit
 from datarax_mp.core.owned import Owned
 from datarax_mp.core.strays import claimed
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Closed
-from datarax_mp.delivery.base import HandOver
 from datarax_mp.feed.chunks import Chunks
 from datarax_mp.feed.lending import Failure
 from datarax_mp.ledger.book import Ledger
 from datarax_mp.ledger.entries import Entry
 from datarax_mp.order.reach import Reach
+from datarax_mp.pipeline.barren import Barren, last_reason, no_next_batch
 from datarax_mp.pipeline.clocked import Clocked
+from datarax_mp.pipeline.here_alone import HereAlone
+from datarax_mp.pipeline.ready import Ready
 from datarax_mp.pipeline.session import Resumed, Session, Work
 from datarax_mp.pipeline.skips import Skips, Told
 from datarax_mp.pipeline.state import Cursor, Position
@@ -41,27 +42,6 @@ ONE_EPOCH = Reach()
 _END = object()
 
 
-@dataclass(slots=True)
-class _Ready:
-    """A step, or several in one, that stands ready.
-
-    Attributes:
-        after: the position after it.
-        item: what the user gets.
-        empty: whether all of the step's records were skipped, so that the user gets nothing.
-        told: the records that were skipped in it.
-        hand_over: what is still to be done with the item when the user gets it, or None.
-        entries: what the ledger says when the user gets it.
-    """
-
-    after: Position
-    item: Any
-    empty: bool
-    told: Told
-    hand_over: HandOver | None
-    entries: tuple[Entry, ...]
-
-
 def _introduce_to_grain() -> None:
     """Make ours a ``DatasetIterator``, for Grain's checkpointing asks; a program without Grain needs no answer."""
     theirs = getattr(sys.modules.get("grain"), "DatasetIterator", None)
@@ -69,12 +49,13 @@ def _introduce_to_grain() -> None:
         theirs.register(PipelineIterator)
 
 
-class PipelineIterator(TorchNames, Generic[Yielded]):
+class PipelineIterator(HereAlone, TorchNames, Generic[Yielded]):
     """Yields the batches of an epoch, or of ``num_epochs``. Made by ``iter(pipeline)``.
 
     When the source or a stage raises, the batches before the failing one are still delivered; then the exception is
     raised once, and the iterator has ended: ``next`` raises StopIteration, and ``get_state`` names the failing batch as
-    the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case.
+    the next one. The same holds after a WorkerError. The pipeline can be iterated again in each case. A StopIteration
+    of theirs is a RuntimeError. With ``num_epochs=None``, an epoch of which all records are skipped is a ValueError.
 
     An exception that comes from elsewhere into ``next`` (Ctrl-C, or whatever a signal handler raises: a time limit, a
     request to stop) leaves it at once and unchanged. The iterator has ended then, too, what stood ready is dropped, and
@@ -122,7 +103,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
     def _reset(self) -> None:
         self._order, self._epoch, _ = self._cursor.at
-        self._ready: deque[_Ready] = deque()
+        self._ready: deque[Ready] = deque()
         self._error: BaseException | None = None  # to be raised when the caller has received what stands ready
         self._work: Work | None = None
         self._ending: Work | None = None  # what was worked with, until it is closed
@@ -205,14 +186,16 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
                 self._cursor.at = after
             if item is not _END:
                 return item
-        except BaseException:
+        except BaseException as raised:
             if turn:  # otherwise another thread has it, and is not disturbed
                 self._interrupted(turn[0], told, entries)
+            if isinstance(raised, ENDS):  # of ``on_skip``, say; that this is the end is said below, and nowhere else
+                raise no_end(raised) from raised
             raise
         error, self._error = self._error, None
         if error is not None and not owned.closing:
             try:
-                raise for_user(error)
+                raise for_user(no_end(error))
             finally:
                 del error  # this frame is in its traceback: a cycle
         raise StopIteration
@@ -226,6 +209,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
         after = self._cursor.at
         turn.append(after)
         skipped: Told = ()
+        barren: Barren | None = None
         while True:
             if self._work is not None:
                 self._fill(self._work)
@@ -238,6 +222,13 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             if not ready.empty:
                 hand_over = ready.hand_over
                 return ready.item if hand_over is None else hand_over(ready.item), after, skipped, ready.entries
+            if self._reach.epochs is None:
+                barren = Barren(turn[0]) if barren is None else barren
+                if barren.over(after):
+                    self._ready.clear()
+                    self._end_work()
+                    self._error = no_next_batch(barren.epoch, last_reason(skipped))
+                    break
         if self._exhausted and not self._owned.closing:
             self._exhausted = False
             end = self._reach.end(self._epoch)
@@ -254,9 +245,11 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
 
         try:
             self._owned.do(in_turn, self._end)
-        except BaseException:
+        except BaseException as raised:
             if turn:  # as above
                 self._interrupted(turn[0])
+            if isinstance(raised, ENDS):  # an iterator may have called ``iter``: ``itertools.chain.from_iterable``
+                raise no_end(raised) from raised
             raise
 
     def _interrupted(self, before: Position, told: Told = (), entries: tuple[Entry, ...] = ()) -> None:
@@ -322,7 +315,7 @@ class PipelineIterator(TorchNames, Generic[Yielded]):
             entries = tuple(Entry.of(part.epoch, part.step, part.rows, part.digest) for part in batch.parts)
         hand_over = bound.hand_over
         after = Position(batch.epoch.order, batch.epoch.number, batch.after)
-        self._ready.append(_Ready(after, item, empty, batch.told, hand_over, entries))
+        self._ready.append(Ready(after, item, empty, batch.told, hand_over, entries))
         return True
 
     def _end_work(self) -> None:

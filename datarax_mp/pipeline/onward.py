@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from typing import Any, Generic, NamedTuple
 
+from datarax_mp.core.errors import ENDS, no_end
 from datarax_mp.core.integers import integer
 from datarax_mp.core.tracebacks import for_user
 from datarax_mp.delivery.placement import steps_first
@@ -16,6 +17,7 @@ from datarax_mp.ledger.book import Ledger
 from datarax_mp.order.epoch import Epoch
 from datarax_mp.order.reach import Reach
 from datarax_mp.pipeline import arguments
+from datarax_mp.pipeline.barren import no_next_batch
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
@@ -175,7 +177,7 @@ class Onward(Generic[Yielded]):
         """The next batch as a dict of arrays, where the newest iterator is; the next epoch follows by itself.
 
         Raises:
-            ValueError: single elements are wanted, or an epoch has no batch.
+            ValueError: single elements are wanted, or an epoch has no batch, all of its records being skipped, say.
             Exception: what ``iter`` and ``next`` raise.
 
         >>> from datarax_mp import Pipeline
@@ -224,7 +226,8 @@ class Onward(Generic[Yielded]):
             the outputs.
 
         Raises:
-            ValueError: another output than JAX's, or single elements, are wanted, or an epoch has no batch.
+            ValueError: another output than JAX's, or single elements, are wanted, or an epoch has no batch, as in
+                ``step``.
             Exception: what ``iter`` and ``next`` raise.
 
         >>> import numpy as np
@@ -255,15 +258,18 @@ class Onward(Generic[Yielded]):
 
     def _following(self, wanted: Callable[[int, int], Chunks | None]) -> Any:
         """What comes next; ``wanted`` says for the step and epoch where it begins how steps are to come together."""
-        fresh = False
         while True:
             iterator, began = self._at_hand(wanted)
+            before, skipped = self._course.cursor.at, self._skips.count
             for item in iterator:
                 return item
             order, epoch, _ = self._course.cursor.at
-            if fresh and began and not order.steps(epoch - 1):
-                raise ValueError(f"epoch {epoch - 1} has no batch, so there is no next one")
-            fresh = True
+            if not began or before.step or epoch == before.epoch:
+                continue  # it has not gone through a whole epoch
+            steps = order.steps(epoch - 1)
+            if not steps or any(self._course.left_out.kept(epoch - 1, 0, steps)):
+                newest = self._skips.newest() if self._skips.count != skipped else []
+                raise no_next_batch(epoch - 1, newest[-1].reason if newest else None)
 
     def _at_hand(self, wanted: Callable[[int, int], Chunks | None]) -> tuple[Iterator[Any], bool]:
         """An iterator that goes on from here, and whether it was begun for that."""
@@ -308,9 +314,12 @@ class Onward(Generic[Yielded]):
     def _renew(self, *, here: bool = False) -> None:
         if self._closed:
             raise RuntimeError("the pipeline is closed; make a new one")
-        if self._records is not None:
-            arguments.check_length(self._blueprint.source, self._records)
-        self._course.renew(here=here)
+        try:
+            if self._records is not None:
+                arguments.check_length(self._blueprint.source, self._records)
+            self._course.renew(here=here)
+        except ENDS as error:  # of the source's ``__len__``, say
+            raise no_end(error) from error
 
     def _iterator(
         self,

@@ -82,12 +82,16 @@ class Overview:
     def log_every(self, seconds: float, name: str) -> None:
         """See ``Pipeline.log_every``."""
         line = LogLine(seconds, name)
-        self.listen(lambda overview: line.tell(overview.course.timings.copied_out(), overview.stats_of))
+        self.listen("log", lambda overview: line.tell(overview.course.timings.copied_out(), overview.stats_of))
 
-    def listen(self, listener: Callable[[Overview], object]) -> None:
+    def listen(self, purpose: str, listener: Callable[[Overview], object]) -> None:
         """Have a listener told when there are other workers, and twice a second while batches are taken.
 
         As long as anybody has the pipeline or one of its iterators; this keeps neither.
+
+        Args:
+            purpose: what it is there for; whoever listened for that before is told no more.
+            listener: is told.
         """
         config, skips, iterators, known = self.config, self.skips, self.iterators, weakref.ref(self.course)
 
@@ -96,7 +100,7 @@ class Overview:
             if course is not None:
                 listener(Overview(config, course, skips, iterators))
 
-        self.course.timings.listeners.append(tell)
+        self.course.timings.listeners[purpose] = tell
 
     def look(self) -> Look:
         """What hints go by."""
@@ -182,4 +186,4 @@ def let_look(overview: Overview) -> None:
         if teller is not None and overview.course.timings.batches:
             teller.tell(overview.look)
 
-    overview.listen(tell)
+    overview.listen("look", tell)

@@ -15,6 +15,7 @@ from datarax_mp.order import BatchBy, Sampler, ShardOptions, ShuffleWindow
 from datarax_mp.pipeline.blueprint import Blueprint
 from datarax_mp.pipeline.config import Config
 from datarax_mp.pipeline.course import Course
+from datarax_mp.pipeline.here_alone import HereAlone
 from datarax_mp.pipeline.iterator import CLOSE_SECONDS, PipelineIterator
 from datarax_mp.pipeline.keywords import ours_by_name
 from datarax_mp.pipeline.lookup import Lookup
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from datarax_mp.core.batch.batch import Batch
 
 
-class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
+class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
     """Batches of a source, made by worker processes and moved to the device ahead of the training step.
 
     Every ``iter(pipeline)``, so every ``for`` loop, is the next epoch: each record once. The stream is bit-identical
@@ -57,7 +58,8 @@ class Pipeline(Lookup, Watched, Position, Onward[Yielded], Generic[Yielded]):
             ``jax.random.key``, gives every pipeline the same one.
         seed: the seed itself, an int of at most 64 bits. It also seeds the global generators (``np.random``,
             ``random``, torch's, OpenCV's) for the user's code, anew for every step, and is 0 for that if neither is
-            given. The calling process's own generators are left as they are.
+            given. The calling process's own generators are left as they are; but where code that draws runs in it
+            (``num_workers=0``), another thread must not draw from them while a batch is made.
         num_workers: how many workers; 0 works in the calling thread. ``"auto"`` begins with one and adds more for as
             long as the caller waits for batches and more of them help, up to the cores that the process may use
             (affinity and control groups count); unless ``workers`` says of which kind they are, it chooses that, too.

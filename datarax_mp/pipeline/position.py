@@ -21,7 +21,8 @@ class Position(TorchNames):
     def get_state(self) -> dict[str, Any]:
         """The position of the newest iterator as plain JSON values: the batches that the caller has received.
 
-        A state is smaller than 2 kB. It fits every pipeline over the same source with the same seed, batch size,
+        A state is smaller than 2 kB; that of an ``IterableSource`` holds what the iterator of every lane says of where
+        it stands, and is as large as that. It fits every pipeline over the same source with the same seed, batch size,
         shuffle, number of shards and stages, whatever its ``num_workers``, ``prefetch_size``, device or output, and
         whichever of the shards it is. Any thread may ask for it.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import weakref
 
@@ -35,7 +34,8 @@ def with_workers(pipeline: Pipeline[Yielded], num_workers: int, workers: Workers
     if not number:
         options = dataclasses.replace(options, timeout=None, restart_workers=True)  # which are about workers
     config = dataclasses.replace(pipeline._config, options=options, ledger=None)
-    other = copy.copy(pipeline)
+    other = object.__new__(type(pipeline))
+    vars(other).update(vars(pipeline))
     other._config, other._ledger, other._closed, other._going = config, None, False, None
     other._blueprint = dataclasses.replace(pipeline._blueprint, config=config, timings=Timings(), decision=Decision())
     other._iterators, other._skips = weakref.WeakSet(), Skips(config.on_skip)

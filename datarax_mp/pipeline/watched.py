@@ -72,7 +72,7 @@ class Watched:
         """Log a line every so many seconds for as long as batches are taken: rates, waits, and what takes longest.
 
         It goes to the log ``datarax_mp`` at level INFO, out of ``next``; a loop that stands still is quiet. For
-        Prometheus see ``datarax_mp.monitoring.prometheus``.
+        Prometheus see ``datarax_mp.monitoring.prometheus``. Called again, it takes the place of what was said before.
 
         Args:
             seconds: how many.

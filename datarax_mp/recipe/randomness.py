@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -163,8 +164,13 @@ def imported() -> tuple[bool, bool]:
     return _torch() is not None, _cv2() is not None
 
 
+def is_alone() -> bool:
+    """Whether there is no other thread that could draw meanwhile."""
+    return threading.active_count() == 1
+
+
 @contextmanager
-def put_back(*, quick: bool) -> Iterator[None]:
+def put_back(*, quick: bool, drew: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Leave the calling process's global generators as they were, whatever is drawn inside.
 
     OpenCV's cannot be read. It is seeded afterwards by a number that was drawn from it before, so that it depends on
@@ -173,6 +179,8 @@ def put_back(*, quick: bool) -> Iterator[None]:
     Args:
         quick: whether most likely nothing will be drawn: 1 µs instead of 70, but if something is drawn all the same,
             the second half of a pair of normal numbers that NumPy keeps for the next call is lost.
+        drew: asked afterwards whether what was drawn may have been drawn inside; otherwise it was another thread, for
+            which nothing is put back: it would draw the same numbers again.
     """
     before = glance() if quick and can_glance() else None
     torch, cv2 = _torch(), _cv2()
@@ -184,7 +192,7 @@ def put_back(*, quick: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None or glance() != before:
+        if (before is None or glance() != before) and drew():
             for undo in restore:
                 undo()
             if torch is None and (imported := _torch()) is not None:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 from datarax_mp.core.strays import claim, is_stray
 from datarax_mp.recipe.inside import Found, find
 from datarax_mp.recipe.opened import Opened
-from datarax_mp.recipe.randomness import can_glance, glance, imported, seed_globals, seed_unseen, unseen
+from datarax_mp.recipe.randomness import can_glance, glance, imported, is_alone, seed_globals, seed_unseen, unseen
 from datarax_mp.recipe.recipe import Recipe, named_parts
 from datarax_mp.recipe.recorder import Phase, here
 from datarax_mp.sources.memory_source import MemorySource
@@ -109,19 +109,25 @@ class UserCode:
     def try_out(self, work: Callable[[], T]) -> T:
         """Do work with the generators seeded only as far as need be, and find out whether that was enough.
 
-        If something was drawn without a seed, the work is done again; that happens once in a process.
+        If something was drawn without a seed, the work is done again; that happens once in a process. Where another
+        thread may have drawn it, the work is done once more before that, to see whether something is drawn again.
         """
         look = imported if self.draws else glance  # a generator that is only now imported is not seeded yet
-        before, process = look(), os.getpid()
-        try:
-            result = work()
-        except Exception as error:
-            # Python seeds ``random`` anew in a process that the user's code forks, which must do nothing more here.
-            if look() == before or is_stray(error) or os.getpid() != process:
-                raise
-        else:
-            if look() == before or os.getpid() != process:
-                return result
+        process, sure = os.getpid(), self.draws
+        while True:
+            before = look()
+            try:
+                result = work()
+            except Exception as error:
+                # Python seeds ``random`` anew in a process that the user's code forks, which must do nothing more here.
+                if look() == before or is_stray(error) or os.getpid() != process:
+                    raise
+            else:
+                if look() == before or os.getpid() != process:
+                    return result
+            if sure or is_alone():
+                break
+            sure = True
         self.draws = True
         return work()
 

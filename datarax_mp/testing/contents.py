@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from datarax_mp.core.foreign import Unreadable
 from datarax_mp.core.record import VALUE_FIELD, field_name, fields_of, flatten
 from datarax_mp.core.values import read
+from datarax_mp.ledger.objects import as_bytes
 
 
 def of_batch(batch: Any) -> dict[str, Any]:
@@ -50,12 +50,10 @@ def digests(contents: Mapping[str, Any]) -> dict[str, str]:
 
 def _digest(value: Any) -> str:
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        told = [str(value.dtype).encode(), str(value.shape).encode(), np.ascontiguousarray(value).tobytes()]
-    elif value is None or isinstance(value, (str, bytes)):
-        told = [repr(value).encode()]
+        told = b"|".join([str(value.dtype).encode(), str(value.shape).encode(), np.ascontiguousarray(value).tobytes()])
     else:
-        told = [pickle.dumps(value)]
-    return hashlib.blake2b(b"|".join(told), digest_size=12).hexdigest()
+        told = as_bytes(value)
+    return hashlib.blake2b(told, digest_size=12).hexdigest()
 
 
 def number_of(record: Any) -> int:

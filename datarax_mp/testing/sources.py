@@ -10,8 +10,10 @@ import numpy as np
 
 from datarax_mp.core.foreign import as_plain
 from datarax_mp.core.record import flatten, nest
+from datarax_mp.recipe.opened import Opened, managers
 from datarax_mp.sources.adapt import as_source, quick_way
 from datarax_mp.sources.blocks import BlockSource
+from datarax_mp.sources.facts import SaysFacts, SourceFacts
 from datarax_mp.sources.memory_source import MemorySource
 from datarax_mp.sources.tables import columns_of
 from datarax_mp.testing.contents import difference, number_of, of_record
@@ -29,6 +31,8 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     * a ``BlockSource`` has the records in its blocks that it says
     * worker processes, which get a copy of the source, read the same
     * it does not keep what it has read
+
+    A source that is a context manager is entered and left, as by a pipeline, unless it can be read as it is.
 
     Args:
         source: what ``Pipeline(source=...)`` takes.
@@ -48,17 +52,34 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
     """
     source = as_source(source)
     length = len(source)
-    numbers = _spread(length, records)
-    _check_memory(source, records)  # first, while there are records that it has not read
-    _check_repeated(source, numbers)
-    _check_length(source, length)
-    if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
-        _check_writes(source, numbers[0])
-    _check_together(source, numbers)
-    _check_writing(source, numbers)
-    _check_blocks(source)
-    if num_workers:
-        _check_in_workers(source, numbers, num_workers)
+    numbers, opened = _spread(length, records), Opened(source)
+    # Before it is entered here, for what that leaves behind in it (a closed file) may be nothing that can be sent.
+    there = _in_workers(source, sorted(numbers), num_workers) if num_workers else {}
+    if not _is_entered(source, numbers[0]):
+        opened.enter()
+    try:
+        _check_memory(source, records)  # first, while there are records that it has not read
+        _check_repeated(source, numbers)
+        _check_length(source, length)
+        if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
+            _check_writes(source, numbers[0])
+        _check_together(source, numbers)
+        _check_writing(source, numbers)
+        _check_blocks(source)
+        _check_alike(source, there)
+    finally:
+        opened.leave()
+
+
+def _is_entered(source: Any, number: int) -> bool:
+    """Whether a source need not be entered: whoever has done that wants it neither entered twice nor left."""
+    if not any(True for _ in managers(source)):
+        return True
+    try:
+        source[number]
+    except Exception:
+        return False
+    return True
 
 
 def _spread(length: int, count: int) -> list[int]:
@@ -193,11 +214,15 @@ def _size(record: Any) -> int:
     return sum(value.nbytes if _is_array(value) else len(str(value)) for value in of_record(record).values())
 
 
-def _check_in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> None:
+def _in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> dict[int, int]:
+    """For each of some records a number that stands for its contents, as workers read it."""
     from datarax_mp.pipeline import scan  # delayed: whoever checks without workers starts nothing of them
 
-    there = scan(_Some(source, sorted(numbers)), number_of, num_workers=num_workers)
-    for number, found in zip(sorted(numbers), there.tolist(), strict=True):
+    return dict(zip(numbers, scan(_Some(source, numbers), number_of, num_workers=num_workers).tolist(), strict=True))
+
+
+def _check_alike(source: Any, there: Mapping[int, int]) -> None:
+    for number, found in there.items():
         if found != number_of(source[number]):
             raise AssertionError(
                 f"record {number} is another one when a worker process reads it. A worker has a copy of the source, of "
@@ -205,11 +230,15 @@ def _check_in_workers(source: Any, numbers: Sequence[int], num_workers: int) -> 
             )
 
 
-class _Some:
-    """Some of a source's records, whatever it says of itself."""
+class _Some(SaysFacts):
+    """Some of a source's records, whatever it says of itself; workers enter it, where it is a context manager."""
 
     def __init__(self, source: Any, numbers: Sequence[int]) -> None:
         self._source, self._numbers = source, numbers
+
+    def facts(self) -> SourceFacts:
+        """Its name alone."""
+        return SourceFacts(type(self._source).__name__)
 
     def __len__(self) -> int:
         return len(self._numbers)

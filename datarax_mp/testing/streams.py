@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from itertools import zip_longest
+from contextlib import closing
+from itertools import islice, zip_longest
 from typing import Any
 
 from datarax_mp.testing.contents import difference, digests, of_batch
@@ -48,8 +49,9 @@ def assert_same_stream(one: Iterable[Any], other: Iterable[Any], *, epochs: int 
 def check_resume(pipeline: Any, *, steps: int = 8) -> None:
     """Make sure that the rest of an epoch is the same wherever it is taken up.
 
-    The pipeline's epoch is iterated from where it stands, and then again from several of its steps, each time from a
-    state that has been JSON meanwhile. Afterwards the pipeline stands where it stood.
+    The pipeline's epoch, or its ``num_epochs``, is iterated from where it stands, and then again from several of its
+    steps, each time from a state that has been JSON meanwhile. Of a stream without end (``num_epochs=None``) it is one
+    epoch and the first batch of the next. Afterwards the pipeline stands where it stood.
 
     Args:
         pipeline: the pipeline.
@@ -64,20 +66,25 @@ def check_resume(pipeline: Any, *, steps: int = 8) -> None:
     begin = pipeline.get_state()
     pipeline.set_state(begin)  # or an epoch that was left in the middle would be left for the next one
     states, seen = [begin], []
-    for batch in pipeline:
-        seen.append(digests(of_batch(batch)))
-        states.append(pipeline.get_state())
+    endless = pipeline._config.num_epochs is None
     try:
+        with closing(iter(pipeline)) as iterator:
+            for batch in iterator:
+                seen.append(digests(of_batch(batch)))
+                states.append(iterator.get_state())
+                if endless and states[-1]["epoch"] > states[1]["epoch"]:
+                    break
         for place in _spread(len(seen), steps):
             pipeline.set_state(json.loads(json.dumps(states[place])))
-            _check_rest(pipeline, seen, place)
+            with closing(iter(pipeline)) as iterator:
+                _check_rest(islice(iterator, len(seen) - place) if endless else iterator, seen, place)
     finally:
         pipeline.set_state(begin)
 
 
-def _check_rest(pipeline: Any, seen: list[dict[str, str]], place: int) -> None:
-    step = place
-    for step, batch in enumerate(pipeline, place):
+def _check_rest(rest: Iterable[Any], seen: list[dict[str, str]], place: int) -> None:
+    step = place - 1
+    for step, batch in enumerate(rest, place):
         what = f"taken up after {place} batches, batch {step} of the epoch"
         if step >= len(seen):
             raise AssertionError(f"{what}: there were {len(seen)} batches when it was not interrupted")

@@ -99,6 +99,28 @@ def test_a_state_shows_the_batch_that_comes_next(
     assert capsys.readouterr().out.startswith(f"epoch {epoch}, step {step}: ")
 
 
+def test_options_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "state.json")
+    (tmp_path / "state.json").write_text(json.dumps(images().get_state()))
+    pipeline, rows = f"{HERE}:images", ["--rows", "2"]
+    for words in ([path, pipeline, *rows], [path, *rows, pipeline], [*rows, path, pipeline]):
+        assert main(["show", *words]) == 0
+    told = capsys.readouterr().out.splitlines()
+    third = len(told) // 3
+    assert told[:third] == told[third : 2 * third] == told[2 * third :]
+    for words in (["--step", "0", pipeline], [pipeline, "--step", "0"]):
+        assert main(["show", *words]) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--"], ["--", "show"], ["shows"], ["show"], ["show", "a", "b", "c"], ["diff", "a"]]
+)
+def test_words_that_make_no_command_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+
+
 def test_steps_that_are_left_out_do_not_come_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline = images()
     pipeline.skip([1, 2])

@@ -87,11 +87,21 @@ def test_notes_survive_a_reduce_that_forgets_them() -> None:
     assert (type(arrived), arrived.args, arrived.__notes__) == (Reduced, ("copied",), ["a note"])
 
 
-@pytest.mark.parametrize("error", [Held(), SystemExit(3), StopIteration(1), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [Held(), SystemExit(3), KeyboardInterrupt()])
 def test_what_does_not_survive_the_journey_arrives_as_text(error: BaseException) -> None:
     arrived = packed(error)
     assert isinstance(arrived, WorkerError)
     assert type(error).__name__ in str(arrived)
+
+
+@pytest.mark.parametrize("error", [StopIteration(1), StopAsyncIteration()])
+def test_what_would_end_the_callers_loop_arrives_as_an_error_with_its_notes_and_traceback(error: Exception) -> None:
+    error.add_note("while reading record 3")
+    arrived = packed(error)
+    assert type(arrived) is RuntimeError
+    assert type(error).__name__ in str(arrived)
+    assert arrived.__notes__ == ["while reading record 3"]
+    assert isinstance(arrived.__cause__, WorkerTraceback)
 
 
 def test_ends_in_words() -> None:

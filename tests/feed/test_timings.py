@@ -68,7 +68,7 @@ def test_batches_that_are_copied_are_counted() -> None:
 
 def test_of_the_same_workers_nobody_hears_again_within_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     timings, told = Timings(), list[int]()
-    timings.listeners.append(lambda: told.append(1))
+    timings.listeners["test"] = lambda: told.append(1)
     some, others = FakeCrew(ORDER, in_order), FakeCrew(ORDER, in_order)
     others.members = lambda: [Member(2)]  # type: ignore[method-assign]
     for batch in range(2):

@@ -105,3 +105,18 @@ def test_equal_values_count_the_same_whichever_objects_they_are() -> None:
     assert as_bytes(Box(1, ["x"])) == as_bytes(Box(1, ["x"]))
     assert as_bytes({"c", "a", "b"}) == as_bytes({"b", "a", "c"})
     assert as_bytes(lambda: 1) == as_bytes(lambda: 2)  # a function counts by its name
+
+
+class Numbers:
+    """An array of another library, whose attributes say nothing of what it holds."""
+
+    def __init__(self, held: list[int]) -> None:
+        self.shape, self._held = (len(held),), lambda: held
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.array(self._held(), dtype)
+
+
+def test_what_numpy_can_read_counts_by_that() -> None:
+    assert as_bytes(["a", Numbers([1])]) == as_bytes(["a", Numbers([1])])
+    assert as_bytes(["a", Numbers([1])]) != as_bytes(["a", Numbers([2])])

@@ -14,6 +14,7 @@ from datarax_mp.feed.timings import Figures
 from datarax_mp.monitoring.log_line import LogLine
 from datarax_mp.monitoring.stats import Stats
 from tests.fakes import FakeClock
+from tests.processes import comes_true
 
 
 def stats(figures: Figures) -> Stats:
@@ -63,6 +64,21 @@ def test_a_pipeline_logs_while_batches_are_taken(caplog: pytest.LogCaptureFixtur
     lines = [message for message in caplog.messages if message.startswith("train: ")]
     assert 1 <= len(lines) <= elapsed / 0.5 + 1  # whoever listens is called so often at most
     assert "stage MapElement(slow)" in lines[-1]
+
+
+def test_whoever_asks_for_lines_again_has_the_new_ones_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "datarax_mp")
+    with Pipeline(source=np.arange(10), batch_size=1, output="numpy") as pipeline:
+        pipeline.log_every(0.001, "before")
+        pipeline.log_every(0.001, "after")
+
+        def said() -> bool:
+            for _ in pipeline:
+                pass
+            return any(message.startswith("after: ") for message in caplog.messages)
+
+        assert comes_true(said)
+    assert not any(message.startswith("before: ") for message in caplog.messages)
 
 
 def test_no_time_at_all_is_refused() -> None:

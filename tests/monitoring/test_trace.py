@@ -116,6 +116,21 @@ def test_a_trace_ends_with_its_steps_and_what_follows_costs_nothing(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "three.json"]
 
 
+def test_a_trace_is_written_where_it_was_wanted_also_by_a_program_that_is_elsewhere_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Pipeline(source=np.arange(20), batch_size=5, output="numpy") as pipeline:
+        pipeline.trace("trace.json", steps=3)
+        monkeypatch.chdir(elsewhere)
+        for _ in pipeline:
+            pass
+    assert len(spans(events(tmp_path / "trace.json"), "your step")) == 3
+    assert not list(elsewhere.iterdir())
+
+
 def test_what_cannot_be_traced_is_refused_at_once(tmp_path: Path) -> None:
     with Pipeline(source=np.arange(4), batch_size=2) as pipeline:
         with pytest.raises(OSError, match="No such file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from datarax_mp import ConcatSource, Pipeline, SubsetSource
 from datarax_mp.recipe.opened import Opened, managers
-from tests.processes import comes_true
+from tests.processes import SECONDS, comes_true
 
 
 class Source:
@@ -82,6 +83,41 @@ def test_a_pipeline_that_is_closed_in_the_middle_leaves_it(way: str, tmp_path: P
         return all(events[pid, "enter"] == events[pid, "exit"] for pid, _ in events)
 
     assert comes_true(even)
+
+
+class Slow(Source):
+    """One record takes until it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.reading, self.let_go, self.left = threading.Event(), threading.Event(), threading.Event()
+
+    def __exit__(self, *about: Any) -> None:
+        super().__exit__(*about)
+        self.left.set()
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        if number == 4:  # of the second batch
+            self.reading.set()
+            assert self.let_go.wait(SECONDS)
+        return super().__getitem__(number)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_last_thread_that_reads_leaves_it_where_a_record_outlasts_the_pipeline(
+    threads: int, tmp_path: Path
+) -> None:
+    source = Slow(tmp_path)
+    pipeline = Pipeline(source=source, batch_size=4, num_workers=threads, workers="threads", output="numpy")
+    iterator = iter(pipeline)
+    next(iterator)
+    assert source.reading.wait(SECONDS)
+    pipeline.close(timeout=0)
+    assert source.entered == 1
+    source.let_go.set()
+    assert source.left.wait(SECONDS)
+    pipeline.close()
+    assert (source.entered, source.events()[str(os.getpid()), "exit"]) == (0, 1)
 
 
 class Other(Source):

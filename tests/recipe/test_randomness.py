@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from datarax_mp import MapBatch, Pipeline, ShardOptions
+from tests.processes import SECONDS
 
 RECORDS = 60
 
@@ -203,3 +207,50 @@ def test_no_record_is_read_twice_because_of_its_draws() -> None:
         epoch = epochs(workers, source=Counts(), count=1)[0]
         assert sorted(epoch["reads"].tolist()) == list(range(2, RECORDS + 2)), "one to learn the layout"
         Counts.reads = 0
+
+
+def _in_a_thread(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+@pytest.mark.parametrize("source", [Noisy, Quiet])
+def test_a_thread_of_its_own_gives_the_same_stream_too_and_leaves_main_alone(source: Callable[[], Any]) -> None:
+    expected, before = epochs(0, source=source()), _states()
+    found = _in_a_thread(lambda: epochs(0, source=source()))
+    assert same(found, expected)
+    assert all(map(np.array_equal, _states()[0], before[0])) and _states()[1:] == before[1:]
+
+
+def test_what_main_draws_while_another_thread_makes_a_batch_is_not_drawn_again() -> None:
+    reading, drawn = threading.Event(), threading.Event()
+
+    def waits(record: dict[str, Any]) -> dict[str, Any]:
+        if record["number"] == 9:
+            reading.set()
+            assert drawn.wait(SECONDS)
+        return record
+
+    def draw() -> tuple[float, float]:
+        return np.random.rand(), random.random()
+
+    numbers = [{"number": number} for number in range(RECORDS)]
+    state = _states()
+    try:
+        np.random.seed(1)
+        random.seed(1)
+        expected = [draw(), draw()]
+        np.random.seed(1)
+        random.seed(1)
+        with Pipeline(source=numbers, batch_size=7, stages=[waits], output="numpy") as pipeline:
+            with ThreadPoolExecutor(1) as pool:
+                stream = pool.submit(joined, pipeline)
+                assert reading.wait(SECONDS)
+                found = [draw()]
+                drawn.set()
+                assert stream.result()["number"].tolist() == list(range(RECORDS))
+            assert [*found, draw()] == expected
+    finally:
+        drawn.set()
+        np.random.set_state(state[0])
+        random.setstate(state[1])

@@ -49,6 +49,50 @@ def test_a_folder_of_images_passes(tmp_path: Path) -> None:
     check_source(ImageFolderSource(tmp_path))
 
 
+class Entered(Good):
+    """Its records can be read while it is entered, alone, and what it has open then does not pickle."""
+
+    def __init__(self) -> None:
+        self.file: Any = None
+
+    def __enter__(self) -> Any:
+        assert self.file is None, "it is entered once"
+        self.file = open(os.devnull)
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.file.close()
+
+    def __getitem__(self, number: int) -> Any:
+        assert not self.file.closed
+        return super().__getitem__(number)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("around", [lambda source: source, lambda source: SubsetSource(source, range(20))])
+def test_a_source_that_is_a_context_manager_is_entered_and_left(workers: int, around: Callable[[Any], Any]) -> None:
+    source = Entered()
+    check_source(around(source), num_workers=workers)
+    assert source.file.closed
+
+
+def test_a_source_that_somebody_has_entered_stays_entered() -> None:
+    with Entered() as source:
+        check_source(source, num_workers=0)
+        assert source[3]["text"] == "t3"
+
+
+def test_a_source_that_is_a_context_manager_is_left_where_it_does_not_pass() -> None:
+    class Forgets(Entered):
+        def __getitem__(self, number: int) -> Any:
+            return {**super().__getitem__(number), "draw": np.random.default_rng().random()}
+
+    source = Forgets()
+    with pytest.raises(AssertionError, match="record 0 is another one when it is read again"):
+        check_source(source)
+    assert source.file.closed
+
+
 class Wraps(Good):
     def __getitem__(self, number: int) -> Any:
         return {"x": float(number)}

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -64,6 +68,42 @@ def test_records_that_look_alike_are_told_by_their_numbers() -> None:
         assert_same_stream(one, other)
 
 
+@pytest.mark.parametrize("value", [["cat", "dog"], ["cat"] * 2, {"a": ["cat"]}], ids=repr)
+def test_equal_values_are_equal_whichever_objects_they_are(value: Any) -> None:
+    def anew() -> Any:
+        return json.loads(json.dumps(value))
+
+    one = [{"x": n, "info": [value, value, "end"]} for n in range(8)]
+    other = [{"x": n, "info": [anew(), anew(), "end"]} for n in range(8)]
+    assert_same_stream(Pipeline(source=one, batch_size=4), Pipeline(source=other, batch_size=4))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_whose_data_has_moved_to_shared_memory_gives_the_same_stream(workers: int) -> None:
+    data = {"x": np.arange(8), "name": ["cat", "dog"] * 4}
+    with Pipeline(source=data, batch_size=4) as one, Pipeline(source=data, batch_size=4, num_workers=workers) as other:
+        assert_same_stream(one, other, epochs=2)
+
+
+ORDERS = """
+from datarax_mp import Pipeline
+from datarax_mp.testing.contents import digests, of_batch
+
+source = [{"x": n, "words": {f"word {n + m}" for m in range(8)}} for n in range(4)]
+print([digests(of_batch(batch)) for batch in Pipeline(source=source, batch_size=4)])
+"""
+
+
+def test_sets_are_equal_whatever_the_order_in_which_a_process_has_their_items() -> None:
+    def told(seed: str) -> str:
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run(
+            [sys.executable, "-c", ORDERS], env=env, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert told("1") == told("2")
+
+
 def test_not_a_number_is_not_a_number_and_padding_counts() -> None:
     streams = [[{"x": np.array([1, np.nan])}], [{"x": np.array([1, np.nan])}], [{"x": np.array([np.nan, 1])}]]
     assert_same_stream(streams[0], streams[1])
@@ -78,6 +118,44 @@ def test_a_pipeline_can_be_taken_up_anywhere_and_stands_where_it_stood(workers: 
         state = resumed.get_state()
         check_resume(resumed)
         assert resumed.get_state() == state
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_a_stream_without_end_an_epoch_is_taken_up(workers: int) -> None:
+    with pipeline(num_workers=workers, num_epochs=None) as resumed:
+        for taken in (1, 2):  # the second time it stands at the end of an epoch
+            for _ in range(taken):
+                resumed.step()
+            state = resumed.get_state()
+            check_resume(resumed)
+            assert resumed.get_state() == state
+    with (
+        pipeline(num_epochs=None, stages=[Remembers()]) as resumed,
+        pytest.raises(AssertionError, match="taken up after 0 batches"),
+    ):
+        check_resume(resumed)
+
+
+class Vanishes:
+    """A pipeline that stands in for one whose last batch is not there when it is taken up."""
+
+    def __init__(self) -> None:
+        self.whole, self.runs = pipeline(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def __iter__(self) -> Any:
+        self.runs += 1
+        iterator = iter(self.whole)
+        if self.runs > 1 and self.whole.get_state()["step"] == len(self.whole) - 1:
+            iterator.close()
+        return iterator
+
+
+def test_a_last_batch_that_is_missing_is_found() -> None:
+    with pytest.raises(AssertionError, match="taken up after 2 batches: 1 batches are missing at the end"):
+        check_resume(Vanishes())
 
 
 class Remembers:

@@ -84,12 +84,11 @@ class ThreadEngine:
         running.wait(self._recipe, deadline)
 
     def close(self) -> None:
-        """End threads, each when it has nothing to do any more."""
+        """End threads, each when it has nothing to do any more; the last one that still reads leaves the sources."""
         self._closed, self._lanes = True, OpenLanes()
         if self._process == os.getpid():
             self._end_idle()
-            if running.at_work(self._recipe) is None:  # otherwise a thread still reads, and this comes again
-                self._code.leave()
+            self._gate.close()
 
 
 @at_exit(Turn.WORKERS)

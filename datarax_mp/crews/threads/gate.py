@@ -30,6 +30,7 @@ class Gate:
         self._changed = threading.Condition(self._lock)
         self._epoch: int | None = None
         self._inside = 0
+        self._closed = False
         self._listeners: list[tuple[str, Any]] = []
 
     def enter(self, epoch: int) -> None:
@@ -54,11 +55,24 @@ class Gate:
         with self._lock:
             self._inside -= 1
             self._changed.notify_all()
+            self._leave_sources()
+
+    def close(self) -> None:
+        """Have the sources left that are context managers: now, or by the last one who is inside."""
+        with self._lock:
+            self._closed = True
+            self._leave_sources()
+
+    def _leave_sources(self) -> None:
+        # Under the lock, so that nobody comes in and enters them meanwhile.
+        if self._closed and not self._inside:
+            self._code.opened.leave()
 
     def begin(self) -> None:
         """Another iterator begins: what listens may have been changed, and is told anew."""
         listeners = self._code.listeners() if self._code.there else []
         with self._lock:
+            self._closed = False
             self._listeners = listeners
             if not self._inside:
                 self._epoch = None
