@@ -61,8 +61,7 @@ def check_source(source: Any, *, num_workers: int = 1, records: int = 32) -> Non
         _check_memory(source, records)  # first, while there are records that it has not read
         _check_repeated(source, numbers)
         _check_length(source, length)
-        if not isinstance(source, MemorySource):  # it gives away the records of a list as they are, and says so
-            _check_writes(source, numbers[0])
+        _check_writes(source, numbers[0])
         _check_together(source, numbers)
         _check_writing(source, numbers)
         _check_blocks(source)

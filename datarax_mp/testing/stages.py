@@ -15,7 +15,7 @@ _RECORDS, _BATCH, _EPOCHS = 8, 4, 2
 def check_stage(stage: Any, record: Any, *, num_workers: int = 1) -> None:
     """Make sure that a stage gives the same for the same record whoever runs it, however often.
 
-    * the record that it is given stays as it was
+    * what lies in the record that it is given stays as it was; the dict itself is its own
     * two runs with one seed are the same, so it remembers nothing and draws only from the generator it gets
     * worker processes, which get a copy of the stage, make the same of it
 

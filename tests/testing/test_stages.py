@@ -66,6 +66,11 @@ def changes_the_dict(record: Any) -> Any:
     return record
 
 
+def changes_a_dict_within(record: Any) -> Any:
+    record["deep"]["y"] = 1
+    return record
+
+
 class KnowsItsProcess:
     def __init__(self) -> None:
         self.home = os.getpid()
@@ -84,14 +89,18 @@ def unseeded(record: Any) -> Any:
         (Counts, r"MapElement\(Counts\) gives something else when it runs again.*field 'n'"),
         (lambda: unseeded, r"MapElement\(unseeded\) gives something else when it runs again.*field 'noise'"),
         (lambda: MapElement(changes_an_array), r"changes the record that it is given \(field 'x'\)"),
-        (lambda: changes_the_dict, r"changes the record that it is given \(the fields\)"),
+        (lambda: changes_a_dict_within, r"changes the record that it is given \(the fields\)"),
         (KnowsItsProcess, "gives something else in worker processes: epoch 0, step 0: field 'here'"),
     ],
 )
 def test_what_a_stage_does_not_keep_is_named(make: Callable[[], Any], message: str) -> None:
-    record = {"x": np.arange(3.0), "text": "a"}
+    record = {"x": np.arange(3.0), "text": "a", "deep": {"z": 1}}
     with pytest.raises(AssertionError, match=message):
         check_stage(make(), record)
+
+
+def test_a_stage_may_put_into_the_dict_that_it_is_given() -> None:
+    check_stage(changes_the_dict, {"x": np.arange(3.0)})
 
 
 def test_what_a_stage_raises_comes_out() -> None:
