@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from datarax_mp.core.backoff import pause
 from datarax_mp.core.record import RecordError, name_fields
 from datarax_mp.core.strays import claim, is_interruption, is_stray
-from datarax_mp.recipe.fetched import Columns, miscounted
+from datarax_mp.recipe.fetched import Columns
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import AT, READING, here
 from datarax_mp.sources.adapt import Source, quick_way
-from datarax_mp.sources.block import Records
+from datarax_mp.sources.answers import miscounted
+from datarax_mp.sources.records import InTurn, Records
 from datarax_mp.sources.tables import columns_of
 
 log = logging.getLogger("datarax_mp")
@@ -129,9 +130,23 @@ class Reader:
             raise
         if len(records) != len(wanted):
             raise RecordError(miscounted(self._name, wanted, str(len(records))))
+        if isinstance(records, Records):
+            return InTurn(lambda place: self._in_turn(records, place, wanted[place]), len(wanted))
         if self._fields is None:
             return records
         return [name_fields(record, self._fields, number) for record, number in zip(records, wanted, strict=True)]
+
+    def _in_turn(self, records: Records, place: int, number: int) -> Any:
+        """One of the records that are made only now: it may hang or raise as one that is read singly."""
+        here.line[AT] = READING + number
+        try:
+            record = records[place]
+        except Exception as error:
+            if self._skip:
+                claim(error)
+                raise
+            record = self._again(error, lambda: records[place], f"record {number}")
+        return record if self._fields is None else name_fields(record, self._fields, number)
 
     def _one_again(self, error: Exception, number: int) -> Any:
         return self._again(error, lambda: self._source[number], f"record {number}")
