@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -131,13 +132,14 @@ class Reader:
         if len(records) != len(wanted):
             raise RecordError(miscounted(self._name, wanted, str(len(records))))
         if isinstance(records, Records):
-            return InTurn(lambda place: self._in_turn(records, place, wanted[place]), len(wanted))
+            return InTurn(functools.partial(self._in_turn, records, wanted), len(wanted))
         if self._fields is None:
             return records
         return [name_fields(record, self._fields, number) for record, number in zip(records, wanted, strict=True)]
 
-    def _in_turn(self, records: Records, place: int, number: int) -> Any:
+    def _in_turn(self, records: Records, wanted: list[int], place: int) -> Any:
         """One of the records that are made only now: it may hang or raise as one that is read singly."""
+        number = wanted[place]
         here.line[AT] = READING + number
         try:
             record = records[place]
