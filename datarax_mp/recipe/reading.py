@@ -132,22 +132,23 @@ class Reader:
         if len(records) != len(wanted):
             raise RecordError(miscounted(self._name, wanted, str(len(records))))
         if isinstance(records, Records):
-            return InTurn(functools.partial(self._in_turn, records, wanted), len(wanted))
+            make = records.make if isinstance(records, InTurn) else records.__getitem__
+            return InTurn(functools.partial(self._in_turn, make, wanted), len(wanted))
         if self._fields is None:
             return records
         return [name_fields(record, self._fields, number) for record, number in zip(records, wanted, strict=True)]
 
-    def _in_turn(self, records: Records, wanted: list[int], place: int) -> Any:
+    def _in_turn(self, make: Callable[[int], Any], wanted: list[int], place: int) -> Any:
         """One of the records that are made only now: it may hang or raise as one that is read singly."""
         number = wanted[place]
         here.line[AT] = READING + number
         try:
-            record = records[place]
+            record = make(place)
         except Exception as error:
             if self._skip:
                 claim(error)
                 raise
-            record = self._again(error, lambda: records[place], f"record {number}")
+            record = self._again(error, lambda: make(place), f"record {number}")
         return record if self._fields is None else name_fields(record, self._fields, number)
 
     def _one_again(self, error: Exception, number: int) -> Any:

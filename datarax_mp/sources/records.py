@@ -39,13 +39,16 @@ class InTurn(Records):
         make: makes the record at a place.
         count: how many there are.
 
+    Attributes:
+        make: see above; for who asks for many, a call less.
+
     >>> found = InTurn(lambda place: 10 * place, 3)
     >>> found[2], list(found)
     (20, [0, 10, 20])
     """
 
     def __init__(self, make: Callable[[int], Any], count: int) -> None:
-        self._make, self._count = make, count
+        self.make, self._count = make, count
 
     @property
     def nbytes(self) -> int:
@@ -56,4 +59,4 @@ class InTurn(Records):
         return self._count
 
     def __getitem__(self, place: int) -> Any:
-        return self._make(place)
+        return self.make(place)
