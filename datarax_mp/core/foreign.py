@@ -105,7 +105,9 @@ _KINDS = {
 
 def _by_protocol(value: Any) -> np.ndarray:
     try:
-        return np.asarray(value)
+        array = np.asanyarray(value)
+        # Its mask is examined by who asks, as that of any masked array is.
+        return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
     except Exception as error:  # whatever the library raises: a typed PRNG key, a tensor on another device
         if is_chance(lambda: np.asarray(value)):
             raise

@@ -19,8 +19,8 @@ from datarax_mp.core.strays import is_interruption
 from datarax_mp.formats.features import Features, Wish, about
 from datarax_mp.formats.files import AnyPath, find_files
 from datarax_mp.formats.pieces import Stamp
-from datarax_mp.sources.block import Records
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
+from datarax_mp.sources.records import Records
 from datarax_mp.sources.together import checked_numbers, one_number
 from datarax_mp.storage.options import Storage
 from datarax_mp.storage.reading import here

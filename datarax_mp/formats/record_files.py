@@ -14,8 +14,8 @@ from datarax_mp.formats.compressed import decompressed
 from datarax_mp.formats.files import AnyPath
 from datarax_mp.formats.indexes import Arrays, indexed
 from datarax_mp.formats.pieces import even_runs, read_piece
-from datarax_mp.sources.block import Records
 from datarax_mp.sources.blocks import CACHE_BYTES, BlockSource
+from datarax_mp.sources.records import Records
 
 BLOCK_BYTES = 16 << 20
 

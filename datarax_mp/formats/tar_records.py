@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.formats.tar_index import Samples
-from datarax_mp.sources.block import Records
+from datarax_mp.sources.records import Records
 
 
 class Part(NamedTuple):

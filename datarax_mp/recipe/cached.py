@@ -18,7 +18,7 @@ from datarax_mp.recipe.randomness import can_glance, glance, imported
 from datarax_mp.recipe.reading import Reader, Together
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import here
-from datarax_mp.sources.block import Records
+from datarax_mp.sources.records import Records
 
 if TYPE_CHECKING:
     from datarax_mp.cache.packing import Bytes

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from datarax_mp.core.foreign import Unreadable, as_plain
-from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, flatten, nest
+from datarax_mp.core.record import Arrays, Infos, nest
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim
-from datarax_mp.core.values import as_info, is_bytes, read
+from datarax_mp.core.values import as_info
+from datarax_mp.sources.answers import plain_columns
 
 
 class Columns:
@@ -27,18 +27,7 @@ class Columns:
     """
 
     def __init__(self, tree: Mapping[str, Any], numbers: Sequence[int], source: str) -> None:
-        self._columns: dict[Path, Any] = {}
-        for path, column in flatten(tree).items():
-            plain: Any = column
-            rows: int | str = "no"
-            if type(column) is np.ndarray and column.ndim and column.dtype.kind in "fiub":  # as most are
-                rows = len(column)
-            elif not _is_single(column):
-                plain = _plain(column, path, numbers)
-                rows = len(plain)
-            if rows != len(numbers):
-                raise RecordError(miscounted(source, numbers, f"{rows} values of field '{field_name(path)}'"))
-            self._columns[path] = plain
+        self._columns = plain_columns(tree, numbers, source)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
@@ -66,29 +55,3 @@ class Columns:
         for spec in layout.fields:
             targets[spec.path][...] = self._columns[spec.path]
         return {path: list(map(as_info, self._columns[path])) for path in layout.info}
-
-
-def _is_single(column: Any) -> bool:
-    """Whether this is one value and no column."""
-    if isinstance(column, str) or is_bytes(column) or getattr(column, "ndim", 1) == 0:
-        return True
-    return not (hasattr(column, "__len__") or hasattr(column, "shape"))
-
-
-def _plain(column: Any, path: Path, numbers: Sequence[int]) -> Any:
-    """A column as an array of numbers or, where it holds anything else, as a sequence of the records' values."""
-    try:
-        plain = as_plain(column)
-        if isinstance(plain, np.ndarray):
-            if plain.dtype.hasobject and not plain.dtype.names and plain.ndim == 1:
-                return plain.tolist()
-            numbers_ = read(plain)
-            return plain.tolist() if numbers_ is None else numbers_
-        return plain
-    except Unreadable as error:
-        raise RecordError(error.about(f"field '{field_name(path)}'", numbers)) from error.__cause__
-
-
-def miscounted(source: str, numbers: Sequence[int], found: str) -> str:
-    """The words for a source that gave more or fewer records, or values, than it was asked for."""
-    return f"{source}.__getitems__ was asked for {len(numbers)} records {numbers} and returned {found}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from datarax_mp.core.backoff import pause
 from datarax_mp.core.record import RecordError, name_fields
 from datarax_mp.core.strays import claim, is_interruption, is_stray
-from datarax_mp.recipe.fetched import Columns, miscounted
+from datarax_mp.recipe.fetched import Columns
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.recorder import AT, READING, here
 from datarax_mp.sources.adapt import Source, quick_way
-from datarax_mp.sources.block import Records
+from datarax_mp.sources.answers import miscounted
+from datarax_mp.sources.records import InTurn, Records
 from datarax_mp.sources.tables import columns_of
 
 log = logging.getLogger("datarax_mp")
@@ -129,9 +131,25 @@ class Reader:
             raise
         if len(records) != len(wanted):
             raise RecordError(miscounted(self._name, wanted, str(len(records))))
+        if isinstance(records, Records):
+            make = records.make if isinstance(records, InTurn) else records.__getitem__
+            return InTurn(functools.partial(self._in_turn, make, wanted), len(wanted))
         if self._fields is None:
             return records
         return [name_fields(record, self._fields, number) for record, number in zip(records, wanted, strict=True)]
+
+    def _in_turn(self, make: Callable[[int], Any], wanted: list[int], place: int) -> Any:
+        """One of the records that are made only now: it may hang or raise as one that is read singly."""
+        number = wanted[place]
+        here.line[AT] = READING + number
+        try:
+            record = make(place)
+        except Exception as error:
+            if self._skip:
+                claim(error)
+                raise
+            record = self._again(error, lambda: make(place), f"record {number}")
+        return record if self._fields is None else name_fields(record, self._fields, number)
 
     def _one_again(self, error: Exception, number: int) -> Any:
         return self._again(error, lambda: self._source[number], f"record {number}")

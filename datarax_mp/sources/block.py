@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,39 +19,16 @@ from datarax_mp.core.parted import head, pieces, starts
 from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Path, RecordError, field_name, flatten, nest
 from datarax_mp.core.whole import write_at
+from datarax_mp.sources.answers import plain_column
+from datarax_mp.sources.records import Records
 from datarax_mp.sources.tables import columns_of
-from datarax_mp.sources.together import Found
 
 Rows: TypeAlias = NDArray[np.int64]
+Gathered: TypeAlias = list[Any] | dict[str, Any]  # records, or a column for each field
 
 _UNCHANGING = frozenset({str, bytes, int, float, bool, complex, type(None)})
 OFFSETS_REACH = (1 << 31) - 1
 """Bytes of text in one piece, with offsets of 32 bits."""
-
-
-class Records(ABC):
-    """Records that are made when they are asked for.
-
-    As a block it has to pickle, and is best few large arrays: those travel beside the pickle, and are read-only where
-    it arrives. What it gives does not change it: copies, or what cannot be written to. A source's ``__getitems__`` may
-    return it, too.
-    """
-
-    @property
-    @abstractmethod
-    def nbytes(self) -> int:
-        """How many bytes it takes."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """How many there are."""
-
-    @abstractmethod
-    def __getitem__(self, place: int) -> Any:
-        """One of them."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.__getitem__, range(len(self)))
 
 
 class Packed(Records):
@@ -115,7 +91,7 @@ class Block:
             name: what messages call the block.
 
         Raises:
-            RecordError: there are more or fewer, or a column holds nulls among numbers.
+            RecordError: there are more or fewer, or a column holds masked values, or nulls among numbers.
         """
         table = columns_of(content)
         if table is None:
@@ -193,7 +169,7 @@ class Part(NamedTuple):
     rows: Rows
 
 
-def gather(parts: Sequence[Part], numbers: Rows) -> Found:
+def gather(parts: Sequence[Part], numbers: Rows) -> Gathered:
     """Records out of several blocks.
 
     Args:
@@ -244,13 +220,13 @@ def _gathered(path: Path, first: Any, parts: Sequence[Part], numbers: Rows) -> A
 def _column(column: Any, path: Path, name: str) -> Any:
     if is_of(column, "pyarrow", "ChunkedArray", "Array"):
         return _of_arrow(column)
-    if isinstance(column, np.ndarray):
+    if isinstance(column, np.ndarray) and not isinstance(column, np.ma.MaskedArray):
         return column
     if isinstance(column, list):
         # What can be changed in place would be changed for whoever comes to the record next.
         return column if all(type(value) in _UNCHANGING for value in column) else Packed.of(column)
     try:
-        plain = as_plain(column)
+        plain = plain_column(column)
     except Unreadable as error:
         raise RecordError(error.about(f"{name}, field '{field_name(path)}'")) from error.__cause__
     return plain if isinstance(plain, np.ndarray) else _column(list(plain), path, name)

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from datarax_mp.core.strays import is_interruption
-from datarax_mp.sources.block import Block
+from datarax_mp.sources.block import Block, Gathered
 from datarax_mp.sources.blocks import BlockSource, one_record, records_of
-from datarax_mp.sources.together import Found, Numbers
+from datarax_mp.sources.together import Numbers
 
 FindBlock: TypeAlias = Callable[[int], Block | None]
 
@@ -33,7 +33,7 @@ class BlockView:
         self._source, self._ends = source, source.block_ends
         self.shelved: FindBlock = no_block
         self._expected = _NONE
-        self._gathered: Found | None = None
+        self._gathered: Gathered | None = None
         self._at = 0
 
     def expect(self, numbers: Sequence[Numbers]) -> None:
@@ -51,7 +51,7 @@ class BlockView:
     def __getitem__(self, number: int) -> Any:
         return one_record(self._ends, number, self._block)
 
-    def __getitems__(self, numbers: list[int]) -> Found:
+    def __getitems__(self, numbers: list[int]) -> Gathered:
         end = self._at + len(numbers)
         if not np.array_equal(self._expected[self._at : end], numbers):
             return records_of(self._ends, numbers, self._block)
@@ -92,7 +92,7 @@ def view_of(source: BlockSource) -> BlockView:
 _NONE = np.empty(0, np.int64)
 
 
-def _cut(found: Found, begin: int, end: int) -> Found:
+def _cut(found: Gathered, begin: int, end: int) -> Gathered:
     if not isinstance(found, dict):
         return found[begin:end]
     return {name: _cut(part, begin, end) if isinstance(part, dict) else part[begin:end] for name, part in found.items()}

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.record import flatten, nest
-from datarax_mp.sources.block import Block, Part, gather
+from datarax_mp.sources.block import Block, Gathered, Part, gather
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
+from datarax_mp.sources.records import InTurn
 from datarax_mp.sources.together import Found, Numbers, checked_numbers, one_number
 
 GetBlock: TypeAlias = Callable[[int], Block]
@@ -127,14 +128,18 @@ class BlockSource(SaysFacts):
         return self.decode(record) if self.decodes else record
 
     def __getitems__(self, numbers: list[int]) -> Found:
-        """Several records in this order: a dict of columns, or a list of records where blocks are lists.
+        """Several records in this order: a dict of columns, or the records where blocks are lists.
+
+        Those that are to be finished are so when their turn comes.
 
         Raises:
             IndexError: there is no such record.
             RecordError: there are nulls among the numbers of one.
         """
         found = records_of(self.block_ends, numbers, self.kept_block)
-        return [self.decode(record) for record in found] if self.decodes else found
+        if isinstance(found, dict) or not self.decodes:
+            return found
+        return InTurn(lambda place: self.decode(found[place]), len(found))
 
     @property
     def decodes(self) -> bool:
@@ -170,7 +175,7 @@ def one_record(ends: NDArray[np.int64], number: int, block: GetBlock) -> Any:
     return nest({path: column[0] for path, column in flatten(found).items()}) if isinstance(found, dict) else found[0]
 
 
-def records_of(ends: NDArray[np.int64], numbers: Sequence[int] | Numbers, block: GetBlock) -> Found:
+def records_of(ends: NDArray[np.int64], numbers: Sequence[int] | Numbers, block: GetBlock) -> Gathered:
     """Records out of their blocks.
 
     Args:

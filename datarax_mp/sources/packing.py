@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datarax_mp.core.record import RecordError
+from datarax_mp.core.record import RecordError, as_array
 from datarax_mp.sources.bins import Method, plan
 from datarax_mp.sources.concat import plain_sources
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
@@ -118,7 +118,9 @@ class PackedSource(SaysFacts):
 
     def _tokens(self, document: int) -> np.ndarray:
         record = self.documents[document]
-        tokens = np.asarray(record if self.tokenize is None else self.tokenize(record))
+        given = record if self.tokenize is None else self.tokenize(record)
+        found = as_array(given, document, ("tokens",))
+        tokens = np.asarray(given) if found is None else found
         if tokens.dtype.kind not in "iu" or tokens.shape != (self._lengths[document],):
             raise RecordError(
                 f"document {document}: expected {self._lengths[document]} tokens as lengths says, found an array of "

@@ -1,7 +1,8 @@
 """Several records of several sources, read in few calls.
 
 Each source is asked once for all records that are wanted of it, by its quickest way; where all of them answer with
-columns that are alike, the answer is columns, too.
+columns that are alike, the answer is columns, too. One that has no way but one by one is asked for a record when its
+turn comes: it may give the same memory every time, and a batch's records may be too large to be there all at once.
 """
 
 from __future__ import annotations
@@ -13,27 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarax_mp.core.distinct import distinct
-from datarax_mp.core.record import Path, flatten, nest
+from datarax_mp.core.record import Path, RecordError, flatten, nest
 from datarax_mp.sources.adapt import Source, quick_way
+from datarax_mp.sources.answers import miscounted, plain_columns
 from datarax_mp.sources.memory_source import MemorySource
+from datarax_mp.sources.records import InTurn, Records
 from datarax_mp.sources.tables import columns_of
 
 Numbers: TypeAlias = NDArray[np.int64]
-Found: TypeAlias = Sequence[Any] | dict[str, Any]  # records, or a column for each field
+Found: TypeAlias = Sequence[Any] | Records | dict[str, Any]  # records, or a column for each field
 Edit: TypeAlias = Callable[[int, Any], Any]  # of a source's place and a record of it, another record
 EditAll: TypeAlias = Callable[[int, dict[str, Any], int], dict[str, Any]]  # ... and columns, and how many records
 
 
 def read_together(source: Source, numbers: Numbers) -> Found:
-    """Records of one source, in one call where it has a way for that."""
+    """Records of one source, in one call where it has a way for that, otherwise when they are asked for.
+
+    Raises:
+        RecordError: the source returned more or fewer than it was asked for, or masked values or nulls.
+    """
     if isinstance(source, MemorySource) and quick_way(source, "take") is not None:
         return source.take(numbers)
-    many = quick_way(source, "__getitems__")
+    wanted, many = numbers.tolist(), quick_way(source, "__getitems__")
     if many is None:
-        return [source[number] for number in numbers.tolist()]
-    found = many(numbers.tolist())
-    table = columns_of(found)
-    return list(found) if table is None else dict(table)
+        return InTurn(lambda place: source[wanted[place]], len(wanted))
+    found, name = many(wanted), type(source).__name__
+    if (table := columns_of(found)) is not None:
+        return nest(plain_columns(table, wanted, name))
+    records = found if isinstance(found, Records) else list(found)
+    if len(records) != len(wanted):
+        raise RecordError(miscounted(name, wanted, str(len(records))))
+    return records
 
 
 def read_of_several(
@@ -67,10 +78,24 @@ def read_of_several(
         ]
         if (columns := _joined(leaves, len(numbers))) is not None:
             return nest(columns)
-    records: list[Any] = [None] * len(numbers)
-    for place, rows, found in parts:
-        for row, record in zip(rows.tolist(), _one_by_one(found, len(rows)), strict=True):
-            records[row] = edit(place, record)
+    return _in_order(parts, len(numbers), edit)
+
+
+def _in_order(parts: Sequence[tuple[int, Numbers, Found]], count: int, edit: Edit) -> Sequence[Any] | Records:
+    """The records of several sources, in the order in which they are wanted."""
+    picked = [(place, rows.tolist(), _picker(found)) for place, rows, found in parts]
+    if any(isinstance(found, Records) for _, _, found in parts):
+        where = {row: (place, pick, at) for place, rows, pick in picked for at, row in enumerate(rows)}
+
+        def record(row: int) -> Any:
+            place, pick, at = where[row]
+            return edit(place, pick(at))
+
+        return InTurn(record, count)
+    records: list[Any] = [None] * count
+    for place, rows, pick in picked:
+        for at, row in enumerate(rows):
+            records[row] = edit(place, pick(at))
     return records
 
 
@@ -103,11 +128,12 @@ def _joined(parts: Sequence[tuple[Numbers, dict[Path, Any]]], count: int) -> dic
     return joined
 
 
-def _one_by_one(found: Found, count: int) -> Sequence[Any]:
+def _picker(found: Found) -> Callable[[int], Any]:
+    """What gives one of the records."""
     if not isinstance(found, dict):
-        return found
+        return found.__getitem__
     leaves = flatten(found)
-    return [nest({path: column[row] for path, column in leaves.items()}) for row in range(count)]
+    return lambda row: nest({path: column[row] for path, column in leaves.items()})
 
 
 def checked_numbers(numbers: Sequence[int] | Numbers, length: int) -> Numbers:

@@ -10,20 +10,34 @@ A window is found by arithmetic; between sequences by the running sum of how man
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datarax_mp.core.foreign import Unreadable, as_plain
+from datarax_mp.core.foreign import Unreadable
 from datarax_mp.core.integers import integer
-from datarax_mp.core.record import RecordError, flatten, nest
+from datarax_mp.core.record import (
+    PLAIN_ARRAYS,
+    VALUE_FIELD,
+    Path,
+    RecordError,
+    as_array,
+    field_name,
+    fields_of,
+    flatten,
+    nest,
+)
 from datarax_mp.order import Choice, in_order_or_shuffled
 from datarax_mp.order.stepping import Stepping
 from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.answers import plain_column
 from datarax_mp.sources.chain import Chain
 from datarax_mp.sources.concat import plain_sources
 from datarax_mp.sources.facts import SaysFacts, SourceFacts
+from datarax_mp.sources.own_copy import own_copy
+from datarax_mp.sources.records import InTurn, Records
 from datarax_mp.sources.tables import is_array
 from datarax_mp.sources.together import checked_numbers, one_number, read_together
 
@@ -50,7 +64,7 @@ class WindowSource(SaysFacts):
     Raises:
         TypeError: a number is no int.
         ValueError: there is not one whole window; lengths do not add up to the rows; ``random_offset`` with lengths.
-        RecordError: ``tokens`` are an array of another library that holds nulls.
+        RecordError: ``tokens`` are a masked array with masked values, or one of another library that holds nulls.
 
     >>> source = WindowSource(np.arange(10), 4, 3)
     >>> [source[n]["tokens"].tolist() for n in range(len(source))]
@@ -73,7 +87,7 @@ class WindowSource(SaysFacts):
         self.field = field
         self.array: Any = None
         self.source: Source | None = None
-        if isinstance(tokens, np.ndarray):
+        if isinstance(tokens, np.ndarray) and not isinstance(tokens, np.ma.MaskedArray):
             self.array = tokens
         elif is_array(tokens):
             self.array = _as_array(tokens, field)
@@ -110,11 +124,12 @@ class WindowSource(SaysFacts):
             return {self.field: self.array[begin : begin + self.length]}
         return self._stacked(begin)
 
-    def __getitems__(self, numbers: list[int]) -> dict[str, Any] | list[Any]:
-        """Several windows: of an array as one array ``(windows, length, ...)``."""
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any] | Records:
+        """Several windows: of an array as one array ``(windows, length, ...)``, others when they are asked for."""
         begins = self._begins(checked_numbers(numbers, len(self)))
         if self.array is None:
-            return [self._stacked(begin) for begin in begins.tolist()]
+            wanted = begins.tolist()
+            return InTurn(lambda place: self._stacked(wanted[place]), len(wanted))
         return {self.field: np.asarray(self.array[begins[:, None] + np.arange(self.length)])}
 
     def facts(self) -> SourceFacts:
@@ -138,15 +153,73 @@ class WindowSource(SaysFacts):
         found = read_together(self.source, np.arange(begin, begin + self.length))
         if isinstance(found, dict):
             return found
-        records = [record if isinstance(record, dict) else {"value": record} for record in found]
-        leaves = [flatten(record) for record in records]
+        stacks: dict[Path, _Stack] = {}
+        for row, record in enumerate(found):
+            leaves = _leaves(record, begin + row)
+            if not row:
+                stacks = {path: _Stack(leaf, self.length) for path, leaf in leaves.items()}
+            if leaves.keys() != stacks.keys():
+                raise self._unlike(begin, f"record {begin + row} has the fields {_names(leaves)}, not {_names(stacks)}")
+            for path, leaf in leaves.items():
+                stacks[path].put(row, leaf)
         try:
-            return nest({path: np.stack([leaf[path] for leaf in leaves]) for path in leaves[0]})
-        except (KeyError, ValueError) as error:
-            raise RecordError(
-                f"records {begin} to {begin + self.length - 1} cannot be put together in a window ({error}): all "
-                "records must have the same fields of the same shapes"
-            ) from error
+            return nest({path: stack.whole() for path, stack in stacks.items()})
+        except ValueError as error:
+            raise self._unlike(begin, error) from error
+
+    def _unlike(self, begin: int, why: object) -> RecordError:
+        return RecordError(
+            f"records {begin} to {begin + self.length - 1} cannot be put together in a window ({why}): all records "
+            "must have the same fields of the same shapes"
+        )
+
+
+class _Stack:
+    """The values of a field in a window's records, copied as they come: the next one may be in the same memory.
+
+    Args:
+        first: the first one.
+        length: how many there are to be.
+    """
+
+    def __init__(self, first: Any, length: int) -> None:
+        self._even: np.ndarray | None = None
+        self._values: list[Any] = []  # of those that are not all alike
+        if type(first) in PLAIN_ARRAYS:
+            self._shape, self._dtype = first.shape, first.dtype
+            self._even = np.empty((length, *self._shape), self._dtype)
+
+    def put(self, row: int, value: Any) -> None:
+        """One of them, in their order."""
+        even = self._even
+        if even is not None:
+            if type(value) in PLAIN_ARRAYS and value.shape == self._shape and value.dtype == self._dtype:
+                even[row] = value
+                return
+            self._values, self._even = list(even[:row]), None
+        self._values.append(own_copy(value))
+
+    def whole(self) -> np.ndarray:
+        """All of them.
+
+        Raises:
+            ValueError: they are not of one shape.
+        """
+        return np.stack(self._values) if self._even is None else self._even
+
+
+def _leaves(record: Any, number: int) -> dict[Path, Any]:
+    """What a record holds, its numbers as arrays; what is text stays so."""
+    fields = record if type(record) is dict else fields_of(record)
+    leaves: dict[Path, Any] = {VALUE_FIELD: record} if fields is None else flatten(fields)
+    for path, value in leaves.items():
+        if type(value) not in PLAIN_ARRAYS and (array := as_array(value, number, path)) is not None:
+            leaves[path] = array
+    return leaves
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return list(map(field_name, paths))
 
 
 class _Sequences:
@@ -167,7 +240,7 @@ class _Sequences:
 
 def _as_array(tokens: Any, field: str) -> np.ndarray:
     try:
-        return np.asarray(as_plain(tokens))
+        return np.asarray(plain_column(tokens))
     except Unreadable as error:
         raise RecordError(error.about(f"WindowSource, field '{field}'")) from error.__cause__
 

@@ -16,8 +16,9 @@ import pytest
 from datarax_mp import Pipeline, RecordError
 from datarax_mp.ring import Segment
 from datarax_mp.sources import block as one_block
-from datarax_mp.sources.block import Block, Records
+from datarax_mp.sources.block import Block
 from datarax_mp.sources.blocks import BlockCache, BlockSource
+from datarax_mp.sources.records import Records
 from datarax_mp.testing import assert_same_stream, check_source
 
 SIZES = (4, 0, 7, 1, 5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import array as arrays
+import mmap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,3 +76,44 @@ def test_data_that_has_not_changed_stays_where_it_is_and_its_original_may_go() -
     source.place()
     assert source.columns[0].home is home  # type: ignore[union-attr]
     assert float(source[3]["x"]) == 3.0
+
+
+def lenders() -> dict[str, tuple[Any, Callable[[], Any]]]:
+    """Objects of 12 float64 that others than NumPy have, and what a source is given of each."""
+    numbers = arrays.array("d", range(12))
+    mapped = mmap.mmap(-1, 8 * 12)
+    np.frombuffer(mapped)[:] = np.arange(12)
+    array = np.arange(12.0)
+    return {
+        "array.array": (numbers, lambda: numbers),
+        "its buffer": (numbers, lambda: np.frombuffer(numbers)),
+        "mmap": (mapped, lambda: np.frombuffer(mapped)),
+        "buffer of an mmap": (mapped, lambda: np.ndarray((12,), np.float64, memoryview(mapped))),
+        "array by a memoryview": (array, lambda: np.asarray(memoryview(array))),
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", lenders())
+def test_what_is_written_to_memory_that_something_else_lends_holds_too(kind: str, workers: int) -> None:
+    owner, give = lenders()[kind]
+    source = MemorySource(MemorySourceConfig(), {"x": give()})
+    with Pipeline(source=source, batch_size=5, num_workers=workers, output="numpy") as pipeline:
+        for value in (0.0, 99.0, 99.0, -1.0):
+            np.frombuffer(owner)[0] = value
+            assert column(pipeline) == [value, *range(1, 12)]
+
+
+def test_memory_that_is_not_what_it_was_any_more_is_let_be() -> None:
+    numbers, mapped = arrays.array("d", range(12)), mmap.mmap(-1, 8 * 12)
+    source = MemorySource(MemorySourceConfig(), {"x": numbers, "y": np.frombuffer(mapped)})
+    source.place()
+    del numbers[6:]
+    numbers[0] = 99
+    mapped.close()
+    source.place()
+    assert [float(source[number]["x"]) for number in range(12)] == list(range(12))
+    assert float(source[0]["y"]) == 0
+    numbers.extend(range(20))  # nothing keeps its memory where it is
+    source.place()
+    assert float(source[0]["x"]) == 99

@@ -205,3 +205,11 @@ def test_a_source_that_chooses_or_serves_a_part_is_refused_because_that_would_be
     part = MemorySource(MemorySourceConfig(shard_id=0, num_workers=2), [[1], [2]])
     with pytest.raises(ValueError, match="source 0 of PackedSource serves part 0 of 2"):
         PackedSource(part, 2, lengths=[1, 1])
+
+
+def test_masked_tokens_are_an_error() -> None:
+    source = PackedSource([np.ma.array([1, 2, 3], mask=[False, True, False])], 3, lengths=[3])
+    with pytest.raises(
+        RecordError, match="record 0, field 'tokens': expected numbers, found a masked array with 1 masked"
+    ):
+        source[0]

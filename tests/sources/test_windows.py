@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -133,3 +134,37 @@ def test_nulls_in_an_array_of_another_library_are_an_error_and_no_floats() -> No
         WindowSource(pa.array([1, None, 3]), 3, field="ids")
     with pytest.raises(RecordError, match="1 nulls in a numeric column of pandas"):
         WindowSource(pd.Series([1, None], dtype="Int64"), 2)
+
+
+class Pair(NamedTuple):
+    at: int
+    text: str
+
+
+@dataclass
+class Sample:
+    at: int
+    image: np.ndarray
+
+
+def test_named_tuples_and_dataclasses_are_put_together_field_by_field() -> None:
+    pairs = WindowSource([Pair(n, "text") for n in range(4)], 2)
+    assert pairs[1]["at"].tolist() == [2, 3]
+    samples = WindowSource([Sample(n, np.full(2, n)) for n in range(4)], 2)
+    with Pipeline(source=samples, batch_size=2, output="numpy", num_workers=1) as pipeline:
+        [batch] = pipeline
+    assert sorted(batch) == ["at", "image"]
+    assert batch["image"].tolist() == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
+
+
+@pytest.mark.parametrize("other", [{"x": 2, "y": 1}, {"y": 1}, {}])
+def test_a_record_of_other_fields_is_an_error_and_nothing_is_left_out(other: dict[str, int]) -> None:
+    with pytest.raises(RecordError) as raised:
+        WindowSource([{"x": 1}, other], 2)[0]
+    assert f"record 1 has the fields {list(other)}, not ['x']" in str(raised.value)
+
+
+def test_numbers_of_several_dtypes_come_together_in_the_one_that_holds_them() -> None:
+    window = WindowSource([{"x": 1, "y": "a"}, {"x": 2.5, "y": "bc"}, {"x": np.float32(3), "y": "d"}], 3)[0]
+    assert window["x"].tolist() == [1, 2.5, 3]
+    assert window["y"].tolist() == ["a", "bc", "d"]
