@@ -33,9 +33,10 @@ class MemorySource(SaysFacts):
     memory when the first pipeline with workers needs it, and is served from there from then on. Columns that are
     ``np.memmap`` stay in their file. A record's arrays are read-only views, so that a stage cannot change the data of
     others; copy before writing. Records that are Python objects, in a list, are copied each time they are read, so that
-    a stage may change what it is given. What is written to an array that was given here holds from the next epoch on,
-    for any number of workers; finding out takes some 50 ms a GB, for as long as the array exists and is writeable. A
-    list and its records are taken over: do not change them afterwards.
+    a stage may change what it is given. What is written to an array that was given here (or an ``array.array``, a
+    ``mmap``) holds from the next epoch on, for any number of workers; finding out takes some 50 ms a GB, for as long as
+    the array exists and is writeable. What is written to a tensor or a ``bytearray`` holds only as long as the data has
+    not been placed. A list and its records are taken over: do not change them afterwards.
 
     Args:
         config: how to serve the records.
