@@ -88,6 +88,8 @@ class FieldSpec:
         return array
 
     def _admits(self, shape: tuple[int, ...]) -> bool:
+        if self.ragged and shape == (0,):
+            return True  # an empty list does not say of what shape its items would be
         if len(shape) != len(self.shape):
             return False
         if self.ragged:

@@ -141,7 +141,8 @@ def _typed(recipe: Recipe, read: Read, untyped: set[Path], first: int) -> Arrays
     path, (named,) = min(untyped - found.keys()), recipe.order.named(np.array([first]))
     raise RecordError(
         f"record {named}, field '{field_name(path)}': expected what says of what dtype its numbers are, found an empty "
-        f"list, as in all of the first {len(numbers)} records. Give an empty array instead: np.empty(0, np.int32)"
+        f"list, as in all of the first {len(numbers)} records. Give an empty array instead: np.empty(0, np.int32), "
+        "or np.empty((0, 4), np.float32) where items have four numbers each"
     )
 
 
