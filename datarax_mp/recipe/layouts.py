@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from datarax_mp.core.notes import add_note
-from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, fields_of, flatten, split_record
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, fields_of, leaves_of, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
 from datarax_mp.recipe.items import reader_of
@@ -116,7 +116,7 @@ def _read_by(recipe: Recipe, source: Source | None) -> Read:
 
 def _untyped(record: Any, padded: Collection[Path]) -> set[Path]:
     """The fields to be padded that are empty lists here, so that nothing says of what dtype their numbers are."""
-    leaves = flatten(fields_of(record) or {})
+    leaves = leaves_of(fields_of(record) or {})
     return {path for path in padded if isinstance(value := leaves.get(path), (list, tuple)) and not value}
 
 

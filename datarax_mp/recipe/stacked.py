@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, leaves_of, nest
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim
 from datarax_mp.recipe.filling import Fill, Filled, Named
@@ -119,7 +119,7 @@ def _divided(
 ) -> tuple[Arrays, Infos]:
     arrays: Arrays = {}
     infos: Infos = {}
-    for path, value in flatten(result).items():
+    for path, value in leaves_of(result, no_arrays).items():
         array = None
         if path not in no_arrays and value is not before.get(path):  # what came as info and was left alone stays that
             array = as_array(value, numbers[0], path)
