@@ -24,6 +24,7 @@ from datarax_mp.core.foreign import Unreadable, as_plain
 _NUMBERS = (int, float, complex, np.number, np.bool_)
 _OF_PYTHON = frozenset({bool, int, float, complex})
 _LISTS = frozenset({list, tuple})
+_FIXED = frozenset({str, bytes, int, float, complex, bool, type(None)})  # nothing in these changes
 _BYTES_FORMATS = ("B", "b", "c")
 
 
@@ -67,8 +68,18 @@ def is_bytes(value: Any) -> bool:
 
 
 def as_info(value: Any) -> Any:
-    """A value that is no array, as it travels: a view of bytes cannot, so it becomes bytes."""
-    return bytes(value) if isinstance(value, memoryview) else value
+    """A value that is no array, as it waits for its batch and travels with it.
+
+    Memory that a source may use for its next record is copied; a view of bytes, which cannot travel, becomes bytes.
+    """
+    kind = type(value)
+    if kind in _FIXED:
+        return value
+    if kind in _LISTS:
+        return kind([part if type(part) in _FIXED else as_info(part) for part in value])
+    if isinstance(value, memoryview):
+        return bytes(value)
+    return value.copy() if isinstance(value, (bytearray, np.ndarray)) else value
 
 
 def is_extension(dtype: np.dtype) -> bool:
