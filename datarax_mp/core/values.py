@@ -22,6 +22,8 @@ from datarax_mp.core.foreign import Unreadable, as_plain
 
 # What a list of these becomes, NumPy says alone.
 _NUMBERS = (int, float, complex, np.number, np.bool_)
+_INTEGERS = (int, np.integer, np.bool_)
+_INT64 = 1 << 63
 _OF_PYTHON = frozenset({bool, int, float, complex})
 _LISTS = frozenset({list, tuple})
 _FIXED = frozenset({str, bytes, int, float, complex, bool, type(None)})  # nothing in these changes
@@ -164,14 +166,22 @@ def _of_numbers(items: Sequence[Any], leaves: Iterable[Any], kinds: set[type]) -
         return None
     if kinds == {float} or array.dtype.kind not in "fO":
         return array
-    if array.dtype.hasobject or (np.abs(array) >= 2.0**63).any():
-        widest = max((int(leaf) for leaf in leaves if isinstance(leaf, (int, np.integer))), key=abs, default=0)
-        if abs(widest) >= 1 << 63:
+    whole = bool(kinds) and all(issubclass(kind, _INTEGERS) for kind in kinds)
+    if whole or array.dtype.hasobject or (np.abs(array) >= 2.0**63).any():
+        integers = [int(leaf) for leaf in leaves if isinstance(leaf, _INTEGERS)]
+        _check_int64("a list", integers)
+        if whole:  # of NumPy's uint64 and others, which it takes for float64
+            return np.array(integers, np.int64).reshape(array.shape)
+    return array
+
+
+def _check_int64(what: str, integers: Iterable[int]) -> None:
+    for value in integers:
+        if not -_INT64 <= value < _INT64:
             raise Unreadable(
-                f"a list with {widest}, which no integer type of 64 bits holds beside the others",
+                f"{what} with {value}, which no integer type of 64 bits holds beside the others",
                 "Give it as a NumPy array of the dtype that is meant",
             )
-    return array
 
 
 def _check_nulls(leaves: Iterable[Any], *, nested: bool) -> None:
@@ -195,4 +205,8 @@ def _stacked(items: Sequence[Any]) -> np.ndarray | None:
         if part is None or (parts and part.shape != parts[0].shape):
             return None
         parts.append(part)
-    return np.stack(parts)
+    stacked = np.stack(parts)
+    if stacked.dtype.kind == "f" and all(part.dtype.kind in "iub" for part in parts):  # as above
+        _check_int64("a list of arrays", (int(part.max(initial=0)) for part in parts if part.dtype.kind == "u"))
+        return np.stack([part.astype(np.int64) for part in parts])
+    return stacked

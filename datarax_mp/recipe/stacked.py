@@ -69,6 +69,9 @@ class StackedStages:
         for spec in layout.fields:
             target = targets[spec.path]
             row = spec.check(batch[spec.path][0, ...], named[0])  # the rows of one array are all alike
+            if spec.rounded(batch[spec.path]) is not None:  # it shows which record it is
+                for array, number in zip(batch[spec.path], named, strict=True):
+                    spec.check(array, number)
             written[spec.path] = target = target if row.shape == spec.shape else shrunk(target, row.shape)
             np.copyto(target[:rows], batch[spec.path], casting="safe")
         return Filled(written, infos or None, skips)
