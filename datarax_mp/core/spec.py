@@ -97,15 +97,13 @@ class FieldSpec:
 
     def rounded(self, array: np.ndarray) -> int | None:
         """An integer that would lose digits in this field, whose first record has floats; None if there is none."""
-        if (
-            array.dtype.kind not in "iu"
-            or array.itemsize < 8
-            or self.source_dtype.name not in ("float64", "complex128")
-        ):
-            return None  # floats hold all of the integers that convert to them safely
-        if array.ndim:
-            array = array[(array > _EXACT) | (array < -_EXACT)]
-        return next((value for value in array.reshape(-1).tolist() if int(float(value)) != value), None)
+        if self.source_dtype.char not in "dD" or array.itemsize < 8 or array.dtype.kind not in "iu":
+            return None  # floats hold all of the integers that convert to them safely, but for those of 64 bits
+        if not array.ndim:
+            value = int(array)
+            return None if -_EXACT <= value <= _EXACT or int(float(value)) == value else value
+        large = array[(array > _EXACT) | (array < -_EXACT)].tolist()
+        return next((value for value in large if int(float(value)) != value), None)
 
     def _admits(self, shape: tuple[int, ...]) -> bool:
         if self.ragged and shape == (0,):
