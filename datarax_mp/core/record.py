@@ -1,8 +1,8 @@
 """What a record is: names, arrays of numbers, and whatever else travels beside them.
 
-A record is a (nested) mapping, an object with named fields, or one bare array or scalar, which is then the field
-``"value"``. Its values divide into *arrays* (anything that reads as numbers, see ``values``) and *info* (text, bytes,
-other objects); info travels beside the arrays and ends up in ``batch.info`` and ``Metadata.source_info``.
+A record is a mapping, an object with named fields, both nested or not, or one bare array or scalar, which is then the
+field ``"value"``. Its values divide into *arrays* (anything that reads as numbers, see ``values``) and *info* (text,
+bytes, other objects); info travels beside the arrays and ends up in ``batch.info`` and ``Metadata.source_info``.
 
 Which of the two a field is, the first record says for all.
 
@@ -28,6 +28,9 @@ VALUE_FIELD: Path = ("value",)
 
 # NumPy's own arrays and scalars, and nothing derived from them that may hide values, as a masked array does.
 PLAIN_ARRAYS = frozenset({np.ndarray, np.memmap, *np.sctypeDict.values()})
+
+# Values of these kinds have no fields.
+_PLAIN = PLAIN_ARRAYS | {bool, int, float, complex, str, bytes, bytearray, type(None), list, tuple}
 
 
 class RecordError(ValueError):
@@ -98,6 +101,43 @@ def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> dict[Path, Any]:
     return leaves
 
 
+def leaves_of(fields: Mapping[Any, Any], whole: Collection[Path] = (), prefix: Path = ()) -> dict[Path, Any]:
+    """What a record holds, by path: mappings and objects with named fields in it are taken apart as it is itself.
+
+    Args:
+        fields: the record's fields.
+        whole: those that are left as they are.
+        prefix: where in the record they are.
+
+    Raises:
+        RecordError: a name is not a string.
+
+    >>> from typing import NamedTuple
+    >>> Size = NamedTuple("Size", [("width", int), ("height", int)])
+    >>> leaves_of({"size": Size(4, 3)})
+    {('size', 'width'): 4, ('size', 'height'): 3}
+    """
+    leaves: dict[Path, Any] = {}
+    for name, value in fields.items():
+        if not isinstance(name, str):
+            raise RecordError(f"field names must be strings, found {name!r} of type {type(name).__name__}")
+        path = (*prefix, name)
+        if type(value) in _PLAIN or (parts := _parts_of(value)) is None or path in whole:
+            leaves[path] = value
+        else:
+            leaves.update(leaves_of(parts, whole, path))
+    return leaves
+
+
+def _parts_of(value: Any) -> Mapping[Any, Any] | None:
+    """The fields of a value within a record, or None if it has none, or if it is an array itself, as a Series is."""
+    if isinstance(value, Mapping):
+        return value
+    if hasattr(type(value), "__array__") or hasattr(type(value), "__array_interface__"):
+        return None
+    return fields_of(value) or None
+
+
 def split_record(record: Any, number: int, info: Collection[Path] = ()) -> tuple[Arrays, dict[Path, Any]]:
     """Divide one record into its arrays and its info.
 
@@ -116,9 +156,13 @@ def split_record(record: Any, number: int, info: Collection[Path] = ()) -> tuple
     if named is None:
         return _bare(record, number, info)
     try:
-        leaves = flatten(named)
+        leaves = leaves_of(named, info)
     except RecordError as error:
         raise RecordError(f"record {number}: {error}") from None
+    except RecursionError:
+        raise RecordError(
+            f"record {number}: its objects refer to each other in a circle. Return a dict of what is wanted of them"
+        ) from None
     arrays: Arrays = {}
     others: dict[Path, Any] = {}
     for path, value in leaves.items():

@@ -20,6 +20,7 @@ from datarax_mp.core.values import is_extension, is_null
 
 ALIGNMENT = 64  # XLA aliases host memory only from this alignment on; it is a cache line as well
 
+_EXACT = 1 << 53  # up to here, every integer is a float64
 _NARROWED = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
 
 
@@ -74,7 +75,8 @@ class FieldSpec:
         """Return the array if it may become a row of this field.
 
         Raises:
-            RecordError: its shape differs, or its dtype does not convert safely.
+            RecordError: its shape differs, its dtype does not convert safely, or an integer would lose digits as a
+                float.
         """
         if array.shape != self.shape and not self._admits(array.shape):
             raise RecordError(f"record {number}, field '{field_name(self.path)}': {self._misshapen(array.shape)}")
@@ -85,9 +87,27 @@ class FieldSpec:
                 f"record {number}, field '{field_name(self.path)}': expected dtype {self.source_dtype} as in the "
                 f"first record, found {array.dtype}. Convert it in the source or in a stage"
             )
+        if (value := self.rounded(array)) is not None:
+            raise RecordError(
+                f"record {number}, field '{field_name(self.path)}': expected a value that {self.source_dtype} holds, "
+                f"the dtype of the first record, found {value} ({array.dtype}). Convert the field in the source or in "
+                "a stage: to one integer type in all records, or to floats if digits do not matter"
+            )
         return array
 
+    def rounded(self, array: np.ndarray) -> int | None:
+        """An integer that would lose digits in this field, whose first record has floats; None if there is none."""
+        if self.source_dtype.char not in "dD" or array.itemsize < 8 or array.dtype.kind not in "iu":
+            return None  # floats hold all of the integers that convert to them safely, but for those of 64 bits
+        if not array.ndim:
+            value = int(array)
+            return None if -_EXACT <= value <= _EXACT or int(float(value)) == value else value
+        large = array[(array > _EXACT) | (array < -_EXACT)].tolist()
+        return next((value for value in large if int(float(value)) != value), None)
+
     def _admits(self, shape: tuple[int, ...]) -> bool:
+        if self.ragged and shape == (0,):
+            return True  # an empty list does not say of what shape its items would be
         if len(shape) != len(self.shape):
             return False
         if self.ragged:

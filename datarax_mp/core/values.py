@@ -22,8 +22,11 @@ from datarax_mp.core.foreign import Unreadable, as_plain
 
 # What a list of these becomes, NumPy says alone.
 _NUMBERS = (int, float, complex, np.number, np.bool_)
+_INTEGERS = (int, np.integer, np.bool_)
+_INT64 = 1 << 63
 _OF_PYTHON = frozenset({bool, int, float, complex})
 _LISTS = frozenset({list, tuple})
+_FIXED = frozenset({str, bytes, int, float, complex, bool, type(None)})  # nothing in these changes
 _BYTES_FORMATS = ("B", "b", "c")
 
 
@@ -67,8 +70,18 @@ def is_bytes(value: Any) -> bool:
 
 
 def as_info(value: Any) -> Any:
-    """A value that is no array, as it travels: a view of bytes cannot, so it becomes bytes."""
-    return bytes(value) if isinstance(value, memoryview) else value
+    """A value that is no array, as it waits for its batch and travels with it.
+
+    Memory that a source may use for its next record is copied; a view of bytes, which cannot travel, becomes bytes.
+    """
+    kind = type(value)
+    if kind in _FIXED:
+        return value
+    if kind in _LISTS:
+        return kind([part if type(part) in _FIXED else as_info(part) for part in value])
+    if isinstance(value, memoryview):
+        return bytes(value)
+    return value.copy() if isinstance(value, (bytearray, np.ndarray)) else value
 
 
 def is_extension(dtype: np.dtype) -> bool:
@@ -153,14 +166,22 @@ def _of_numbers(items: Sequence[Any], leaves: Iterable[Any], kinds: set[type]) -
         return None
     if kinds == {float} or array.dtype.kind not in "fO":
         return array
-    if array.dtype.hasobject or (np.abs(array) >= 2.0**63).any():
-        widest = max((int(leaf) for leaf in leaves if isinstance(leaf, (int, np.integer))), key=abs, default=0)
-        if abs(widest) >= 1 << 63:
+    whole = bool(kinds) and all(issubclass(kind, _INTEGERS) for kind in kinds)
+    if whole or array.dtype.hasobject or (np.abs(array) >= 2.0**63).any():
+        integers = [int(leaf) for leaf in leaves if isinstance(leaf, _INTEGERS)]
+        _check_int64("a list", integers)
+        if whole:  # of NumPy's uint64 and others, which it takes for float64
+            return np.array(integers, np.int64).reshape(array.shape)
+    return array
+
+
+def _check_int64(what: str, integers: Iterable[int]) -> None:
+    for value in integers:
+        if not -_INT64 <= value < _INT64:
             raise Unreadable(
-                f"a list with {widest}, which no integer type of 64 bits holds beside the others",
+                f"{what} with {value}, which no integer type of 64 bits holds beside the others",
                 "Give it as a NumPy array of the dtype that is meant",
             )
-    return array
 
 
 def _check_nulls(leaves: Iterable[Any], *, nested: bool) -> None:
@@ -184,4 +205,8 @@ def _stacked(items: Sequence[Any]) -> np.ndarray | None:
         if part is None or (parts and part.shape != parts[0].shape):
             return None
         parts.append(part)
-    return np.stack(parts)
+    stacked = np.stack(parts)
+    if stacked.dtype.kind == "f" and all(part.dtype.kind in "iub" for part in parts):  # as above
+        _check_int64("a list of arrays", (int(part.max(initial=0)) for part in parts if part.dtype.kind == "u"))
+        return np.stack([part.astype(np.int64) for part in parts])
+    return stacked

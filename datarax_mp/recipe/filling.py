@@ -13,6 +13,7 @@ Each is called with arrays to write to and returns those that it wrote, which ma
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -41,6 +42,20 @@ class Filled(NamedTuple):
     def left(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the numbers that were not skipped, one per row."""
         return np.delete(numbers, list(self.skips)) if self.skips else numbers
+
+    def only(self, kept: NDArray[np.bool_], skips: dict[int, Skip]) -> Filled:
+        """The same without some of the rows, whose arrays are closed up in place.
+
+        Args:
+            kept: bool ``(rows,)``, which of the rows that are there stay.
+            skips: what is skipped in their stead, by its place among the numbers.
+        """
+        for rows in self.arrays.values():
+            rows[: kept.sum()] = rows[: len(kept)][kept]
+        if self.infos is None:
+            return self._replace(skips=self.skips | skips)
+        infos = {path: list(compress(values, kept.tolist())) for path, values in self.infos.items()}
+        return Filled(self.arrays, infos, self.skips | skips)
 
 
 class Fill(Protocol):

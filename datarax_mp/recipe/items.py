@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +18,7 @@ from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
 from datarax_mp.recipe.recorder import here
 from datarax_mp.sources.adapt import Source
+from datarax_mp.sources.own_copy import own_copy
 
 
 def expand(stages: Sequence[Any], records: list[Any], at: Callable[[int], object] = lambda place: None) -> list[Any]:
@@ -59,13 +60,18 @@ class ItemReader(Reader):
         self._many = self._into = None  # a batch's records are read when their turn comes
         self._records = records
         self._first, self._stages = first, recipe.until_items[first:]
-        self._wanted: Counter[int] = Counter()  # for how many more items of the batch each record is wanted
+        self._wanted: defaultdict[int, list[int]] = defaultdict(list)  # the items that are to come, by record
         self._items: dict[int, list[Any]] = {}  # of the records that are wanted again
+        self._copied: set[int] = set()  # those among them that lie in no buffer of the source's or a stage's
 
     def expect(self, numbers: list[int]) -> None:
         """See ``Reader``."""
         self._items.clear()
-        self._wanted = Counter(number.record for number in numbers if isinstance(number, ItemNumber))
+        self._copied.clear()
+        self._wanted.clear()
+        for number in numbers:
+            if isinstance(number, ItemNumber):
+                self._wanted[number.record].append(number.place)
 
     def one(self, number: int) -> Any:
         """See ``Reader``.
@@ -77,9 +83,12 @@ class ItemReader(Reader):
         record = number.record
         items = self._items.pop(record, None)
         if items is None:
+            self._copy_kept()
             items = self._expanded(number)
-        self._wanted[record] -= 1
-        if self._wanted[record] > 0:
+        wanted = self._wanted[record]
+        if number.place in wanted:
+            wanted.remove(number.place)
+        if wanted:
             self._items[record] = items
         if number.place >= len(items):
             raise RecordError(
@@ -87,6 +96,15 @@ class ItemReader(Reader):
                 f"{len(items)}. The stages up to the last FlatMap or Filter must give the same ones every time"
             )
         return read_only(items[number.place])
+
+    def _copy_kept(self) -> None:
+        """Before another record is read, which may come to lie where the items lie that are wanted again."""
+        for record in self._items.keys() - self._copied:
+            wanted = set(self._wanted[record])
+            self._items[record] = [
+                own_copy(item) if place in wanted else None for place, item in enumerate(self._items[record])
+            ]
+            self._copied.add(record)
 
     def _expanded(self, number: ItemNumber) -> list[Any]:
         found = [super().one(number.record)] if self._records is None else self._records.one(number.record)

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from datarax_mp.core.notes import add_note
-from datarax_mp.core.record import Arrays, Path, RecordError, field_name, fields_of, flatten, split_record
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, field_name, fields_of, leaves_of, split_record
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import is_stray
 from datarax_mp.recipe.items import reader_of
 from datarax_mp.recipe.lane_view import LanesEnded
+from datarax_mp.recipe.packing import unpicklable
 from datarax_mp.recipe.padding import Padding
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
@@ -90,8 +91,15 @@ def _layouts_of(recipe: Recipe, source: Source | None, number: int) -> Layouts:
         )
         varying = False
     if not later:
+        _check_info({path: [value] for path, value in info.items()}, number)
         return Layouts(collated, collated)
     return Layouts(collated, _delivered(recipe, later, arrays, info, number, varying=varying))
+
+
+def _check_info(infos: Infos, number: int) -> None:
+    """Make sure that the first record's info pickles: it would be no accident if it did not."""
+    for error in unpicklable(infos, [number]).values():
+        raise error
 
 
 def _read_by(recipe: Recipe, source: Source | None) -> Read:
@@ -108,7 +116,7 @@ def _read_by(recipe: Recipe, source: Source | None) -> Read:
 
 def _untyped(record: Any, padded: Collection[Path]) -> set[Path]:
     """The fields to be padded that are empty lists here, so that nothing says of what dtype their numbers are."""
-    leaves = flatten(fields_of(record) or {})
+    leaves = leaves_of(fields_of(record) or {})
     return {path for path in padded if isinstance(value := leaves.get(path), (list, tuple)) and not value}
 
 
@@ -141,7 +149,8 @@ def _typed(recipe: Recipe, read: Read, untyped: set[Path], first: int) -> Arrays
     path, (named,) = min(untyped - found.keys()), recipe.order.named(np.array([first]))
     raise RecordError(
         f"record {named}, field '{field_name(path)}': expected what says of what dtype its numbers are, found an empty "
-        f"list, as in all of the first {len(numbers)} records. Give an empty array instead: np.empty(0, np.int32)"
+        f"list, as in all of the first {len(numbers)} records. Give an empty array instead: np.empty(0, np.int32), "
+        "or np.empty((0, 4), np.float32) where items have four numbers each"
     )
 
 
@@ -163,6 +172,7 @@ def _delivered(
         [number],
         BatchDraw(recipe.order.seed, 0, np.array([number])),
     )
+    _check_info(infos, number)
     return Layout.of_parts(
         {path: rows[0, ...] for path, rows in stacked.items()},
         infos,

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.pickling import dumps
 from datarax_mp.core.record import Arrays, Infos
 from datarax_mp.core.spec import Layout
 from datarax_mp.recipe.collating import CollateRecords, FetchColumns
@@ -17,6 +16,7 @@ from datarax_mp.recipe.gathering import GatherColumns, ReadInto
 from datarax_mp.recipe.items import reader_of
 from datarax_mp.recipe.layouts import Layouts
 from datarax_mp.recipe.narrowing import Narrowed, narrowed
+from datarax_mp.recipe.packing import Packer
 from datarax_mp.recipe.padding import Padding, smaller
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.record_stages import RecordStages
@@ -54,6 +54,7 @@ class Maker:
     Args:
         fill: how rows come about.
         layout: what a batch holds.
+        packer: pickles what is no array.
         pad: whether the rows that a short batch lacks are filled with zeros.
         varies: whether arrays may be smaller than the layout says.
         only_copies: whether all there is to do is to copy rows of arrays.
@@ -64,9 +65,18 @@ class Maker:
     """
 
     def __init__(
-        self, fill: Fill, layout: Layout, *, pad: bool, varies: bool, only_copies: bool, digest: Digest | None = None
+        self,
+        fill: Fill,
+        layout: Layout,
+        packer: Packer,
+        *,
+        pad: bool,
+        varies: bool,
+        only_copies: bool,
+        digest: Digest | None = None,
     ) -> None:
-        self._fill, self._layout, self._pad, self._varies, self._digest = fill, layout, pad, varies, digest
+        self._fill, self._layout, self._packer = fill, layout, packer
+        self._pad, self._varies, self._digest = pad, varies, digest
         self._paths = [spec.path for spec in layout.fields]
         self._memory: Any = None
         self._blocks: dict[int, Arrays] = {}  # the arrays of whole batches in that memory, by where they begin
@@ -90,7 +100,8 @@ class Maker:
         if not len(numbers):  # nothing was left for this shard
             self._fill_up(memory, start, 0, width, None)
             return _NOTHING if self._digest is None else Made(None, (), None, self._digest([], None, numbers))
-        arrays, infos, skips = filled = self._fill(epoch, numbers, targets)
+        filled, info = self._packer.pack(self._fill(epoch, numbers, targets), numbers)
+        arrays, infos, skips = filled
         shapes = smaller(layout, arrays) if self._varies else None
         rows = len(numbers) - len(skips)
         if rows < width:
@@ -100,7 +111,6 @@ class Maker:
             digest = self._digest(layout.rows(memory, start, rows, shapes), infos, filled.left(numbers))
         if infos is None and shapes is None and digest is None and not skips:
             return _NOTHING
-        info = None if infos is None else dumps(infos)
         return Made(info, tuple(skips[place] for place in sorted(skips)), shapes, digest)
 
     def _targets(self, memory: Any, start: int, rows: int) -> Arrays:
@@ -157,6 +167,7 @@ def compile(recipe: Recipe, layouts: Layouts, source: Source | None = None) -> M
     return Maker(
         fill,
         delivered,
+        Packer(named, skip=recipe.skip),
         pad=recipe.pad,
         varies=padding is not None,
         only_copies=gathers and not recipe.stages and not recipe.user_code,

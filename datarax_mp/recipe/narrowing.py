@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import compress
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,10 +48,8 @@ class Narrowed:
             kept = spec.convert(found[:rows], target[:rows])
             fits = kept if fits is None else fits & kept
         assert fits is not None
-        if fits.all():
-            return Filled(delivered, filled.infos, filled.skips)
-        skips = filled.skips | self._misfits(fits, filled, numbers)
-        return Filled(_closed_up(delivered, fits), _kept(filled, fits), skips)
+        converted = Filled(delivered, filled.infos, filled.skips)
+        return converted if fits.all() else converted.only(fits, self._misfits(fits, filled, numbers))
 
     def _misfits(self, fits: NDArray[np.bool_], filled: Filled, numbers: NDArray[np.int64]) -> dict[int, Skip]:
         """The records whose values do not fit, by place.
@@ -79,15 +75,3 @@ class Narrowed:
             if not spec.convert(value, np.empty(value.shape, spec.dtype)).all():
                 return spec.misfit(value[0], number)
         raise AssertionError("every value fits")
-
-
-def _closed_up(arrays: Arrays, fits: NDArray[np.bool_]) -> Arrays:
-    for rows in arrays.values():
-        rows[: fits.sum()] = rows[: len(fits)][fits]
-    return arrays
-
-
-def _kept(filled: Filled, fits: NDArray[np.bool_]) -> dict | None:
-    if filled.infos is None:
-        return None
-    return {path: list(compress(values, fits.tolist())) for path, values in filled.infos.items()}

@@ -171,8 +171,8 @@ class RowWriter:
             spec.check(array, number)
             if array.shape == spec.shape:
                 target[row] = array
-            else:
-                target[row, : len(array)] = array  # what a row lacks is filled when all are there
+            elif array.size:  # what is empty may lack an axis; and what a row lacks is filled when all are there
+                target[row, : len(array)] = array
         for path, values in self._infos.items():
             values.append(info[path])
 

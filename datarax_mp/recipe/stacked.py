@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, flatten, nest
+from datarax_mp.core.record import Arrays, Infos, Path, RecordError, as_array, field_name, leaves_of, nest
 from datarax_mp.core.spec import Layout
 from datarax_mp.core.strays import claim
 from datarax_mp.recipe.filling import Fill, Filled, Named
@@ -69,6 +69,9 @@ class StackedStages:
         for spec in layout.fields:
             target = targets[spec.path]
             row = spec.check(batch[spec.path][0, ...], named[0])  # the rows of one array are all alike
+            if spec.rounded(batch[spec.path]) is not None:  # it shows which record it is
+                for array, number in zip(batch[spec.path], named, strict=True):
+                    spec.check(array, number)
             written[spec.path] = target = target if row.shape == spec.shape else shrunk(target, row.shape)
             np.copyto(target[:rows], batch[spec.path], casting="safe")
         return Filled(written, infos or None, skips)
@@ -119,7 +122,7 @@ def _divided(
 ) -> tuple[Arrays, Infos]:
     arrays: Arrays = {}
     infos: Infos = {}
-    for path, value in flatten(result).items():
+    for path, value in leaves_of(result, no_arrays).items():
         array = None
         if path not in no_arrays and value is not before.get(path):  # what came as info and was left alone stays that
             array = as_array(value, numbers[0], path)

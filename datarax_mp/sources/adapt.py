@@ -70,7 +70,8 @@ class WritingSource(Source, Protocol):
         Args:
             numbers: int64 ``(rows,)``, the records' numbers, some of them maybe several times.
             out: for each field an array ``(rows, ...)``, nested as records are, to be filled whole: what it holds
-                before has no meaning. It is not to be kept, since it is other batches' later.
+                before has no meaning. Another array in its place is an error. It is not to be kept, since it is other
+                batches' later.
         """
         ...
 

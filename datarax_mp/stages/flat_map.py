@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from datarax_mp.core.integers import integer
 from datarax_mp.core.record import RecordError
+from datarax_mp.sources.own_copy import own_copy
 from datarax_mp.stages.base import Rank, Stage
 
 
@@ -28,7 +29,8 @@ class FlatMap(Stage):
     out records, or items.
 
     Attributes:
-        fn: ``record -> records``, a list of them, or anything else that gives them one by one.
+        fn: ``record -> records``, a list of them, or anything else that gives them one by one. Those of a generator are
+            copied as they come, so that it may write all of them to one array; those of a list are not.
         most: how many it gives at most.
 
     >>> halves = FlatMap(lambda record: [{"x": record["x"][:2]}, {"x": record["x"][2:]}], most=2)
@@ -63,7 +65,7 @@ class FlatMap(Stage):
         if type(outputs) is not list:
             if isinstance(outputs, (Mapping, str, bytes)) or not isinstance(outputs, Iterable):
                 raise RecordError(f"{self.name} must return a list of records, it returned a {type(outputs).__name__}")
-            outputs = list(outputs)
+            outputs = list(map(own_copy, outputs) if isinstance(outputs, Iterator) else outputs)
         if len(outputs) > self.most:
             raise RecordError(f"{self.name} may give {self.most} records (most=), and has given {len(outputs)}")
         return outputs

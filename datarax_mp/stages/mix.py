@@ -98,7 +98,7 @@ class _Mix:
     def _labels(self, xp: Any, labels: Any) -> Any:
         if self.classes is not None:
             return self._of_classes(xp, labels, self.classes)
-        if not xp.issubdtype(labels.dtype, xp.floating):
+        if _is_whole(labels.dtype):
             raise TypeError(
                 f"{type(self).__name__}: field '{self.label}' holds {labels.dtype}, class numbers, of which none lies "
                 "between two others: set classes="
@@ -111,7 +111,7 @@ class _Mix:
         remedy = "Leave classes= out if these are shares already, or make them class numbers in a stage"
         if labels.ndim != 1:
             raise ValueError(f"{about}, of shape (rows,), found shape {labels.shape}. {remedy}")
-        if not (xp.issubdtype(labels.dtype, xp.integer) or labels.dtype == bool):
+        if not _is_whole(labels.dtype):
             raise TypeError(f"{about}, which are integers, found {labels.dtype}. {remedy}")
         shares = labels[:, None] == xp.arange(classes)
         known = shares.any(axis=1)
@@ -122,6 +122,11 @@ class _Mix:
                 "many there are, or correct the label in a stage"
             )
         return xp.where(known[:, None], shares.astype(np.float32), np.float32(np.nan))
+
+
+def _is_whole(dtype: np.dtype) -> bool:
+    """Whether a dtype holds integers or bools alone; to NumPy ``int4`` is no integer, and ``bfloat16`` no float."""
+    return dtype.kind in "iub" or "int" in dtype.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,12 @@ class MixUp(_Mix):
     alpha: float = 0.2
 
     def _mixed(self, xp: Any, image: Any, numbers: _Numbers) -> tuple[Any, Any]:
-        floats = image if xp.issubdtype(image.dtype, xp.floating) else image.astype(np.float32)
+        # Not so NumPy's bfloat16 and 8-bit floats, which do not count as numbers there, and would hold coarse shares.
+        floats = image if xp.issubdtype(image.dtype, xp.inexact) else image.astype(np.float32)
         weight = numbers.share.reshape(-1, *[1] * (image.ndim - 1)).astype(floats.dtype)
         mixed = floats * weight + floats[numbers.partner] * (1 - weight)
         if floats is not image:
-            mixed = xp.rint(mixed).astype(image.dtype)
+            mixed = (xp.rint(mixed) if _is_whole(image.dtype) else mixed).astype(image.dtype)
         return mixed, numbers.share
 
 

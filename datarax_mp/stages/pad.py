@@ -30,7 +30,8 @@ class Pad(Stage):
     Attributes:
         field: the field to pad, of any dtype and at least one axis; only the first axis may vary from record to record.
             A list that is empty does not say of what dtype it is, so where the first record has one, the first of the
-            next 63 that has another value does; an empty array says it itself.
+            next 63 that has another value does; an empty array says it itself. Nor does it say of what shape its items
+            are, as where an image has no boxes ``(n, 4)``: it is a record of length 0.
             Nested names are joined by a slash, ``"text/tokens"``, which may as well be one name that has a slash in it.
             Several names in a tuple are padded together: in each record they must be equally long.
         length: the most that a record may have. A batch has this much room in shared memory, whatever ``to`` says.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarax_mp import Pipeline
+from datarax_mp import Pipeline, RecordError
 from datarax_mp.testing import assert_same_stream, check_resume, check_source
 from tests.ways import WAYS, ways
 
@@ -93,3 +93,53 @@ def test_who_writes_less_is_found_out_by_a_check() -> None:
     check_source(Writing())
     with pytest.raises(AssertionError, match="is another one, or not whole, when read_into writes it"):
         check_source(Half())
+
+
+class Replacing(Plain):
+    """Puts arrays of its own in the place of those that it is to write to, or adds some."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read_into(self, numbers: np.ndarray, out: Any) -> None:
+        out["n"][...] = numbers
+        out["deep"]["x"][...] = numbers[:, None, None]
+        if self.name == "n":
+            out["n"] = numbers.copy()
+        elif self.name == "deep/x":
+            out["deep"] = {"x": out["deep"]["x"].copy()}
+        else:
+            out[self.name] = numbers
+
+
+@ways
+@pytest.mark.parametrize("name", ["n", "deep/x"])
+def test_who_replaces_an_array_instead_of_writing_to_it_is_told_so(name: str, way: str) -> None:
+    for options in ({}, {"on_error": "skip"}):
+        with (
+            Pipeline(source=Replacing(name), batch_size=8, output="numpy", **options, **WAYS[way]) as pipeline,
+            pytest.raises(RecordError, match=f"field '{name}': expected read_into to write to the array .* not out"),
+        ):
+            list(pipeline)
+
+
+def test_who_adds_a_field_is_told_so() -> None:
+    with (
+        Pipeline(source=Replacing("new"), batch_size=8, output="numpy") as pipeline,
+        pytest.raises(RecordError, match="has added the field 'new', which the first record lacks"),
+    ):
+        list(pipeline)
+
+
+class InPlace(Plain):
+    """Writes in ways that bind the same arrays anew."""
+
+    def read_into(self, numbers: np.ndarray, out: Any) -> None:
+        out["n"] = np.add(numbers, 0, out=out["n"])
+        out["deep"]["x"][...] = 0
+        out["deep"]["x"] += numbers[:, None, None]
+
+
+def test_who_binds_the_same_array_anew_has_written_to_it() -> None:
+    with Pipeline(source=Plain(), batch_size=8) as expected, Pipeline(source=InPlace(), batch_size=8) as found:
+        assert_same_stream(expected, found)

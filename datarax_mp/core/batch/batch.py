@@ -47,6 +47,7 @@ class Batch(Fields[Array]):
 
     Raises:
         ValueError: elements differ in their fields, shapes or dtypes; the message names element and field.
+        OverflowError: one has a 64-bit value of NumPy's or Python's that does not fit into JAX's 32 bits.
 
     >>> batch = Batch([Element({"x": np.float32(1)}), Element({"x": np.float32(2)})])
     >>> batch["x"].tolist(), batch.batch_size

@@ -69,6 +69,7 @@ def stack_elements(
 
     Raises:
         ValueError: an element differs from the first; the message names it and the field.
+        OverflowError: a value does not fit into the 32-bit type that JAX makes of its own.
     """
     metadata = known(element.metadata for element in elements)
     if not elements:
@@ -85,13 +86,36 @@ def stack_elements(
                     f"found {found.get(name, 'no such field')}"
                 )
 
-    def stack(*leaves: Any) -> Any:
-        return (
-            jnp.stack(leaves) if any(isinstance(leaf, jax.Array) for leaf in leaves) else jnp.asarray(np.stack(leaves))
-        )
-
-    data, states = jax.tree.map(stack, *parts)
+    data, states = jax.tree_util.tree_map_with_path(_stacked, *parts)
     return data, states, metadata
+
+
+def _stacked(path: Any, *leaves: Any) -> Any:
+    if any(isinstance(leaf, jax.Array) for leaf in leaves):
+        for place, leaf in enumerate(leaves):
+            if isinstance(leaf, (np.ndarray, np.generic)):
+                _check_fits(np.asarray(leaf)[None], path, place)
+        return jnp.stack(leaves)
+    stacked = np.stack(leaves)
+    _check_fits(stacked, path, 0)
+    return jnp.asarray(stacked)
+
+
+def _check_fits(values: np.ndarray, path: Any, first: int) -> None:
+    """Make sure that JAX's arrays hold the values of some elements, an array ``(elements, ...)``."""
+    if values.dtype.kind not in "iufc" or (dtype := jax.dtypes.canonicalize_dtype(values.dtype)) == values.dtype:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = values.astype(dtype)
+        changed = kept != values if dtype.kind in "iu" else np.isinf(kept) & ~np.isinf(values)
+    if changed.any():
+        at = tuple(np.argwhere(changed)[0])
+        name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+        raise OverflowError(
+            f"element {first + at[0]}, {('field', 'state')[path[0].idx]} '{name}': expected a value that fits {dtype}, "
+            f"found {values[at]} ({values.dtype}). JAX holds {values.dtype} only under jax_enable_x64: set that, or "
+            "scale the value"
+        )
 
 
 def _signature(element: Element) -> dict[str, str]:
