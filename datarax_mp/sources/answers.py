@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.foreign import Unreadable, as_plain
-from datarax_mp.core.record import Path, RecordError, field_name, flatten
+from datarax_mp.core.record import Path, RecordError, field_name, leaves_of
 from datarax_mp.core.values import is_bytes, read
 
 
@@ -24,7 +24,7 @@ def plain_columns(tree: Mapping[str, Any], numbers: Sequence[int], source: str) 
         RecordError: a column has more or fewer values than there are records, or masked values or nulls.
     """
     columns: dict[Path, Any] = {}
-    for path, column in flatten(tree).items():
+    for path, column in leaves_of(tree).items():
         plain: Any = column
         rows: int | str = "no"
         quick = type(column) is np.ndarray and column.ndim and column.dtype.kind in "fiub"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.foreign import Unreadable
-from datarax_mp.core.record import VALUE_FIELD, field_name, fields_of, flatten
+from datarax_mp.core.record import VALUE_FIELD, field_name, fields_of, leaves_of
 from datarax_mp.core.values import read
 from datarax_mp.ledger.objects import as_bytes
 
@@ -32,7 +32,7 @@ def of_record(record: Any) -> dict[str, Any]:
 
 
 def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {field_name(path): _value(value) for path, value in flatten(tree).items()}
+    return {field_name(path): _value(value) for path, value in leaves_of(tree).items()}
 
 
 def _value(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datarax_mp.core.foreign import as_plain
-from datarax_mp.core.record import flatten, nest
+from datarax_mp.core.record import leaves_of, nest
 from datarax_mp.recipe.opened import Opened, managers
 from datarax_mp.sources.adapt import as_source, quick_way
 from datarax_mp.sources.blocks import BlockSource
@@ -156,7 +156,7 @@ def _check_writing(source: Any, numbers: Sequence[int]) -> None:
     write = quick_way(source, "read_into")
     if write is None or isinstance(source, MemorySource):
         return
-    like = {path: np.asarray(as_plain(value)) for path, value in flatten(source[numbers[0]]).items()}
+    like = {path: np.asarray(as_plain(value)) for path, value in leaves_of(source[numbers[0]]).items()}
     if not all(array.dtype.kind in "biufc" for array in like.values()):
         return
     wanted = np.array([*numbers, numbers[0]])
@@ -185,7 +185,7 @@ def _check_blocks(source: Any) -> None:
 
 
 def _row(table: Mapping[str, Any], place: int) -> dict[str, Any]:
-    return nest({path: as_plain(column)[place] for path, column in flatten(table).items()})
+    return nest({path: as_plain(column)[place] for path, column in leaves_of(table).items()})
 
 
 def _check_memory(source: Any, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 
 from datarax_mp import ConcatSource, MixSource, Pipeline, RecordError, SubsetSource, WindowSource
 from datarax_mp.sources.blocks import BlockSource
+from datarax_mp.testing import check_source
 
 LENGTH = 8
 both = pytest.mark.parametrize("workers", [0, 2])
@@ -168,3 +169,36 @@ def test_a_masked_array_in_which_nothing_is_masked_is_an_array(way: Any) -> None
     found = first_batches(way(np.ma.array([1.0, 2, 3, 4], mask=[False] * 4)))
     assert type(found) is np.ndarray
     assert found.ravel()[:4].tolist() == [1, 2, 3, 4]
+
+
+class Box(NamedTuple):
+    """A field of two parts."""
+
+    left: Any
+    right: Any
+
+
+class Boxes:
+    """Gives records one by one, or as columns, with a named tuple within."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        if not 0 <= number < 6:
+            raise IndexError(number)
+        return {"n": number, "box": Box(np.float32(number), np.float32(-number))}
+
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
+        found = np.array(numbers)
+        return {"n": found, "box": Box(found.astype(np.float32), -found.astype(np.float32))}
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_a_named_tuple_of_columns_is_taken_apart_as_one_of_values_is(batch_size: int) -> None:
+    check_source(Boxes(), num_workers=0)
+    with Pipeline(source=Boxes(), batch_size=batch_size, output="numpy") as pipeline:
+        found = [(batch["box"]["left"].tolist(), batch["box"]["right"].tolist()) for batch in pipeline]
+    assert found == [
+        (list(range(n, n + batch_size)), [-m for m in range(n, n + batch_size)]) for n in range(0, 6, batch_size)
+    ]
