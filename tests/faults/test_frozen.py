@@ -60,7 +60,7 @@ def test_a_nursery_that_is_stopped_before_workers_are_started_is_replaced() -> N
     with stopped_nursery() as nursery, make(stop=8) as pipeline:
         began = time.monotonic()
         assert numbers(pipeline) == list(range(8))
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         assert not processes.lives(nursery)
 
 
