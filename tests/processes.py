@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -24,7 +25,20 @@ def workers() -> list[psutil.Process]:
 
 
 def _of(role: Role) -> list[psutil.Process]:
-    return [psutil.Process(process.pid) for process in tree_memory().of(role)]
+    found = []
+    for process in tree_memory().of(role):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            found.append(psutil.Process(process.pid))
+    return found
+
+
+def own_memory(pid: int) -> int:
+    """The private pages of a process in bytes, without shared memory that it alone has looked at so far.
+
+    Those are of the ring or of the source, and how many a worker has is a question of which worker came first.
+    """
+    maps = psutil.Process(pid).memory_maps(grouped=True)
+    return sum(m.private_clean + m.private_dirty for m in maps if not m.path.startswith(("/dev/shm", "/memfd")))
 
 
 def lives(process: psutil.Process) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,17 @@ def make(source: Any, *stages: Any) -> Pipeline:
     return Pipeline(source=source, batch_size=ROWS, stages=stages, output="numpy")
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("datarax_mp")]
+Threads = Callable[[], list[str]]
 
 
-def test_rows_of_large_arrays_are_copied_by_a_thread_that_ends_with_the_epoch() -> None:
+@pytest.fixture
+def threads() -> Threads:
+    """Names of this package's threads that have begun in the test; those of earlier ones end when they like."""
+    before = set(threading.enumerate())
+    return lambda: [t.name for t in set(threading.enumerate()) - before if t.name.startswith("datarax_mp")]
+
+
+def test_rows_of_large_arrays_are_copied_by_a_thread_that_ends_with_the_epoch(threads: Threads) -> None:
     with make(LARGE) as pipeline:
         for _ in range(2):
             iterator = iter(pipeline)
@@ -37,7 +44,7 @@ def test_rows_of_large_arrays_are_copied_by_a_thread_that_ends_with_the_epoch() 
 
 
 @pytest.mark.parametrize("end", ["break", "close", "drop", "interrupt"])
-def test_the_thread_ends_however_the_epoch_ends(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_ends_however_the_epoch_ends(end: str, monkeypatch: pytest.MonkeyPatch, threads: Threads) -> None:
     pipeline = make(LARGE)
     iterator = iter(pipeline)
     first = next(iterator)
@@ -59,7 +66,7 @@ def test_the_thread_ends_however_the_epoch_ends(end: str, monkeypatch: pytest.Mo
     pipeline.close()
 
 
-def test_small_batches_are_made_without_a_thread() -> None:
+def test_small_batches_are_made_without_a_thread(threads: Threads) -> None:
     with make(SMALL) as pipeline:
         iterator = iter(pipeline)
         next(iterator)
@@ -79,7 +86,7 @@ def test_the_user_s_code_runs_in_the_caller_s_thread(batched: bool) -> None:
     assert seen == {threading.current_thread()}
 
 
-def test_what_the_thread_raises_arrives_in_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_thread_raises_arrives_in_the_caller(monkeypatch: pytest.MonkeyPatch, threads: Threads) -> None:
     copy = MemorySource.read_into
 
     def breaks(source: MemorySource, numbers: Any, out: Any) -> Any:

@@ -18,12 +18,12 @@ from tests.feed.test_window import ORDER, STEPS, Setting
 
 
 class Both(BothCrew):
-    """With the clock that a window is to have."""
+    """With the clock that a window is to have: what is far away takes no longer than what is nearby."""
 
     def __init__(self, near: FakeCrew, far: FakeCrew) -> None:
-        super().__init__(near, far)
         self.near, self.far = near, far
         self.clock = FakeClock()
+        super().__init__(near, far, self.clock)
 
     def in_hand(self) -> list[Assignment]:
         return self.near.in_hand() + self.far.in_hand()

@@ -17,8 +17,9 @@ from datarax_mp import Pipeline
 from datarax_mp.crews.processes.pool import Pool, pool
 from datarax_mp.crews.processes.spawner import Spawner
 from datarax_mp.crews.processes.worker import Worker
+from datarax_mp.ring import names
 from datarax_mp.shipping.need import Need
-from tests.processes import kill, lives, nursery, workers
+from tests.processes import all_end, kill, lives, nursery, own_memory, workers
 
 
 def report(record: Any) -> dict[str, Any]:
@@ -75,14 +76,20 @@ def test_importing_the_workers_half_imports_no_jax(run_script: Callable[..., Any
 
 
 def test_workers_stay_warm_between_epochs_and_pipelines() -> None:
+    pool().close()  # parked workers of other tests may leave meanwhile
     with make(2) as first:
-        workers = pids(first) | pids(first)
+        pids(first)
+        started = set(workers())
+        pids(first)
+        assert set(workers()) == started
+    assert len(started) == 2
     with make(2) as second:
-        assert pids(second) | pids(second) <= workers | pids(second)
-        assert len(workers & (pids(second) | pids(second))) >= 1
+        assert pids(second) | pids(second) <= {worker.pid for worker in started}
+        assert set(workers()) == started
 
 
 def test_a_new_pipeline_starts_no_process_while_parked_workers_are_there() -> None:
+    pool().close()
     with make(3) as pipeline:
         pids(pipeline)
     before = set(workers())
@@ -106,6 +113,8 @@ def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
         descriptors = max(worker.num_fds() for worker in at_work)
         return psutil.Process().num_fds() - 3 * len(at_work), threading.active_count(), descriptors
 
+    pool().close()
+
     def use() -> None:
         pipeline = make(2)
         iterator = iter(pipeline)
@@ -119,7 +128,7 @@ def test_processes_descriptors_and_threads_do_not_grow_over_pipelines() -> None:
         use()
     after = counts()
     assert after[0] <= before[0]
-    assert after[1] == before[1]
+    assert after[1] <= before[1]
     assert after[2] <= before[2] + 15  # a worker may have its last program still open; 25 leaks would show
 
 
@@ -137,31 +146,40 @@ def test_nothing_grows_over_fifty_epochs() -> None:
                 "descriptors of main": main.num_fds(),
                 "descriptors of workers": sum(worker.num_fds() for worker in at_work),
                 "threads": threading.active_count(),
-                "names in /dev/shm": len(os.listdir("/dev/shm")),
-                "USS of workers, MB": sum(worker.memory_full_info().uss for worker in at_work) / 1e6,
-                "USS of main, MB": main.memory_full_info().uss / 1e6,
+                "names in /dev/shm": len(names.of_this_process()),
+                "memory of workers, MB": sum(own_memory(worker.pid) for worker in at_work) / 1e6,
+                "memory of main, MB": own_memory(main.pid) / 1e6,
             }
+
+        def fifty_epochs() -> None:
+            for epoch in range(50):
+                for step, _ in enumerate(pipeline):
+                    if epoch % 5 == 0 and step == 20:
+                        break  # and epochs that are left early
 
         for _ in range(30):
             pids(pipeline)
-        before = counts()
-        for epoch in range(50):
-            for step, _ in enumerate(pipeline):
-                if epoch % 5 == 0 and step == 20:
-                    break  # and epochs that are left early
-        after = counts()
-    for name in before:
-        # Workers come to own pages that they shared with the nursery until they touched them; that levels off.
-        most = {"USS of workers, MB": 1.5, "USS of main, MB": 3.0}.get(name, 0)
-        assert after[name] - before[name] <= most, (name, before, after)
+        grown: list[Any] = []
+        for _ in range(4):  # what other tests' threads do just now may show once, and what leaks shows every time
+            before = counts()
+            fifty_epochs()
+            after = counts()
+            # Workers come to own pages that they shared with the nursery until they touched them; that levels off.
+            most = {"memory of workers, MB": 1.5, "memory of main, MB": 3.0}
+            if not (more := [name for name in before if after[name] - before[name] > most.get(name, 0)]):
+                return
+            grown.append((more, before, after))
+        raise AssertionError(grown)
 
 
 def test_parked_workers_leave_after_a_while_and_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datarax_mp.crews.processes.pool.PARK_SECONDS", 0.1)
     pipeline = make(2)
-    workers = [psutil.Process(pid) for pid in pids(pipeline)]
-    _, alive = psutil.wait_procs(workers, timeout=20)
-    assert not alive
+    seen: dict[int, psutil.Process] = {}
+    for batch in pipeline:
+        for pid in set(batch["pid"].tolist()) - set(seen):
+            seen[pid] = psutil.Process(pid)  # afterwards it may be gone any moment
+    assert all_end(seen.values())
     assert len(pids(pipeline)) >= 1
 
 

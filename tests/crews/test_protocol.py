@@ -14,6 +14,7 @@ import pytest
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.crews.processes.board import Board
+from datarax_mp.crews.processes.pool import pool
 from datarax_mp.crews.processes.protocol import Channel, Gone, Park
 from datarax_mp.crews.processes.worker import Worker
 from datarax_mp.recipe.work import Done, Run, Written
@@ -127,6 +128,7 @@ def test_a_process_that_may_not_open_so_many_says_so() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return record
 
+    pool().close()  # the worker that does it is the one that is parked
     with Pipeline(source=np.arange(9), batch_size=3, num_workers=1, stages=[lowers_its_limit]) as pipeline:
         list(pipeline)
     with (
@@ -134,8 +136,6 @@ def test_a_process_that_may_not_open_so_many_says_so() -> None:
         pytest.raises(OSError, match=r"101 pieces of shared memory, and this process may open only \d+ \(ulimit -n\)"),
     ):
         list(pipeline)
-    from datarax_mp.crews.processes.pool import pool
-
     pool().close()  # nobody else is to get that worker
 
 

@@ -46,7 +46,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_dashboard": False}
-    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 3}
+    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 20}
     made = Cluster(initialize_head=True, connect=False, head_node_args={**head, "_system_config": quick})
     try:
         made.leaving = made.add_node(num_cpus=2, resources={"spot": 2}, object_store_memory=80 << 20)
@@ -118,11 +118,25 @@ def slowly(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "worker": np.int32(info.index), "workers": np.int32(info.count)}
 
 
-def test_processes_and_actors_work_together_and_whoever_dies_changes_nothing(cluster: Any) -> None:
+def together(folder: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """``slowly``, and a process takes its time until each actor has begun: actors get work whenever it has answered."""
+
+    def stage(record: dict[str, Any]) -> dict[str, Any]:
+        info = worker_info()
+        if info.index > 0:
+            (folder / str(info.index)).touch()
+        elif len(list(folder.iterdir())) < info.count - 1:
+            time.sleep(0.1)
+        return slowly(record)
+
+    return stage
+
+
+def test_processes_and_actors_work_together_and_whoever_dies_changes_nothing(cluster: Any, tmp_path: Path) -> None:
     source = {"n": np.arange(800)}
     with make(source=source) as plain:
         wanted = [batch["n"].tolist() for batch in plain]
-    with make(source=source, stages=[slowly], **MIXED) as pipeline:
+    with make(source=source, stages=[together(tmp_path)], **MIXED) as pipeline:
         found, who = [], set()
         for batch in pipeline:
             found.append(batch["n"].tolist())
@@ -137,16 +151,27 @@ def test_processes_and_actors_work_together_and_whoever_dies_changes_nothing(clu
 
 
 def test_where_actors_come_to_their_end_the_processes_go_on_alone(
-    cluster: Any, caplog: pytest.LogCaptureFixture
+    cluster: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    alone = tmp_path / "alone"
+
     def remote_dies(record: dict[str, Any]) -> dict[str, Any]:
         if worker_info().index > 0:
             raise SystemExit(3)
-        time.sleep(0.005)
+        time.sleep(0 if alone.exists() else 0.1)  # as in ``together``
         return record
 
+    def note(logged: logging.LogRecord) -> bool:
+        if "go on alone" in logged.getMessage():
+            alone.touch()
+        return True
+
     source = {"n": np.arange(800)}
-    with make(source=source) as plain, make(source=source, stages=[remote_dies], **MIXED) as pipeline:
+    with (
+        caplog.filtering(note),  # type: ignore[arg-type]
+        make(source=source) as plain,
+        make(source=source, stages=[remote_dies], **MIXED) as pipeline,
+    ):
         assert_same_stream(plain, pipeline)
     assert "the workers of this machine go on alone: " in caplog.text
 
@@ -174,12 +199,12 @@ def test_a_ray_that_is_shut_down_in_an_epoch_is_an_error_from_which_a_run_goes_o
 
 
 def test_processes_beside_actors_go_on_alone_where_ray_is_shut_down(
-    cluster: Any, caplog: pytest.LogCaptureFixture
+    cluster: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     source = {"n": np.arange(2000)}
     with make(source=source) as plain:
         wanted = [batch["n"].tolist() for batch in plain]
-    with make(source=source, stages=[slowly], **MIXED) as pipeline:
+    with make(source=source, stages=[together(tmp_path)], **MIXED) as pipeline:
         iterator = iter(pipeline)
         found, who = list[Any](), {0}
         while who == {0}:  # until an actor has made one
@@ -202,7 +227,7 @@ def test_what_takes_too_long_is_ended_and_the_error_shows_where_it_was(cluster: 
             threading.Event().wait()
         return record
 
-    with make(shuffle=False, stages=[waits], timeout=3.0, **REMOTE) as pipeline:
+    with make(shuffle=False, stages=[waits], timeout=15.0, **REMOTE) as pipeline:
         with pytest.raises(WorkerTimeoutError, match=r"MapElement\(waits\) worked on record 9") as caught:
             list(pipeline)
         assert "threading.Event().wait()" in str(caught.value)

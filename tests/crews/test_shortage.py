@@ -98,7 +98,7 @@ def test_the_limit_of_the_address_space_is_an_error_with_its_numbers(
         HUNGRY + "import resource\n"
         "def limited(record):\n"
         "    with open('/proc/self/statm') as file:\n"
-        "        used = int(file.read().split()[0]) * 4096\n"
+        "        used = int(file.read().split()[0]) * resource.getpagesize()\n"
         "    resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000, resource.RLIM_INFINITY))\n"
         "    return hungry(record)\n"
         "try:\n"

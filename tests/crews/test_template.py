@@ -334,7 +334,7 @@ class Source(Source):
     def loaded(self):
         time.sleep(1000)
 """)
-    with pipeline(heavy.source(), timeout=1) as four, pytest.raises(WorkerTimeoutError, match="in loaded"):
+    with pipeline(heavy.source(), timeout=5) as four, pytest.raises(WorkerTimeoutError, match="in loaded"):
         iter(four)
     until(lambda: processes("w") == set())
 
@@ -381,7 +381,7 @@ def test_a_template_that_is_killed_takes_its_workers_along_and_the_stream_does_n
 
 
 def test_a_template_leaves_when_it_has_had_no_worker_for_a_while(module: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "PARK_SECONDS", 0.3)
+    monkeypatch.setattr(pools, "PARK_SECONDS", 2.0)
     heavy = module()
     with pipeline(heavy.source()) as four:
         numbers(four)

@@ -166,7 +166,7 @@ def test_whoever_waits_for_a_thread_of_another_epoch_is_told_so() -> None:
             go_on.wait(SECONDS)
         return record
 
-    with make(source=Locked(), shuffle=False, stages=[waits], timeout=0.3, **THREADS) as pipeline:
+    with make(source=Locked(), shuffle=False, stages=[waits], timeout=2, **THREADS) as pipeline:
         with pytest.raises(WorkerTimeoutError, match="at step 3 of epoch 0"):
             list(pipeline)
         with pytest.raises(WorkerTimeoutError, match="at step 3 of epoch 0, and nobody can begin step 0 of epoch 1"):
@@ -233,7 +233,7 @@ def test_a_thread_that_takes_too_long_is_named_with_its_stack_and_left_to_itself
             go_on.wait(SECONDS)
         return record
 
-    with make(source=Locked(), shuffle=False, stages=[waits_for_ever], timeout=0.3, **THREADS) as pipeline:
+    with make(source=Locked(), shuffle=False, stages=[waits_for_ever], timeout=2, **THREADS) as pipeline:
         found = []
         with pytest.raises(WorkerTimeoutError, match="at step 3 of epoch 0, and cannot be ended") as caught:
             for batch in pipeline:
@@ -252,7 +252,7 @@ def test_the_first_record_that_takes_too_long_is_a_timeout_too() -> None:
         return record
 
     with (
-        make(source=Locked(), stages=[waits], timeout=0.2, **THREADS) as pipeline,
+        make(source=Locked(), stages=[waits], timeout=1, **THREADS) as pipeline,
         pytest.raises(WorkerTimeoutError, match="reading the first record"),
     ):
         iter(pipeline)

@@ -172,7 +172,7 @@ def test_a_block_that_kills_a_second_worker_is_an_error_that_names_it(tmp_path: 
 def test_the_time_limit_names_the_block(way: str, tmp_path: Path) -> None:
     (tmp_path / "read").touch()
     with (
-        make(Hanging(tmp_path), shuffle=ShuffleWindow(blocks=100), timeout=1, **WAYS[way]) as pipeline,
+        make(Hanging(tmp_path), shuffle=ShuffleWindow(blocks=100), timeout=3, **WAYS[way]) as pipeline,
         pytest.raises(WorkerTimeoutError, match="(while it read|at) block 7"),
     ):
         batches(pipeline)

@@ -67,10 +67,13 @@ def stopped() -> int:
 def start_in_worker(start: Callable[[], int], place: Path) -> tuple[psutil.Process, psutil.Process]:
     """The worker that has started a process, and that process."""
     with Pipeline(source=Parent(start, place), batch_size=4, num_workers=1, output="numpy") as pipeline:
-        batches = list(pipeline)
+        iterator = iter(pipeline)
+        batches = [next(iterator), next(iterator)]  # afterwards they may be gone any moment
+        worker = psutil.Process(int(batches[0]["worker"][0]))
+        child = psutil.Process(int((place / "started").read_text()))
+        batches += iterator
     assert [n for batch in batches for n in batch["n"].tolist()] == list(range(40))
-    worker = psutil.Process(int(batches[0]["worker"][0]))
-    return worker, psutil.Process(int((place / "started").read_text()))
+    return worker, child
 
 
 @pytest.mark.parametrize("start", [sleeper, sleeper_that_ignores_sigterm, forked, stopped])
@@ -164,7 +167,7 @@ def test_a_worker_that_dies_is_noticed_while_a_process_that_it_forked_lives(tmp_
             (tmp_path / "died").touch()
             if (child := os.fork()) == 0:
                 os.setsid()
-                time.sleep(20)
+                time.sleep(1000)
                 os._exit(0)
             (tmp_path / "child").write_text(str(child))
             os.kill(os.getpid(), signal.SIGKILL)
@@ -175,6 +178,6 @@ def test_a_worker_that_dies_is_noticed_while_a_process_that_it_forked_lives(tmp_
     began = time.monotonic()
     with Pipeline(source=source, batch_size=4, num_workers=1, stages=[forks_and_dies], output="numpy") as pipeline:
         assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(40))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 100
     with contextlib.suppress(ProcessLookupError):  # if it was quick enough to leave, it stays
         os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)

@@ -45,6 +45,12 @@ def make(stop: int = 64, **more: Any) -> Pipeline:
     return Pipeline(source=np.arange(stop), batch_size=4, num_workers=2, stages=[stage], output="numpy", **more)
 
 
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stuck worker ends because somebody ends it, and not by itself within the test."""
+    monkeypatch.setattr("datarax_mp.crews.processes.pool.GRACE_SECONDS", 1000.0)
+
+
 def numbers(batches: Any) -> list[int]:
     return [n for batch in batches for n in batch["n"].tolist()]
 
@@ -54,24 +60,22 @@ def test_a_nursery_that_is_stopped_before_workers_are_started_is_replaced() -> N
     with stopped_nursery() as nursery, make(stop=8) as pipeline:
         began = time.monotonic()
         assert numbers(pipeline) == list(range(8))
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         assert not processes.lives(nursery)
 
 
-def test_the_time_limit_is_kept_while_the_nursery_is_stopped() -> None:
-    with make(timeout=0.5) as pipeline:
+def test_the_time_limit_is_kept_while_the_nursery_is_stopped(no_grace: None) -> None:
+    with make(timeout=3) as pipeline, contextlib.ExitStack() as undo:
         received = []
         with pytest.raises(WorkerTimeoutError, match="worked on record 9"):
             for batch in pipeline:
                 received += batch["n"].tolist()
                 if len(received) == 4:
-                    stopped = stopped_nursery()
-                    stopped.__enter__()
+                    undo.enter_context(stopped_nursery())
         assert received == list(range(8))
         began = time.monotonic()
         pipeline.close(timeout=0.5)
-        assert time.monotonic() - began < 5
-        stopped.__exit__(None, None, None)
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.needs("pidfd_open")  # without it, and without /proc, only the nursery knows that a worker is dead
@@ -90,7 +94,7 @@ def test_a_worker_that_dies_while_the_nursery_is_stopped_is_replaced(tmp_path: P
             assert first + numbers(iterator) == list(range(64))
 
 
-def test_close_is_kept_while_the_nursery_is_stopped() -> None:
+def test_close_is_kept_while_the_nursery_is_stopped(no_grace: None) -> None:
     pipeline = make()
     iterator = iter(pipeline)
     next(iterator)
@@ -98,7 +102,7 @@ def test_close_is_kept_while_the_nursery_is_stopped() -> None:
         began = time.monotonic()
         pipeline.close(timeout=0.5)
         pool().close()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 FROZEN = """
@@ -110,7 +114,7 @@ def slow(record):
     time.sleep(0.05)
     return {"n": record}
 
-pipeline = Pipeline(source=np.arange(60), batch_size=2, num_workers=2, stages=[slow], output="numpy", timeout=0.4)
+pipeline = Pipeline(source=np.arange(60), batch_size=2, num_workers=2, stages=[slow], output="numpy", timeout=1.5)
 for epoch in range(2):
     received = []
     for batch in pipeline:
@@ -122,28 +126,71 @@ print("whole", flush=True)
 """
 
 
-def test_nobody_healthy_is_killed_when_all_were_stopped_for_longer_than_the_time_limit(
-    tmp_path: Path, family: Any
+FIRST_RECORD = """
+import os, time
+import numpy as np
+from datarax_mp import Pipeline
+
+def slow(record):
+    if record == 0 and not os.path.exists("read"):
+        open("read", "w").close()
+        print("working", flush=True)
+        for _ in range(10):
+            time.sleep(0.05)
+    return {"n": record}
+
+with Pipeline(source=np.arange(8), batch_size=2, num_workers=2, workers=WORKERS, stages=[slow], output="numpy",
+              timeout=1.5) as pipeline:
+    assert [n for batch in pipeline for n in batch["n"].tolist()] == list(range(8))
+print("whole", flush=True)
+"""
+
+
+def freeze(family: Any) -> int:
+    """Stop all processes of a program for longer than it may take; how many there were."""
+    alive = family.alive()
+    for process in alive:
+        process.suspend()
+    time.sleep(4)
+    for process in reversed(alive):
+        process.resume()
+    return len(alive)
+
+
+@pytest.mark.parametrize(("workers", "processes"), [("processes", 4), ("threads", 1)])
+def test_the_first_record_may_take_its_time_when_all_were_stopped_for_longer_than_the_time_limit(
+    workers: str, processes: int, tmp_path: Path, family: Any
 ) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(FROZEN)
+    with program(FIRST_RECORD.replace("WORKERS", repr(workers)), tmp_path, family) as main:
+        assert main.stdout.readline() == "working\n"
+        assert freeze(family) == processes
+        assert main.communicate(timeout=60) == ("whole\n", "")
+
+
+@contextlib.contextmanager
+def program(code: str, folder: Path, family: Any) -> Iterator[Any]:
+    """A program that runs beside this one."""
+    (folder / "script.py").write_text(code)
     main = subprocess.Popen(
-        [sys.executable, "-W", "error", str(script)],
+        [sys.executable, "-W", "error", "script.py"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=family.env,
+        cwd=folder,
         text=True,
     )
-    assert main.stdout is not None
-    for _ in range(2):
-        assert main.stdout.readline() == "working\n"
-        alive = family.alive()
-        assert len(alive) == 4
-        for process in alive:
-            process.suspend()
-        time.sleep(1.5)
-        for process in reversed(alive):
-            process.resume()
-    stdout, stderr = main.communicate(timeout=60)
-    assert stderr == ""
-    assert stdout == "whole\n"
+    try:
+        yield main
+    finally:
+        main.kill()
+        main.communicate()
+
+
+def test_nobody_healthy_is_killed_when_all_were_stopped_for_longer_than_the_time_limit(
+    tmp_path: Path, family: Any
+) -> None:
+    with program(FROZEN, tmp_path, family) as main:
+        for _ in range(2):
+            assert main.stdout.readline() == "working\n"
+            assert freeze(family) == 4
+        assert main.communicate(timeout=60) == ("whole\n", "")

@@ -112,7 +112,7 @@ def test_when_main_is_killed_everything_is_gone_at_once(moment: str, how: int, t
     main = start(MOMENTS[moment], tmp_path, family)
     main.send_signal(how)
     assert main.wait(20) == -how
-    assert family.gone_within(2)
+    assert family.gone_within(20)
     _, stderr = main.communicate()
     assert stderr == b""
 
@@ -124,7 +124,7 @@ def test_when_the_whole_process_group_is_killed_everything_is_gone_at_once(
     main = start(MOMENTS[moment], tmp_path, family)
     os.killpg(main.pid, signal.SIGKILL)
     assert main.wait(20) == -signal.SIGKILL
-    assert family.gone_within(2)
+    assert family.gone_within(20)
     main.communicate()
 
 
@@ -134,20 +134,31 @@ def test_when_every_process_is_killed_at_once_no_memory_is_left(tmp_path: Path, 
         with contextlib.suppress(psutil.NoSuchProcess):  # the others act at once, too
             process.kill()
     assert main.wait(20) == -signal.SIGKILL
-    assert family.gone_within(2)
+    assert family.gone_within(20)
     main.communicate()  # and the fixture of all tests looks into /dev/shm
 
 
 INTERRUPTED = """
 import threading
+SENT = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "sent")
+
+def wait_for_the_interrupt():
+    while not os.path.exists(SENT):
+        time.sleep(0.005)
+
 def slow(record):
     if record == 8:
         ready()
-    time.sleep(0.2 if record >= 8 else 0)
+    if record == 20:
+        wait_for_the_interrupt()
+    time.sleep(0.02 if record >= 8 else 0)
     return {"n": record}
 pipeline = Pipeline(source=list(range(40)), batch_size=4, num_workers=2, stages=[slow], output="numpy",
                     enforce_batch=False)
-for _ in range(2):
+for epoch in range(2):
+    if epoch == 1:
+        wait_for_the_interrupt()
+        os.remove(SENT)
     interrupts, received = 0, []
     try:
         iterator = iter(pipeline)
@@ -169,21 +180,23 @@ def test_ctrl_c_is_one_interrupt_in_main_and_the_pipeline_can_be_iterated_again(
     main = start(INTERRUPTED, tmp_path, family)
     assert main.stdout is not None
     os.killpg(main.pid, signal.SIGINT)  # as a terminal does: to everybody in the group
+    (tmp_path / "sent").touch()
     assert main.stdout.readline() == b"ready\n"
     os.killpg(main.pid, signal.SIGINT)
+    (tmp_path / "sent").touch()
     stdout, stderr = main.communicate(timeout=60)
     assert stderr == b""
     assert stdout == b"ready\nagain\n"
     assert main.returncode == 0
-    assert family.alive() == []
+    assert family.gone_within(20)
 
 
 @pytest.mark.parametrize("moment", ["workers load the program", "workers sleep", "workers are idle"])
 def test_ctrl_c_that_nobody_catches_is_one_traceback_and_nothing_left(moment: str, tmp_path: Path, family: Any) -> None:
     main = start(MOMENTS[moment], tmp_path, family)
     os.killpg(main.pid, signal.SIGINT)
-    _, stderr = main.communicate(timeout=20)
+    _, stderr = main.communicate(timeout=60)
     assert main.returncode == -signal.SIGINT
     assert stderr.count(b"Traceback") == 1
     assert stderr.endswith(b"KeyboardInterrupt\n")
-    assert family.gone_within(2)
+    assert family.gone_within(20)

@@ -59,7 +59,7 @@ for told in (
 ):
     assert sum(bool(re.search(told, line)) for line in logged) == 1, (told, logged)
 
-hanging = Pipeline(source=list(range(64)), batch_size=2, num_workers=2, stages=[hangs], output="numpy", timeout=1)
+hanging = Pipeline(source=list(range(64)), batch_size=2, num_workers=2, stages=[hangs], output="numpy", timeout=3)
 with hanging as pipeline:
     try:
         numbers(pipeline)
@@ -96,4 +96,4 @@ def test_a_call_that_is_refused_changes_nothing_for_the_user(
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert family.gone_within(2)
+    assert family.gone_within(20)

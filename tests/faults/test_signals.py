@@ -54,7 +54,7 @@ blocked = Pipeline(source=np.arange(4), batch_size=2, num_workers=1, output="num
                    stages=[lambda n: {"n": len(signal.pthread_sigmask(signal.SIG_BLOCK, ()))}])
 assert numbers(blocked) == [0] * 4
 
-stuck = Pipeline(source=np.arange(4), batch_size=2, num_workers=1, output="numpy", timeout=0.5,
+stuck = Pipeline(source=np.arange(4), batch_size=2, num_workers=1, output="numpy", timeout=3,
                  stages=[lambda n: {"n": time.sleep(1000) if n == 2 else n}])
 try:
     list(stuck)

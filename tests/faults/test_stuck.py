@@ -42,7 +42,7 @@ def all_workers_are_those_of_the_test() -> None:
 @pytest.mark.parametrize("stage", [never_returns, in_c_code])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_time_limit_names_the_worker_and_its_record_and_shows_its_stack(stage: Any, workers: int) -> None:
-    with make(stage, workers, timeout=1.0) as pipeline:
+    with make(stage, workers, timeout=3.0) as pipeline:
         received = []
         with pytest.raises(WorkerTimeoutError) as caught:
             for batch in pipeline:
@@ -51,7 +51,7 @@ def test_the_time_limit_names_the_worker_and_its_record_and_shows_its_stack(stag
         assert isinstance(caught.value, TimeoutError)
         assert isinstance(caught.value, WorkerError)
         told = str(caught.value)
-        assert re.search(r"no batch came within 1 s: worker \d+ \(pid \d+\) was ended while stage MapElement", told)
+        assert re.search(r"no batch came within 3 s: worker \d+ \(pid \d+\) was ended while stage MapElement", told)
         assert f"MapElement({stage.__name__}) worked on record 8 (step 2 of epoch 0)" in told
         assert f"in {stage.__name__}" in told
         assert "most recent call first" in told
@@ -69,7 +69,7 @@ def test_the_time_limit_holds_for_the_first_record_too() -> None:
             time.sleep(1000)
 
     with (
-        Pipeline(source=Hanging(), batch_size=2, num_workers=2, timeout=0.5) as pipeline,
+        Pipeline(source=Hanging(), batch_size=2, num_workers=2, timeout=3) as pipeline,
         pytest.raises(WorkerTimeoutError, match=r"while it read record 0 .*\n?.*stack") as caught,
     ):
         iter(pipeline)
@@ -78,7 +78,7 @@ def test_the_time_limit_holds_for_the_first_record_too() -> None:
 
 def test_a_stopped_worker_is_a_matter_of_the_time_limit_too() -> None:
     with Pipeline(
-        source=np.arange(4000), batch_size=2, num_workers=1, timeout=0.5, output="numpy", stages=[lambda r: {"n": r}]
+        source=np.arange(4000), batch_size=2, num_workers=1, timeout=3, output="numpy", stages=[lambda r: {"n": r}]
     ) as pipeline:
         iterator = iter(pipeline)
         first = next(iterator)["n"].tolist()
@@ -97,15 +97,16 @@ def test_a_limit_that_is_not_reached_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("stage", [never_returns, in_c_code])
-def test_close_ends_a_stuck_worker_when_its_deadline_is_over(stage: Any) -> None:
+def test_close_ends_a_stuck_worker_when_its_deadline_is_over(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datarax_mp.crews.processes.pool.GRACE_SECONDS", 1000.0)  # it is not that which ends it
     pipeline = make(stage)
     iterator = iter(pipeline)
     kept = [next(iterator) for _ in range(2)]
     at_work = workers()
     began = time.monotonic()
-    pipeline.close(timeout=0.5)
+    pipeline.close(timeout=3)
     pipeline.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     assert len(at_work) == 2
     assert comes_true(lambda: sum(map(lives, at_work)) == 1)  # the other one is warm
     assert [n for batch in kept for n in batch["n"].tolist()] == list(range(8))
@@ -129,7 +130,7 @@ def test_close_waits_for_a_worker_that_is_only_busy_and_keeps_it(tmp_path: Any) 
     while not (tmp_path / "begun").exists():
         time.sleep(0.01)
     at_work = workers()
-    pipeline.close()
+    pipeline.close(timeout=20)
     assert (tmp_path / "done").exists()  # no code of the user's runs any more
     assert all(map(lives, at_work))
 

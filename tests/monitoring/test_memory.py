@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from datarax_mp import Pipeline
 from datarax_mp.crews.processes.pool import pool
 from datarax_mp.monitoring.memory import Sampler, tree_memory
+from tests.processes import own_memory
 
 
 def pipeline(workers: int = 2) -> Pipeline:
@@ -28,15 +28,6 @@ def test_the_tree_is_seen_with_its_roles_and_shared_memory_is_counted_once() -> 
     assert len(tree.of("worker")) >= 2
     assert all(0 < process.uss <= process.pss <= process.rss for process in tree.of("worker"))
     assert tree.pss < sum(process.rss for role in ("main", "nursery", "worker") for process in tree.of(role))
-
-
-def own_memory(pid: int) -> int:
-    """The private pages of a process in bytes, without shared memory that it alone has looked at so far.
-
-    Those are of the ring or of the source, and how many a worker has is a question of which worker came first.
-    """
-    maps = psutil.Process(pid).memory_maps(grouped=True)
-    return sum(m.private_clean + m.private_dirty for m in maps if not m.path.startswith(("/dev/shm", "/memfd")))
 
 
 @pytest.mark.needs("proc")

@@ -396,7 +396,7 @@ def test_a_batch_that_takes_too_long_is_told_and_the_pipeline_goes_on() -> None:
 
     source = IterableSource(slow, lanes=1)
     more = {"batch_size": 3, "output": "numpy", "num_workers": 1, "workers": "threads"}
-    with Pipeline(source=source, timeout=1.0, **more) as pipeline:
+    with Pipeline(source=source, timeout=2.0, **more) as pipeline:
         iterator = iter(pipeline)
         assert next(iterator)["n"].tolist() == [0, 1, 2]
         with pytest.raises(WorkerTimeoutError, match="step 1 of epoch 0"):

@@ -34,17 +34,19 @@ def looked_at(watch: Watch, recorder: Recorder, records: int = 4, *, keep: bool 
 
 def test_each_part_is_counted_once_for_each_record() -> None:
     recorder = Recorder()
+    began = time.perf_counter()
     timed = looked_at(Watch(recorder), recorder)
+    wall = time.perf_counter() - began
     assert {part: series.count for part, series in timed.parts.items()} == {
         (Phase.READING, 0): 4,
         (Phase.STAGE, 0): 4,
         (Phase.STAGE, 1): 4,
         (Phase.WRITING, 0): 4,
     }
-    assert 0 < sum(series.total for series in timed.parts.values()) < 0.1
+    assert 0 < sum(series.total for series in timed.parts.values()) < wall
     assert timed.thread == threading.get_native_id()
     assert timed.marks == []
-    assert 0 <= timed.computed < 0.1
+    assert 0 <= timed.computed < wall
 
 
 def test_the_line_says_the_same_while_somebody_looks() -> None:

@@ -123,45 +123,46 @@ def test_a_small_dev_shm_does_not_matter_and_the_log_says_so_once() -> None:
 
 NEXT_RUN = """
 import logging
+from pathlib import Path
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
-from datarax_mp.ring import Segment
+from datarax_mp.ring import Segment, names
+names._SHM = Path({folder!r})
 Segment.create(4096, "a test", "-").close()
 """
 
 
-def name_of(pid: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where names are looked for; in /dev/shm, whatever begins beside this test would remove them, and tell of it."""
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr(names, "_SHM", tmp_path / "shm")
+    return tmp_path / "shm"
+
+
+def name_of(pid: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name that a process would give to a block."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: pid)
-        return Path("/dev/shm", names.new_name())
+        return names.new_name()
 
 
 def test_blocks_of_dead_runs_are_removed_and_nobody_elses(
-    monkeypatch: pytest.MonkeyPatch, run_script: Callable[..., Any]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, run_script: Callable[..., Any]
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    left_by_child = name_of(child.pid, monkeypatch)
-    live = Path("/dev/shm", names.new_name())
-    in_a_container = Path("/dev/shm", "datarax_mp-1-2-3-4")
-    of_others = Path("/dev/shm", "psm_datarax_mp-test")
+    left_by_child = folder / name_of(child.pid, monkeypatch)
+    live = folder / names.new_name()
+    in_a_container = folder / "datarax_mp-1-2-3-4"
+    of_others = folder / "psm_datarax_mp-test"
     blocks = [left_by_child, live, in_a_container, of_others]
-    try:
-        for path in blocks:
-            path.touch()
-        names.reclaim()
-        assert all(path.exists() for path in blocks)  # the child lives
-        child.communicate(b"\n", timeout=60)
-        told = ""
-        for _ in range(5):  # another run on this machine may be quicker to remove it
-            left_by_child.touch()
-            if told := run_script(NEXT_RUN, check=False).stderr:
-                break
-        assert told.startswith("removed from /dev/shm what killed runs had left: ")
-        assert left_by_child.name in told  # other tests' runs may have been killed just now, too
-        assert [path for path in blocks if path.exists()] == [live, in_a_container, of_others]
-    finally:
-        for path in blocks:
-            path.unlink(missing_ok=True)
+    for path in blocks:
+        path.touch()
+    names.reclaim()
+    assert all(path.exists() for path in blocks)  # the child lives
+    child.communicate(b"\n", timeout=60)
+    told = run_script(NEXT_RUN.format(folder=str(folder)), check=False).stderr
+    assert told == f"removed from /dev/shm what killed runs had left: {left_by_child.name}\n"
+    assert [path for path in blocks if path.exists()] == [live, in_a_container, of_others]
 
 
 @pytest.mark.parametrize(
@@ -177,44 +178,39 @@ def test_blocks_of_dead_runs_are_removed_and_nobody_elses(
         "{prefix}-",
     ],
 )
-def test_a_name_that_is_not_exactly_one_of_ours_is_not_looked_at(planted: str, run_script: Callable[..., Any]) -> None:
+def test_a_name_that_is_not_exactly_one_of_ours_is_not_looked_at(
+    planted: str, folder: Path, run_script: Callable[..., Any]
+) -> None:
     prefix, namespace, *_ = names.new_name().split("-")
-    path = Path("/dev/shm", planted.format(prefix=prefix, namespace=namespace))
+    path = folder / planted.format(prefix=prefix, namespace=namespace)
     path.touch()
-    try:
-        run_script(NEXT_RUN)
-        assert path.exists()
-    finally:
-        path.unlink()
+    run_script(NEXT_RUN.format(folder=str(folder)))
+    assert path.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to give files away")
 def test_another_users_file_or_a_link_under_a_dead_runs_name_is_not_touched(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     child = subprocess.Popen(["true"])
-    planted, link = name_of(child.pid, monkeypatch), name_of(child.pid, monkeypatch)
+    planted, link = folder / name_of(child.pid, monkeypatch), folder / name_of(child.pid, monkeypatch)
     child.wait()
-    try:
-        planted.touch()
-        os.chown(planted, 65534, 65534)
-        link.symlink_to(tmp_path)
-        assert not {planted.name, link.name} & set(names.reclaim())
-        assert planted.exists()
-        assert link.is_symlink()
-    finally:
-        planted.unlink()
-        link.unlink()
+    planted.touch()
+    os.chown(planted, 65534, 65534)
+    link.symlink_to(tmp_path)
+    assert names.reclaim() == []
+    assert planted.exists()
+    assert link.is_symlink()
 
 
 def test_a_number_that_another_process_has_got_since_does_not_protect_a_block(
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "start_time", lambda _: "12345")
-    stale = Path("/dev/shm", names.new_name())
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(names, "start_time", lambda _: "12345")
+        stale = folder / names.new_name()
     stale.touch()
-    names.reclaim()  # or any other process that begins just now has done it
+    assert names.reclaim() == [stale.name]
     assert not stale.exists()
 
 

@@ -33,7 +33,7 @@ def test_a_generator_is_named_once_with_the_way_to_it(kind: Any) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run(Holds(kind(0)))
-    [warning] = caught
+    [warning] = [one for one in caught if issubclass(one.category, UserWarning)]  # other tests' leave some, too
     text = str(warning.message)
     assert r"stages[0] (MapElement(Holds)).fn.parts['rng']" in text
     assert "RandomMapElement" in text and "int(rng.integers(2**32))" in text

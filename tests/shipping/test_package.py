@@ -108,9 +108,7 @@ import numpy as np
 from datarax_mp import MemorySource, MemorySourceConfig
 from tests.recipes import recipe_of
 
-def used():  # of its own, and in shared memory
-    with open("/proc/self/status") as file:
-        fields = dict(line.split(":", 1) for line in file if ":" in line)
+def shared_memory():
     shared = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -119,23 +117,39 @@ def used():  # of its own, and in shared memory
             continue
         if target.startswith(("/dev/shm/", "/memfd:")):
             shared[found.st_dev, found.st_ino] = 512 * found.st_blocks
-    return 1024 * int(fields["RssAnon"].split()[0]) + sum(shared.values())
+    return shared
+
+def used():  # of its own, and in shared memory, at one moment
+    while True:
+        shared = shared_memory()
+        with open("/proc/self/status") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+        if shared_memory() == shared:
+            return 1024 * int(fields["RssAnon"].split()[0]) + sum(shared.values())
 
 size = 40_000_000
-source = MemorySource(MemorySourceConfig(), {name: np.full(size // 8, 1.5) for name in "abcdef"})
-before, most, done = used(), [0], threading.Event()
 
-def watch():
-    while not done.wait(0.0005):
-        most[0] = max(most[0], used() - before)
+def most_used():  # while a source is placed
+    source = MemorySource(MemorySourceConfig(), {name: np.full(size // 8, 1.5) for name in "abcdef"})
+    before, most, done = used(), [0], threading.Event()
 
-thread = threading.Thread(target=watch)
-thread.start()
-source.place()
-done.set()
-thread.join()
-assert size / 2 < most[0] < 2.5 * size, most
-assert used() - before < size
+    def watch():
+        while not done.wait(0.0005):
+            most[0] = max(most[0], used() - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    source.place()
+    done.set()
+    thread.join()
+    assert used() - before < size
+    assert most[0] < 2.5 * size, most
+    return most[0]
+
+found = []
+while not found or found[-1] <= size / 2:  # who watches may get no core while there is something to be seen
+    assert len(found) < 6, found
+    found.append(most_used())
 """
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -173,6 +174,7 @@ def test_paths_travel_as_two_buffers_and_no_list(tmp_path: Path) -> None:
 def test_no_descriptor_stays_open(tree: Path) -> None:
     (tree / "dog" / "b.jpg").write_bytes(b"no image")
     source = ImageFolderSource(tree)
+    gc.collect()  # what earlier tests have left
     before = psutil.Process().num_fds()
     for number in range(len(source)):
         try:

@@ -504,12 +504,12 @@ def test_an_answer_tells_shapes_only_where_they_differ_from_the_layout(to: Any, 
 def test_a_stage_for_batches_that_is_stuck_after_pad_is_named() -> None:
     def stuck(batch: dict[str, Any]) -> dict[str, Any]:
         if 4 in batch["n"]:
-            time.sleep(60)
+            time.sleep(1000)
         return batch
 
     stages = [lambda record: record, pad("longest"), MapBatch(stuck)]
     with (
-        Pipeline(source=Ragged(), batch_size=4, num_workers=1, timeout=1.5, stages=stages) as pipeline,
+        Pipeline(source=Ragged(), batch_size=4, num_workers=1, timeout=3, stages=stages) as pipeline,
         pytest.raises(WorkerTimeoutError, match=r"while stage MapBatch\(stuck\) worked on records 4, 5, 6, 7"),
     ):
         list(pipeline)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -456,7 +457,17 @@ def test_a_protocol_that_nobody_speaks_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.parquet", "https://nowhere.invalid/a.parquet"])
-def test_a_server_that_is_not_there_is_an_error_that_says_so(url: str, storage: Callable[..., Storage]) -> None:
+def test_a_server_that_is_not_there_is_an_error_that_says_so(
+    url: str, storage: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = socket.getaddrinfo
+
+    def unknown(host: Any, *args: Any, **more: Any) -> Any:  # at once, whatever name servers this machine has
+        if host in ("nowhere.invalid", b"nowhere.invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return ask(host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(OSError, match="asked for 2 times, and could not be had: ClientConnector"):
         ParquetSource(url, storage=storage(retries=1))
 

@@ -32,7 +32,7 @@ from datarax_mp.crews.processes.worker import Worker
 log = logging.getLogger("datarax_mp")
 
 _EXIT_SECONDS = 2.0
-_NOTICE_SECONDS = 1.0  # the nursery tells of a death at once; longer means that it has died itself
+_NOTICE_SECONDS = 10.0  # the nursery tells of a death at once, and that it has died or is stopped shows at once, too
 _BEGIN_SECONDS = 120.0  # to import NumPy and this package, maybe from a disk far away, on a machine that is busy
 _ANSWER_SECONDS = 20.0  # to fork, which takes a millisecond
 

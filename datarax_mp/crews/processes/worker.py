@@ -36,7 +36,7 @@ from datarax_mp.shipping.need import Need
 
 _DEATH_SECONDS = 1.0  # after SIGKILL; it takes longer where a process waits in the kernel, for a file server say
 _LOOK_SECONDS = 0.005  # between two looks at a process without a descriptor that tells of its end
-_STACK_SECONDS = 1.0  # a process that does not even handle a signal by then is stopped, or in the kernel
+_STACK_SECONDS = 5.0  # a process that does not even handle a signal by then is stopped, or in the kernel
 _STACK_PAUSE_SECONDS = 0.1  # faulthandler writes without pauses; there is no mark at the end
 
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 
 from datarax_mp.core.errors import WorkerError, WorkerTimeoutError
+from datarax_mp.core.patience import Patience
 from datarax_mp.core.strays import is_interruption
 from datarax_mp.core.waker import Waker
 from datarax_mp.crews.base import Abilities, Answer, Closed, Crew, Job, Member
@@ -98,9 +99,10 @@ class ThreadCrew(Crew):
     def probed(self) -> Layouts | Failed | None:
         """What comes of reading the first record; None if nothing does in time."""
         self._desk.hand_in(Probe())
-        found = self._take(self._timeout)
-        if found is None:
-            return None
+        patience = None if self._timeout is None else Patience(self._timeout)
+        while (found := self._take(None if patience is None else patience.slice())) is None:
+            if patience is None or patience.over():
+                return None
         assert not isinstance(found[1], (Done, Shelved))
         return found[1]
 
