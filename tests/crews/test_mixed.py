@@ -139,6 +139,24 @@ def test_the_near_one_goes_on_alone_also_where_the_far_one_ends_while_it_is_give
     assert (crew.far.state, len(given)) == ("surrendered", at)
 
 
+def test_who_waits_for_an_answer_is_told_when_somebody_of_the_far_crew_has_come() -> None:
+    def takes_long(near: FakeCrew) -> list[Assignment]:
+        assert near.asked < 20
+        crew.far.staffed = near.asked > 5
+        return []
+
+    crew = both(takes_long, nobody, workers=(1, 1))
+    crew.far.staffed = False
+    ring = Ring(9, 4096, shared=False)
+    crew.attach(ring, crew.layouts())
+    crew.submit(Assignment(Run(0, 0, 1, 0), ring))
+    assert not crew.has_room(1)
+    assert crew.answers(None) == []
+    assert crew.has_room(1)
+    crew.submit(Assignment(Run(0, 1, 1, 1), ring))
+    assert len(crew.far.in_hand()) == 1
+
+
 def test_a_record_that_ends_both_is_the_last_ones_error() -> None:
     def breaks(crew: FakeCrew) -> list[Assignment]:
         raise WorkerError("workers keep dying" if crew.asked > 2 else "Ray is gone")

@@ -100,11 +100,12 @@ class BothCrew(Crew):
             self._go_on_alone(error)
 
     def answers(self, seconds: float | None) -> list[tuple[Job, Answer]]:
-        """What either has finished."""
+        """What either has finished; nothing, too, when there has come to be room, for an actor has begun, say."""
         ends = None if seconds is None else time.monotonic() + seconds
         pause, left = _SHORTEST, seconds
+        full = not self.has_room(self._depth)
         self._look()
-        while not self._arrived and (left is None or left > 0):
+        while not self._arrived and (left is None or left > 0) and not (full and self.has_room(self._depth)):
             self._take(self._near, pause if left is None else min(pause, left))
             self._look()
             pause = min(2 * pause, _LONGEST)
