@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from datarax_mp.core.integers import integer
 from datarax_mp.order.ahead import ahead
 from datarax_mp.order.batch_by import BatchBy, Batches
+from datarax_mp.order.blockwise import Blockwise
 from datarax_mp.order.choice import Choice, Numbers
 from datarax_mp.order.hashing import GOLDEN, mix64, part_seed
 from datarax_mp.order.newest import Newest
@@ -42,6 +43,10 @@ class TokenBudget(BatchBy):
     stages makes them so, and then there is one shape for each class. An epoch has every record once; of each class the
     last batch may have fewer rows (``drop_last=True`` leaves it out, ``pad_last=True`` fills it up). No batch has more
     rows than the pipeline's ``batch_size``; memory is taken for so many rows of the longest length.
+
+    Not with a sampler, a ``ShuffleWindow``, a ``MixSource``, moving windows or ``FlatMap``. Of a source that is read in
+    blocks ``shuffle=True`` is a ``ShuffleWindow``; in its own order it goes, and shuffled as
+    ``SubsetSource(source, range(len(source)))``, where each process reads the blocks that it needs.
 
     Args:
         tokens: the most tokens of a batch of one shard, padding counted.
@@ -76,10 +81,11 @@ class TokenBudget(BatchBy):
     def over(self, choice: Choice, records: int, batches: Batches) -> Choice:
         """See ``BatchBy``; the choice is every record once, shuffled or not."""
         check_count("lengths", len(self.lengths), records)
-        if not isinstance(choice, (Sequential, Shuffled)):
+        if not _is_every_record_once(choice):
             raise ValueError(
                 "TokenBudget takes every record once, shuffled or not, and cannot be combined with a sampler, a "
-                "ShuffleWindow, a MixSource or moving windows"
+                "ShuffleWindow, a MixSource or moving windows. Of a source that is read in blocks, shuffle=True is a "
+                "ShuffleWindow: give shuffle=False, or SubsetSource(source, range(len(source))) to have it shuffled"
             )
         rows = [min(batches.rows, self.tokens // bound) for bound in self.bounds]
         classes = np.searchsorted(self.bounds, self.lengths)
@@ -175,6 +181,11 @@ class Budgeted:
         """See ``Choice``."""
         which = f"TokenBudget, rows {self.rows.tolist()}, lengths {fingerprint(self.members, self.counts)}"
         return {"length": self.length, "shuffle": self.shuffled, "choice": which}
+
+
+def _is_every_record_once(choice: Choice) -> bool:
+    """Whether a choice is all records in the source's order, or permuted as a whole."""
+    return isinstance(choice, (Sequential, Shuffled)) or (isinstance(choice, Blockwise) and not choice.shuffled)
 
 
 def _taking_turns(batches: Numbers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -135,6 +135,17 @@ KINDS |= {
         "shuffle": ShuffleWindow(blocks=3),
         "batch_by": LengthGroups(WEIGHTS, batches=3),
     },
+    "in blocks, of a budget": lambda: {"source": InBlocks(), "batch_by": TokenBudget(40, LENGTHS, bounds=[4, 12])},
+    "in blocks, of a budget, filtered": lambda: {
+        "source": InBlocks(),
+        "batch_by": TokenBudget(40, LENGTHS, bounds=[4, 12]),
+        "stages": [Filter(odd)],
+    },
+    "in blocks, of a budget, shuffled": lambda: {
+        "source": SubsetSource(InBlocks(), range(RECORDS)),
+        "shuffle": True,
+        "batch_by": TokenBudget(40, LENGTHS),
+    },
     "in blocks, moved by records": lambda: {"source": InBlocks(), "shuffle": ShuffleWindow(records=13)},
     "in blocks, drawn": lambda: {"source": InBlocks(), "sampler": WeightedSampler(WEIGHTS)},
     "in blocks, mixed": lambda: {"source": MixSource([InBlocks(), plain()], [1, 2]), "shuffle": True},
@@ -333,6 +344,8 @@ class WeightedRandomSampler:
         ({"batch_by": 3}, TypeError, "batch_by must be a LengthGroups or a TokenBudget, got 3"),
         ({"batch_by": BUDGET, "sampler": IndexSampler([1])}, ValueError, "TokenBudget takes every record once"),
         ({"batch_by": BUDGET, "source": mixed()}, ValueError, "TokenBudget takes every record once"),
+        ({"batch_by": BUDGET, "shuffle": ShuffleWindow(records=9)}, ValueError, "TokenBudget takes every record once"),
+        ({"batch_by": BUDGET, "source": InBlocks(), "shuffle": True}, ValueError, "blocks, shuffle=True is a Shuffle"),
         ({"sampler": IndexSampler([1]), "shuffle": True}, ValueError, "shuffle=True and sampler both"),
         ({"sampler": WeightedSampler([1, 2])}, ValueError, "weights must be as many.*60; found 2"),
         ({"source": mixed(), "sampler": IndexSampler([1])}, ValueError, "MixSource says itself.*IndexSampler"),
@@ -358,6 +371,15 @@ class WeightedRandomSampler:
 def test_what_cannot_be_combined_is_an_error(arguments: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make("in order", **arguments)
+
+
+def test_a_budget_over_a_source_in_blocks_makes_the_batches_that_it_makes_over_others() -> None:
+    streams = []
+    for source in (InBlocks(), plain()):
+        with make("in order", source=source, batch_by=BUDGET) as pipeline:
+            streams.append(batches(pipeline))
+    assert streams[0] == streams[1]
+    assert sorted(flat(streams[0])) == list(range(RECORDS))
 
 
 def test_groups_by_length_want_records_that_follow_one_another() -> None:
