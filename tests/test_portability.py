@@ -9,11 +9,18 @@ import pytest
 
 # What comes with Python on Windows, say, lacks these; other packages are imported before they are taken away.
 WITHOUT_POSIX = """
-import concurrent.futures, faulthandler, importlib, logging, mmap, multiprocessing.shared_memory, os, pkgutil, queue
-import random, select, selectors, signal, socket, subprocess, sys, tempfile, threading
+import concurrent.futures, ctypes, faulthandler, importlib, logging, mmap, multiprocessing.shared_memory, os, pkgutil
+import queue, random, select, selectors, signal, socket, subprocess, sys, tempfile, threading
 import cloudpickle, numpy as np, jax, flax.nnx, psutil
 jax.device_put(np.zeros(3)).block_until_ready()
 
+class WithAName(ctypes.CDLL):
+    def __init__(self, name, *arguments, **more):
+        if name is None:
+            raise TypeError("bad argument type for built-in operation")
+        super().__init__(name, *arguments, **more)
+
+ctypes.CDLL = WithAName
 for module in ("fcntl", "resource", "_posixshmem", "termios", "pwd", "grp", "pty"):
     sys.modules[module] = None
 for name in (
@@ -53,6 +60,8 @@ def test_importing_it_and_working_without_workers_needs_no_posix(run_script: Cal
         + "    with Pipeline(source=source, batch_size=4, stages=[lambda r: r], output=output) as pipeline:\n"
         + "        for _ in range(2):\n"
         + "            assert [len(batch['x']) for batch in pipeline] == [4, 2]\n"
+        + "from datarax_mp.core.compare import same_bytes\n"
+        + "assert [same_bytes(b'abc', other) for other in (b'abc', b'abd', b'ab')] == [True, False, False]\n"
         + "large = MemorySource(MemorySourceConfig(), {'x': np.zeros((64, 200, 200, 3), np.float32)})\n"
         + "assert len(list(Pipeline(source=large, batch_size=16, output='numpy'))) == 4\n"
     )

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from datarax_mp.core.compare import address_of
+from datarax_mp.core.libc import open_libc
 from datarax_mp.core.refusals import is_refusal
 from datarax_mp.core.spec import align
 from datarax_mp.core.strays import is_interruption
@@ -45,11 +46,12 @@ _MADV_POPULATE_WRITE, _MADV_COLLAPSE = 23, 25  # unknown to ``mmap``, as are the
 _MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
 _NOTHING = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | _MAP_NORESERVE
 
-_libc: Any = ctypes.CDLL(None, use_errno=True)  # whose calls let other threads run, unlike those of ``mmap``
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc: Any = open_libc() if sys.platform == "linux" else None  # its calls let other threads run, unlike ``mmap``'s
+if _libc is not None:
+    _libc.mmap.restype = ctypes.c_void_p
+    _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def map_aligned(make: Callable[[], mmap.mmap], size: int) -> mmap.mmap:
@@ -59,7 +61,7 @@ def map_aligned(make: Callable[[], mmap.mmap], size: int) -> mmap.mmap:
         make: maps from a multiple of ``HUGE`` in a file on, wherever the kernel has a gap.
         size: bytes that it maps.
     """
-    if sys.platform != "linux" or size < HUGE:
+    if _libc is None or size < HUGE:
         return make()
     made = []
     for _ in range(_TRIES):  # those that lie elsewhere are kept meanwhile, for they fill the gaps that come first
@@ -139,7 +141,7 @@ class HugePages:
             start: where the part begins, in bytes.
             stop: where it ends.
         """
-        if sys.platform != "linux" or stop - start <= HUGE // 2:
+        if _libc is None or stop - start <= HUGE // 2:
             return
         low, high = align(start - HUGE // 2 + 1, HUGE), (stop + HUGE // 2 - 1) // HUGE * HUGE
         high = min(high, os.fstat(descriptor).st_size // HUGE * HUGE)
