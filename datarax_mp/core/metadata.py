@@ -205,6 +205,17 @@ def create_metadata(
 ) -> Metadata:
     """A Metadata, with a key of randomness made of ``seed``.
 
+    Args:
+        index: as for ``Metadata``, as are the next ones.
+        epoch: likewise.
+        global_step: likewise.
+        batch_idx: likewise.
+        shard_id: likewise.
+        rng_key: likewise.
+        source_info: likewise.
+        record_key: the record's key as text.
+        seed: an int of which ``rng_key`` is made.
+
     Raises:
         ValueError: there are both a ``seed`` and an ``rng_key``.
 
@@ -221,6 +232,10 @@ def create_metadata(
 def split_rng_tree(metadata: Metadata, num: int) -> dict[str, Any]:
     """``num`` keys made of the metadata's, by name: ``a``, ``b``, ``key_2``, ``key_3`` ...; without one, all are None.
 
+    Args:
+        metadata: whose ``rng_key`` is split.
+        num: how many keys.
+
     >>> list(split_rng_tree(create_metadata(seed=0), 3)), split_rng_tree(Metadata(), 2)
     (['a', 'b', 'key_2'], {'key_0': None, 'key_1': None})
     """
@@ -231,6 +246,9 @@ def split_rng_tree(metadata: Metadata, num: int) -> dict[str, Any]:
 
 def batch_metadata(metadata: Sequence[Metadata]) -> Metadata:
     """One Metadata for many: the first's, with the largest epoch and step, the first batch and shard that are known.
+
+    Args:
+        metadata: one for each element; without any it is ``Metadata()``.
 
     >>> batch_metadata([Metadata(3), Metadata(4, epoch=1, shard_id=2)]).to_dict()["shard_id"]
     2
@@ -249,6 +267,10 @@ def update_metadata_batch(metadata: Metadata, batch_size: int) -> Metadata:
     """A copy one batch of ``batch_size`` later: ``global_step`` counts its elements, ``batch_idx`` the batch.
 
     It may be traced; outside of a trace it is two additions, which need no compiled function.
+
+    Args:
+        metadata: what is copied; a number that is not known counts as 0.
+        batch_size: how many elements the batch had.
 
     >>> update_metadata_batch(Metadata(global_step=64), 32).to_dict()["global_step"]
     96

@@ -31,7 +31,8 @@ class LengthGroups(BatchBy):
     """Batches of similar length: ``Pipeline(batch_by=LengthGroups(lengths))``, with ``Pad`` among the stages.
 
     The records of an epoch, in whatever order they come, are taken by pools; a pool is sorted by length, cut into
-    batches, and the batches come in a random order. Each record comes as often as it would otherwise.
+    batches, and the batches come in a random order, for which the pipeline needs a seed, also without ``shuffle``. Each
+    record comes as often as it would otherwise.
 
     Args:
         lengths: ``(records,)``, numbers: a length for each, ``datarax_mp.scan(source, len, num_workers=...)`` say.

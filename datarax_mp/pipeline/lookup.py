@@ -45,6 +45,7 @@ class Lookup:
 
         Raises:
             IndexError: the epoch has no such step.
+            ValueError: records come out of iterators, and have no numbers.
 
         >>> from datarax_mp import Pipeline
         >>> Pipeline(source=["a", "b", "c"], batch_size=2).records(epoch=0, step=1).tolist()
@@ -58,6 +59,9 @@ class Lookup:
 
         It is in none if it is left out, by ``drop_last``, a filter or a sampler, and in several if a sampler
         repeats it.
+
+        Raises:
+            ValueError: records come out of iterators, and have no numbers.
 
         >>> from datarax_mp import Pipeline
         >>> Pipeline(source=["a", "b", "c"], batch_size=2).find(record=2, epoch=0)

@@ -66,6 +66,7 @@ class Onward(Generic[Yielded]):
 
         Raises:
             IndexError: the epoch has no such step.
+            ValueError: records come out of iterators, and it is not known which steps there are.
             LookupError: all of the step's records are skipped, so that nobody receives a batch there.
             Exception: what ``iter`` and ``next`` raise.
 
@@ -150,7 +151,7 @@ class Onward(Generic[Yielded]):
         Raises:
             TypeError: they are no ints.
             IndexError: the epoch has no such step.
-            ValueError: they are more ranges than a state has room for.
+            ValueError: they are more ranges than a state has room for; or records come out of iterators.
 
         >>> import numpy as np
         >>> from datarax_mp import Pipeline

@@ -70,13 +70,15 @@ class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yi
             a ``set_epoch`` is called when no thread is at another epoch. The stream is the same, unless code draws from
             global random generators: that is refused if it does so for the first record, and otherwise goes unnoticed
             (OpenCV's always). What ``timeout`` finds stuck is left to itself. Or ``"ray"``, or a ``RayWorkers``, for
-            actors on the nodes of a Ray cluster, and processes of this machine beside them if it says so. ``"auto"``,
-            which None is with ``num_workers="auto"``, chooses by a trial of half a second when the first epoch begins:
-            threads make its first batches, of a copy of source and stages. Threads it is if they hardly wait for each
-            other and the code keeps nothing that changes while records are read (a file that it opens, a counter, a
-            cache), draws from no global generator and has no ``worker_init``; or if it does not pickle. Otherwise it is
-            processes. The log and ``report()`` say why. Code whose threads share what cannot be seen (the state of a C
-            library) is better told ``"processes"``.
+            actors on the nodes of a Ray cluster, and processes of this machine beside them if it says so; they have the
+            environment that Ray gives them, see ``RayWorkers``, and no ``Cache``. ``"auto"``, which None is with
+            ``num_workers="auto"``, chooses by a trial of half a second when the first epoch begins: threads make its
+            first batches, of a copy of source and stages. Threads it is if they hardly wait for each other and the code
+            keeps nothing that changes while records are read (a file that it opens, a counter, a cache), draws from no
+            global generator and has no ``worker_init``; or if it does not pickle. Otherwise it is processes, as it is
+            without a trial for an ``IterableSource`` and where there may be one worker alone. The log and ``report()``
+            say why. Code whose threads share what cannot be seen (the state of a C library) is better told
+            ``"processes"``.
         prefetch_size: batches that stand ready on the device ahead of the caller; 0 is off.
         enforce_batch: False yields single elements instead, as dicts of arrays without a batch axis, in the same order;
             ``batch_size`` is then only the number of records that a worker reads at a time.
@@ -85,8 +87,9 @@ class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yi
             shape. The same is done with a batch that lacks skipped records.
         shuffle: a new permutation every epoch; None means as the source's config says. ``ShuffleWindow(records=n)``
             moves records less far, for sources that dislike far jumps. Of a ``MixSource`` each source is shuffled. Of a
-            source that is read in blocks (``BlockSource``), True is ``ShuffleWindow(blocks=16)``. Of an
-            ``IterableSource``, ``ShuffleWindow(records=n)`` has windows of each lane's records, and True is an error.
+            source that is read in blocks (``BlockSource``), True is ``ShuffleWindow(blocks=16)``, which a
+            ``TokenBudget`` does not go with. Of an ``IterableSource``, ``ShuffleWindow(records=n)`` has windows of each
+            lane's records, and True is an error.
         sampler: which records an epoch has, how often and in which order: ``WeightedSampler``,
             ``ClassBalancedSampler`` or ``IndexSampler``. None is every record once.
         batch_by: which records come together: ``LengthGroups(lengths)`` makes batches of similar length, and
@@ -110,10 +113,11 @@ class Pipeline(HereAlone, Lookup, Watched, Position, Onward[Yielded], Generic[Yi
         on_error: what happens when reading a record, or a stage that works on it, raises, or when the record does not
             fit the others. ``"raise"``: the exception reaches the caller once the batches before are received, with the
             record in its notes and the worker's traceback as its ``__cause__``; the iterator has then ended, and the
-            pipeline can be iterated again. ``"skip"``: the record is logged, counted in ``skipped``, listed in
-            ``skips`` and left out. All others stay in the batch where they belong, which is that much smaller; with
-            ``pad_last`` it keeps its size. A batch that loses all its records is left out unless ``pad_last`` is set.
-            What a ``MapBatch`` or a device stage raises concerns no single record and is always raised.
+            pipeline can be iterated again. ``"skip"``: the record is logged (the first ten of an epoch), counted in
+            ``skipped``, listed in ``skips`` (the newest 1,000) and left out. All others stay in the batch where they
+            belong, which is that much smaller; with ``pad_last`` it keeps its size. A batch that loses all its records
+            is left out unless ``pad_last`` is set. What a ``MapBatch`` or a device stage raises concerns no single
+            record and is always raised.
         on_skip: called in this process with a ``SkippedRecord`` (``record``, ``epoch``, ``step``, ``reason``) for each
             record that is skipped, when the batch that lacks it is received. What it raises comes out of ``next``, and
             the iterator has ended then.

@@ -25,6 +25,9 @@ class Position(TorchNames):
         it stands, and is as large as that. It fits every pipeline over the same source with the same seed, batch size,
         shuffle, number of shards and stages, whatever its ``num_workers``, ``prefetch_size``, device or output, and
         whichever of the shards it is. Any thread may ask for it.
+
+        Raises:
+            TypeError: the state of an ``IterableSource``'s iterator has something else in it than plain JSON values.
         """
         self._course.prepare()
         return self._course.dump(self._course.cursor.at)
@@ -40,7 +43,8 @@ class Position(TorchNames):
 
         Raises:
             TypeError: it is no state.
-            ValueError: it belongs to another pipeline; the message names what differs, with both values.
+            ValueError: it belongs to another pipeline; the message names what differs, with both values. Also with
+                ``elastic``, a ``TokenBudget`` and an ``IterableSource`` go on only with the batches they began with.
 
         >>> import numpy as np
         >>> from datarax_mp import Pipeline

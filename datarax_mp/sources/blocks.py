@@ -36,9 +36,10 @@ CACHE_BYTES = 256 << 20
 class BlockSource(SaysFacts):
     """A source that reads several records at a time; derive a class from it and say ``blocks`` and ``read_block``.
 
-    A pipeline reads each block once an epoch, in one worker, and all workers take records out of it.
-    ``shuffle=True`` shuffles the blocks, and the records of every 16 of them; ``shuffle=ShuffleWindow(blocks=n)`` sets
-    that number.
+    A pipeline reads each block once an epoch, in one worker, and all workers take records out of it. Where its order
+    does not go by blocks (samplers, ``batch_by``, sources of other sources), with a ``Cache`` and with Ray's actors
+    each worker reads those that it needs for itself. ``shuffle=True`` shuffles the blocks, and the records of every 16
+    of them; ``shuffle=ShuffleWindow(blocks=n)`` sets that number.
 
     Attributes:
         cache_bytes: bytes of decoded blocks that a process keeps which reads records by number, outside of a pipeline

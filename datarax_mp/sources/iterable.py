@@ -36,6 +36,12 @@ class IterableSource(SaysFacts):
     iterator that raises is asked again, which ends a generator, and with it the lane; after 64 times in a row it is an
     error.
 
+    **Not with** what needs the records' numbers, or how many there are. Errors (ValueError) are ``shard=`` and a
+    sharding over several processes (give each host lanes of its own), ``sampler=``, ``batch_by=``, ``retries=``,
+    ``shuffle=True`` and ``Cache``, ``Pipeline.at``, ``records``, ``find`` and ``skip``, and ``set_state(elastic=True)``
+    with another ``batch_size`` or ``drop_last``. ``len`` of the pipeline is a TypeError, and so is ``get_state`` if the
+    iterator's own state is more than plain JSON values.
+
     Attributes:
         make: see above; it must pickle, or be a function that can be sent to workers.
         lanes: how many iterators there are.

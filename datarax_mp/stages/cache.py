@@ -44,7 +44,8 @@ class Cache(Stage):
     without a cache. A process that is killed in the middle of writing leaves nothing that anybody would read.
 
     Records are kept as pickles, so a folder is to be trusted like code; it is made for this user alone. Arrays are
-    writeable. It needs ``pip install "datarax-mp[cache]"``, and POSIX.
+    writeable. It needs ``pip install "datarax-mp[cache]"``, and POSIX. With ``workers="ray"``, which have neither this
+    memory nor this folder, and with an ``IterableSource``, whose records have no numbers, it is a ValueError.
 
     Attributes:
         folder: where, or None for memory; ``~`` is the home folder.

@@ -168,7 +168,14 @@ class MixUp(_Mix):
 class CutMix(_Mix):
     """Put a box of another image of the batch into each one, and blend their labels by its area.
 
-    It is used as ``MixUp`` is, and has the same attributes; images are ``(rows, H, W, ...)``.
+    It is used as ``MixUp`` is, and treats labels that are no class likewise.
+
+    Attributes:
+        alpha: both parameters of the Beta distribution of shares, above 0; with 1 every share is as likely.
+        classes: how many there are, if labels are class numbers, integers from 0 on; they become float32
+            ``(rows, classes)``. None is for labels that are shares already.
+        image: the field that holds images, ``(rows, H, W, ...)``.
+        label: the field that holds labels, ``(rows,)`` or ``(rows, classes)``.
 
     >>> batch = {"image": np.arange(2)[:, None, None] * np.ones((1, 8, 8)), "label": np.eye(2)}
     >>> mixed = CutMix()(batch, np.random.default_rng(1))

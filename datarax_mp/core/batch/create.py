@@ -16,6 +16,11 @@ def create_element(
 ) -> Element:
     """An Element of these parts; those that are not given are empty.
 
+    Args:
+        data: arrays by field name, without a batch axis.
+        state: its state, arrays by name.
+        metadata: where it comes from.
+
     >>> create_element().data
     {}
     """
@@ -28,6 +33,11 @@ def create_batch_from_arrays(
     metadata_list: Sequence[Metadata | None] | None = None,
 ) -> Batch:
     """A Batch of arrays that are stacked already, and of states that are stacked or a list with one dict per element.
+
+    Args:
+        data: arrays ``(batch_size, ...)`` by field name; without any the batch is empty.
+        states: likewise, or a list with one dict for each element.
+        metadata_list: one for each element, or None where nothing is known.
 
     Raises:
         ValueError: the parts, or the states, do not fit together.

@@ -46,6 +46,9 @@ class BatchOps:
     def concatenate_batch_sequence(batches: Sequence[Batch]) -> Batch:
         """Join batches end to end; batch state and batch metadata are the first one's. None give an empty batch.
 
+        Args:
+            batches: batches with the same fields, of any sizes.
+
         Raises:
             ValueError: their fields differ.
         """

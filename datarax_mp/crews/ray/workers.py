@@ -19,6 +19,12 @@ class RayWorkers:
     once, and those for which the cluster has no room come when it has grown. What a lost actor or node had in hand is
     done again by others. The stream is the same as that of any other kind of workers.
 
+    What processes have of main, actors have not: the environment is what Ray's ``runtime_env`` says (working directory,
+    variables, ``sys.argv``, warning filters, ``np.seterr``, locale, umask, JAX's options), and what they log stays with
+    Ray. Of main's import path they get the folders. Each reads a source's blocks for itself, as do local processes
+    beside them. A ``MemorySource``'s arrays are in each node's object store once; other large arrays are each actor's
+    own copy. A trace shows main alone. ``Cache`` and ``num_workers="auto"`` are errors.
+
     Where Ray has been initialised, that is what is used, and it is left as it is. Otherwise it is initialised when the
     first epoch begins, and shut down when the last pipeline that uses it is closed.
 
