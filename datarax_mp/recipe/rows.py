@@ -10,6 +10,7 @@ import numpy as np
 
 from datarax_mp.core.record import PLAIN_ARRAYS, Arrays, Infos, Path
 from datarax_mp.core.spec import FieldSpec, Layout
+from datarax_mp.core.strays import is_from_handler
 from datarax_mp.recipe.padding import Lengths, Padding
 
 # Python's own numbers, and the dtype that NumPy reads them as.
@@ -143,6 +144,8 @@ class RowWriter:
                         length += (found,)
                     target[row, :found] = value
             except KeyError:
+                if is_from_handler():
+                    raise
                 return made
             for name, values in texts:
                 values.append(record[name])

@@ -28,21 +28,30 @@ def own_copy(value: Any) -> Any:
     >>> record
     {'x': array([0., 0.]), 'names': ['a']}
     """
+    return value if type(value) in _FIXED else _copied(value, {})
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy, with a memo as of ``copy.deepcopy``: what stands twice in a record does so in its copy, as in a pickle."""
+    known = memo.get(id(value))
+    if known is not None:
+        return known
     kind = type(value)
-    if kind in _FIXED:
-        return value
     if kind is dict:  # much the cheaper way for what records mostly are
-        copied = value.copy()
+        memo[id(value)] = copied = value.copy()
         for name, part in value.items():
             if type(part) not in _FIXED:
-                copied[name] = own_copy(part)
+                copied[name] = _copied(part, memo)
         return copied
-    if kind is list or kind is tuple:
-        return kind([part if type(part) in _FIXED else own_copy(part) for part in value])
+    if kind is list:
+        memo[id(value)] = parts = list[Any]()
+        parts += [part if type(part) in _FIXED else _copied(part, memo) for part in value]
+        return parts
     if kind is np.ndarray and not value.dtype.hasobject:
-        return value.__copy__()
+        memo[id(value)] = array = value.__copy__()
+        return array
     try:
-        return copy.deepcopy(value)
+        return copy.deepcopy(value, memo)
     except Exception:  # a lock, an open file: no worker could have it, and here it is what the user gave
         if is_chance(lambda: copy.deepcopy(value)):
             raise

@@ -148,7 +148,7 @@ class DeviceStages:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Whatever they are given in here, their modules are afterwards as they were."""
+        """Whatever they are given in here, the variables of their modules are afterwards as they were."""
         modules = tuple(step.module for step in self.steps if step.module is not None)
         before = jax.tree.map(lambda array: array, nnx.state(modules))  # a copy of what holds the arrays
         try:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from datarax_mp import Pad, Pipeline
 from datarax_mp.recipe.rows import ALL_WRITTEN, RowWriter
+
+
+class Pair(NamedTuple):
+    """Has fields, as a record has."""
+
+    left: Any
+    right: Any
+
 
 KINDS: dict[str, Callable[[np.random.Generator], Any]] = {
     "int": lambda rng: int(rng.integers(-(1 << 62), 1 << 62)),
@@ -26,6 +34,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Any]] = {
     "object": lambda rng: {1, 2},
     "tokens": lambda rng: rng.integers(0, 99, rng.integers(0, 7), np.int32),
     "points": lambda rng: rng.random((rng.integers(0, 5), 2)),
+    "pair": lambda rng: Pair(rng.random(), int(rng.integers(9))),
 }
 # What a record may have instead, now and then: some of it fits, and some is an error.
 OTHERS: list[Callable[[Any], Any]] = [
@@ -36,6 +45,9 @@ OTHERS: list[Callable[[Any], Any]] = [
     lambda value: np.asarray(value)[..., None] if not isinstance(value, (str, bytes, set, dict)) else value,
     lambda value: float("nan"),
     lambda value: np.float64(0.5),
+    lambda value: {},
+    lambda value: Pair(value, 1.0),
+    lambda value: {"within": value},
 ]
 
 

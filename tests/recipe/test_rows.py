@@ -180,3 +180,11 @@ def test_what_a_record_raises_comes_through_and_the_next_one_follows_in_its_row(
     assert lengths == [()]
     assert rows.put_plain(make, numbers, lengths) is ALL_WRITTEN
     assert targets["n",].tolist() == [0, 2]
+
+
+def test_a_key_error_of_a_signal_handler_is_no_missing_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = rows_of({"n": 1})
+    assert is_left(rows, {"other": 1})
+    monkeypatch.setattr("datarax_mp.recipe.rows.is_from_handler", lambda: True)
+    with pytest.raises(KeyError, match="n"):
+        put_plain(rows, {"other": 1})

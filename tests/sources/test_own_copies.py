@@ -83,6 +83,30 @@ def test_a_copy_shares_nothing_that_can_be_changed() -> None:
     assert own_copy(np.asfortranarray(np.ones((2, 3)))).flags.f_contiguous
 
 
+def test_what_stands_twice_in_a_record_does_so_in_its_copy() -> None:
+    shared, around = np.zeros(2), list[Any]()
+    around.append(around)
+    given = {"x": shared, "y": [shared], "thing": Thing(), "around": around}
+    given["again"] = (given["thing"], shared)
+    copied = own_copy(given)
+    copied["x"] += 1
+    assert copied["y"][0] is copied["x"] is copied["again"][1]
+    assert copied["again"][0] is copied["thing"] is not given["thing"]
+    assert copied["around"][0] is copied["around"] is not around
+
+
+@everywhere
+def test_a_change_of_what_stands_twice_is_seen_in_both_places_everywhere(how: dict[str, Any]) -> None:
+    def raised(record: dict[str, Any]) -> dict[str, Any]:
+        record["x"] += 1
+        return record
+
+    source = [{"x": array, "y": array} for array in np.zeros((4, 2))]
+    with Pipeline(source=source, batch_size=2, stages=[raised], output="numpy", **how) as pipeline:
+        for _ in range(2):
+            assert [(batch["x"].sum(), batch["y"].sum()) for batch in pipeline] == [(4, 4), (4, 4)]
+
+
 def test_what_cannot_be_copied_is_given_as_it_is() -> None:
     lock = threading.Lock()
     assert own_copy({"lock": lock})["lock"] is lock
