@@ -32,7 +32,7 @@ def own_copy(value: Any) -> Any:
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy, with a memo as of ``copy.deepcopy``: what stands twice in a record does so in its copy, as in a pickle."""
+    """A copy, with the memo of ``copy.deepcopy``: what stands twice in a record does so in its copy, as in a pickle."""
     known = memo.get(id(value))
     if known is not None:
         return known
