@@ -37,7 +37,7 @@ from datarax_mp.shipping.package import SerializedRecipe
 
 log = logging.getLogger("datarax_mp")
 
-_LEAVING_SECONDS = 2.0  # between the end of a process's channel and its own; far longer than it takes
+_LEAVING_SECONDS = 1.0  # between the end of a process's channel and its own; far longer than it takes
 _DEATH_SECONDS = 5.0  # after SIGKILL, for a run to be done by another one in the same slot
 
 
