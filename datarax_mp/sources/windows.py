@@ -26,7 +26,7 @@ from datarax_mp.core.record import (
     as_array,
     field_name,
     fields_of,
-    flatten,
+    leaves_of,
     nest,
 )
 from datarax_mp.order import Choice, in_order_or_shuffled
@@ -211,7 +211,7 @@ class _Stack:
 def _leaves(record: Any, number: int) -> dict[Path, Any]:
     """What a record holds, its numbers as arrays; what is text stays so."""
     fields = record if type(record) is dict else fields_of(record)
-    leaves: dict[Path, Any] = {VALUE_FIELD: record} if fields is None else flatten(fields)
+    leaves: dict[Path, Any] = {VALUE_FIELD: record} if fields is None else leaves_of(fields)
     for path, value in leaves.items():
         if type(value) not in PLAIN_ARRAYS and (array := as_array(value, number, path)) is not None:
             leaves[path] = array

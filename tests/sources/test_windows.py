@@ -155,6 +155,9 @@ def test_named_tuples_and_dataclasses_are_put_together_field_by_field() -> None:
         [batch] = pipeline
     assert sorted(batch) == ["at", "image"]
     assert batch["image"].tolist() == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
+    within = WindowSource([{"of": Sample(n, np.full(2, n)), "pair": Pair(-n, "text")} for n in range(4)], 2)
+    assert within[1]["of"]["image"].tolist() == [[2, 2], [3, 3]]
+    assert within[1]["pair"]["at"].tolist() == [-2, -3]
 
 
 @pytest.mark.parametrize("other", [{"x": 2, "y": 1}, {"y": 1}, {}])
