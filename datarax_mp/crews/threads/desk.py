@@ -16,6 +16,10 @@ from datarax_mp.recipe.randomness import put_back
 from datarax_mp.recipe.recipe import Recipe
 from datarax_mp.recipe.work import Failed, Written
 
+_PROBE_SECONDS = 1.0  # for another pipeline's first record, of which most take milliseconds
+
+_probing = threading.Lock()
+
 
 class Probe:
     """Asks for the layouts."""
@@ -97,11 +101,17 @@ class Desk:
             return job, None
 
     def _probe(self, worker: Worker) -> Layouts | Failed:
+        # One after the other: each seeds the global generators and puts them back, which looks to the others as if the
+        # user's code had drawn. But not for ever, since a record may be read by way of another pipeline.
+        alone = _probing.acquire(timeout=_PROBE_SECONDS)
         try:
             with put_back(quick=False):
                 return worker.executor.probe(self._epoch)
         except BaseException as error:  # as above
             return Failed(Raised(error), Written.nothing())
+        finally:
+            if alone:
+                _probing.release()
 
     def _perform(self, worker: Worker, job: Job, refused: Failed | None) -> None:
         assert self.layouts is not None
