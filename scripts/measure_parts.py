@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from _benchmark.here import microseconds, raise_it
 
 from datarax_mp import MemorySource, MemorySourceConfig, Pipeline
 from datarax_mp.core.descriptors import connection
@@ -50,17 +51,6 @@ def cases() -> dict[str, tuple[dict[str, np.ndarray], int]]:
         "small images": ({"image": pixels, "label": np.arange(images, dtype=np.int32)}, 256),
         "table rows": ({"x": np.zeros((rows, 16), np.float32), "label": np.arange(rows, dtype=np.int32)}, 128),
     }
-
-
-def microseconds(work: Callable[[], object], rounds: int) -> float:
-    """The median CPU time of this thread for a call."""
-    work()
-    times = []
-    for _ in range(rounds):
-        began = time.thread_time()
-        work()
-        times.append(time.thread_time() - began)
-    return statistics.median(times) * 1e6
 
 
 def message_times(run: Run, done: Done, rounds: int) -> float:
@@ -97,7 +87,7 @@ def worker_parts(columns: dict[str, np.ndarray], batch_size: int, rounds: int) -
         return Run(0, next(turns) * steps % (length // batch_size - steps), steps, slot)
 
     def perform(slot: int) -> Done:
-        done = executor.perform(run(slot), ring.memory, ring.slot_bytes, _raise)
+        done = executor.perform(run(slot), ring.memory, ring.slot_bytes, raise_it)
         assert isinstance(done, Done)
         return done
 
@@ -128,10 +118,6 @@ def worker_parts(columns: dict[str, np.ndarray], batch_size: int, rounds: int) -
     yield f"message and answer, a run of {steps}", message_times(run(0), perform(0), rounds) / steps
     yield "a view of the slot, once for each place", each(lambda: layout.rows(ring.memory, 0, batch_size)) * steps
     ring.close()
-
-
-def _raise(error: BaseException) -> Any:
-    raise error
 
 
 def main_times(workers: int, output: str, rounds: int, batches: int) -> float:

@@ -20,12 +20,11 @@ Figures: ``results/measure_records-2026-11-28.txt``.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from _benchmark.here import microseconds, raise_it
 
 from datarax_mp import MapElement, MemorySource, MemorySourceConfig, Pad
 from datarax_mp.feed.ring_plan import plan_ring
@@ -109,26 +108,11 @@ def runs_of(kind: Kind, batch_size: int) -> tuple[Callable[[], None], int]:
     def run() -> None:
         nonlocal done
         wanted = Run(0, done * steps % max(1, whole - steps), min(steps, whole), done % plan.slots)
-        answer = executor.perform(wanted, ring.memory, ring.slot_bytes, _raise)
+        answer = executor.perform(wanted, ring.memory, ring.slot_bytes, raise_it)
         assert isinstance(answer, Done)
         done += 1
 
     return run, min(steps, whole) * batch_size
-
-
-def _raise(error: BaseException) -> Any:
-    raise error
-
-
-def microseconds(work: Callable[[], object], rounds: int) -> float:
-    """The median CPU time of this thread for a call."""
-    work()
-    times = []
-    for _ in range(rounds):
-        began = time.thread_time()
-        work()
-        times.append(time.thread_time() - began)
-    return statistics.median(times) * 1e6
 
 
 def main() -> None:

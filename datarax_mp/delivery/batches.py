@@ -54,8 +54,9 @@ class BatchDelivery:
         self.stages, self.track_name, self.padded = stages, track_name, place.padded
         sharding = of_rows(place.sharding)
         self.spanning = sharding if spans_processes(sharding) else None
-        waits = stages is not None and (self.spanning is not None or stages.change)
-        self.hand_over = at_hand_over(stages) if stages is not None and waits else None
+        self.hand_over: HandOver | None = None
+        if stages is not None and (self.spanning is not None or stages.change):
+            self.hand_over = at_hand_over(stages)
         # A mask that a Batch makes for itself is NumPy's or JAX's.
         self.masked = place.padded or place.output == "torch"
         self._place = place
